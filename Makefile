@@ -1,0 +1,160 @@
+## make book          run the chapters that changed and build the site in _build/html
+## make test          run the tests (they open the built site; it is built first if there is none)
+## make serve         show the site at http://localhost:8000
+## make checkpoints   train the networks in data/ again (about 20 minutes) and compare with the manifest
+## make lint          check the style of the code with ruff
+## make clean         remove everything that was built; the environment .venv stays
+## make help          print this
+##
+## The first of them that needs it creates .venv with the versions of requirements.txt.
+## "make -j2 book" runs two chapters at once.
+##
+## Variables, as in make book BITS="4 8":
+##   WEIGHTS   digits, imagenet or random                   } what the chapters are run with;
+##   BITS      bit-widths from 2 to 16                      } without them, each chapter uses the values
+##   SEED      a whole number, the seed of all sampling     } of its own first code cell
+##   TESTS     what make test runs; default: tests
+##   PORT      where make serve listens; default: 8000
+##   PYTHON    the Python 3.11, 3.12 or 3.13 that creates .venv; default: the first one found
+##   ENV       ENV=active uses the environment that is active (conda, say) and installs nothing
+
+# Works with GNU make 3.81 (macOS) and later. How it hangs together:
+#   book/NAME.ipynb -> _build/executed/NAME.ipynb -> _build/html
+# A variable counts as a file, _build/parameters/BITS say, that is rewritten only when the value
+# changes: so a new value reruns the chapters that depend on it, and only those.
+
+WEIGHTS =
+BITS =
+SEED =
+TESTS = tests
+PORT = 8000
+PYTHON =
+ENV =
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: help book test serve checkpoints lint clean writable FORCE
+
+help:
+	@sed -n 's/^## \{0,1\}//p' Makefile
+
+# ---------------------------------------------------------------- the variables, checked first
+
+variables := WEIGHTS BITS SEED TESTS PORT PYTHON ENV
+given := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))
+unknown := $(filter-out $(variables) SHELL MAKEFLAGS,$(given))
+ifneq ($(unknown),)
+  $(error There is no variable $(unknown). The variables are: $(variables))
+endif
+ifneq ($(filter-out digits imagenet random,$(WEIGHTS))$(word 2,$(WEIGHTS)),)
+  $(error WEIGHTS=$(WEIGHTS) will not do: give one of digits, imagenet, random)
+endif
+ifneq ($(filter-out 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16,$(BITS)),)
+  $(error BITS="$(BITS)" will not do: give whole numbers from 2 to 16, as in BITS="4 8")
+endif
+ifneq ($(shell printf '%s' '$(SEED)' | tr -d 0-9)$(word 2,$(SEED)),)
+  $(error SEED=$(SEED) will not do: give a whole number, 0 or larger)
+endif
+ifneq ($(filter-out active,$(ENV)),)
+  $(error ENV=$(ENV) will not do: the only value is ENV=active)
+endif
+
+# ---------------------------------------------------------------- the environment
+
+ifeq ($(ENV),active)
+python := $(or $(PYTHON),python)
+environment := _build/state/environment
+else
+python := .venv/bin/python
+environment := .venv/.installed
+endif
+
+# requirements.txt lists torch before torchvision; both in one go, so that pip picks a pair.
+.venv/.installed: requirements.txt pyproject.toml
+	@found=; for p in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+	  if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
+	  then found=$$p; break; fi; done; \
+	if [ -z "$$found" ]; then \
+	  echo "No Python 3.11, 3.12 or 3.13 here$(if $(PYTHON), ($(PYTHON) is none)): install one, or name it with PYTHON=." >&2; exit 1; fi; \
+	.venv/bin/python -c '' 2>/dev/null || $$found -m venv --clear .venv || { \
+	  echo "$$found cannot create .venv here (see above). On Debian: apt-get install python3-venv" >&2; exit 1; }
+	.venv/bin/python -m pip install --disable-pip-version-check -r requirements.txt
+	.venv/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
+	@touch $@
+
+_build/state/environment: requirements.txt _build/state/python
+	@$(python) book/environment.py requirements.txt
+	@touch $@
+
+# ---------------------------------------------------------------- the state that files depend on
+
+sources := $(sort $(shell find qnotes -name '*.py') $(shell find data -type f ! -name '.*' 2>/dev/null))
+python_used := $(python) $(if $(ENV),$(shell command -v $(python)))
+
+_build/parameters/WEIGHTS: value = $(strip $(WEIGHTS))
+_build/parameters/BITS:    value = $(strip $(BITS))
+_build/parameters/SEED:    value = $(strip $(SEED))
+_build/state/python:       value = $(python_used)
+_build/state/sources:      value = $(sources)
+_build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED _build/state/python _build/state/sources: FORCE | writable
+	@echo '$(value)' | cmp -s - $@ || echo '$(value)' > $@
+
+writable:
+	@{ mkdir -p _build/parameters _build/state _build/executed && [ -w _build ]; } 2>/dev/null || { \
+	  echo "Cannot write to the folder _build: check its owner and permissions, or remove it." >&2; exit 1; }
+
+# ---------------------------------------------------------------- the chapters
+
+chapters := $(patsubst book/%.ipynb,%,$(wildcard book/*.ipynb))
+executed := $(chapters:%=_build/executed/%.ipynb)
+
+# Which chapter depends on which variable; a test compares this list with the notebooks.
+_build/executed/intro.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/first-look.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/depth.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+# It reports on all the others.
+_build/executed/reproducibility.ipynb: $(filter-out %/reproducibility.ipynb,$(executed))
+
+# Several chapters at once would overwrite each other's progress bar: then print lines.
+parallel = $(if $(findstring jobserver,$(MAKEFLAGS)),--lines)
+
+$(executed): _build/executed/%.ipynb: book/%.ipynb book/execute.py requirements.txt \
+    $(sources) _build/state/sources _build/state/python | $(environment)
+	@$(python) book/execute.py $(parallel) $< $@ $(filter _build/parameters/%,$^)
+
+# ---------------------------------------------------------------- the site
+
+pages := $(wildcard book/*.md) book/_toc.yml book/references.bib $(wildcard book/_static/*)
+
+book: _build/html/index.html
+	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+# Always built from nothing, since a warning is printed only when a page is read; and beside
+# _build/html, which is replaced only when all went well.
+_build/html/index.html: $(executed) $(pages) _config.yml _build/state/sources | $(environment)
+	@echo "Building the site"
+	@rm -rf _build/source _build/site && mkdir -p _build/source && touch _build/state/site
+	@cp -R book/*.md book/_toc.yml book/references.bib book/_static $(executed) _build/source
+	@NO_COLOR=1 PYTHONPATH=. $(python) -c 'from jupyter_book.cli.main import main; main()' build _build/source \
+	  --config _config.yml --path-output _build/site -W -n --keep-going --quiet > /dev/null || { \
+	  echo "The site was not built (see above); the last good one, if any, is untouched." >&2; exit 1; }
+	@rm -rf _build/html && mv _build/site/_build/html _build/html && touch -r _build/state/site $@
+
+serve:
+	@[ -f _build/html/index.html ] || { echo "There is no site yet: make book" >&2; exit 1; }
+	$(python) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+# ---------------------------------------------------------------- the rest
+
+# pytest speaks last, so that its summary is the last line.
+test: $(environment) $(if $(wildcard _build/html/index.html),,book)
+	@$(python) -m pytest --cov=qnotes --cov-report=term $(TESTS)
+
+checkpoints: $(environment)
+	$(python) -m qnotes.networks.training
+
+lint: $(environment)
+	$(python) -m ruff check .
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis .coverage
