@@ -1,0 +1,42 @@
+"""The ladder of bounds: every theorem evaluated on one profile."""
+
+from __future__ import annotations
+
+import pandas as pd
+import sympy as sp
+
+from qnotes.profiles import Profile
+from qnotes.theory import theorems
+
+
+def bounds(profile: Profile) -> pd.DataFrame:
+    """All bounds on the error of a quantized network, from its profile alone.
+
+    Every row bounds the same number: the largest distance, over inputs in [-D, D]^N_0, between the
+    outputs of the two networks, in the maximum norm.
+
+    Args:
+        profile: from `qnotes.profile`, or read from JSON.
+
+    Returns:
+        A row a bound, with columns
+
+        - ``theorem``: its number, such as ``T5``;
+        - ``bound``: which bound of the theorem, such as ``mean form``;
+        - ``log10``: decimal logarithm of the bound, NaN where a hypothesis fails;
+        - ``assumptions``: empty, or which hypothesis fails and why;
+        - ``share``: each layer's part of the bound (sum 1), None where it does not name layers.
+    """
+    on_error = [theorem for theorem in theorems() if isinstance(theorem.statement, sp.Le)]
+    rows = [_row(theorem, profile) for theorem in on_error]
+    return pd.DataFrame(rows, columns=["theorem", "bound", "log10", "assumptions", "share"])
+
+
+def _row(theorem, profile: Profile) -> tuple:
+    return (
+        theorem.number,
+        theorem.form or theorem.name,
+        theorem.evaluate(profile),
+        "; ".join(theorem.assumptions(profile)),
+        theorem.shares(profile),
+    )

@@ -1,0 +1,46 @@
+"""From any module to a graph of its operations; the caller's network is never changed."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import fx, nn
+
+from qnotes.errors import QnotesError, UnsupportedOperation
+
+
+def trace(network: nn.Module, *, copied: bool = False) -> fx.GraphModule:
+    """The graph of a network in evaluation mode.
+
+    Args:
+        network: any module that `torch.fx` can trace; a graph module comes back as it is.
+        copied: copy the network first, so that the result shares nothing with it.
+    """
+    if not isinstance(network, nn.Module):
+        raise QnotesError(f"expected a torch.nn.Module; got {type(network).__name__}")
+    if network.training:
+        raise QnotesError(
+            "the network is in training mode, where batch norm and dropout act differently; "
+            "call .eval() on it first"
+        )
+    network = copy.deepcopy(network) if copied else network
+    if isinstance(network, fx.GraphModule):
+        return network
+    try:
+        return fx.symbolic_trace(network)
+    except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
+        raise UnsupportedOperation(
+            f"{type(network).__name__} cannot be traced, likely because its forward depends on the "
+            f"input's values or shape: {error}"
+        ) from error
+
+
+def check_finite(name: str, tensors: dict[str, torch.Tensor | None]) -> None:
+    """Refuse weights that are NaN or infinite, by the layer's name."""
+    for kind, tensor in tensors.items():
+        if tensor is not None and not torch.isfinite(tensor).all():
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise QnotesError(
+                f"{name}: {bad} of {tensor.numel()} values of its {kind} are NaN or infinite"
+            )

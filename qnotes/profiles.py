@@ -1,0 +1,125 @@
+"""The profile: the few numbers per layer through which the theory sees a pair of networks.
+
+A profile is all that stands between torch and the theorems. Torch code measures one
+(`qnotes.profile`), the theory reads it (`qnotes.bounds`), and neither sees the other. It is a few
+kilobytes of JSON, so results can be stored, shared and replotted without the weights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from qnotes.errors import QnotesError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One affine layer of the chain, for a network and its quantized copy (theory, section 0).
+
+    The matrix of a layer is the one of the chain: where a skip connection passes by, it carries the
+    skipped coordinates along; where it joins, it adds them. Each norm is the larger of the two
+    networks' norms, rounded up.
+
+    Attributes:
+        name: the layers of the network that it is made of, such as ``layer1.0.conv1``.
+        kind: ``dense``, ``convolution``, or ``sum`` for a sum without weights.
+        fan_in: n_ℓ, most weights that one output coordinate reads.
+        reads: coordinates of the largest feature map that its weights read.
+        width: N_ℓ, coordinates after the layer, carried ones included.
+        norm: r_ℓ, largest row sum of the absolute weights.
+        joint_norm: largest row sum of the absolute weights and bias together.
+        gap: ε_ℓ, largest change of one weight.
+        gap_norm: δ_ℓ, largest row sum of the absolute changes of the weights.
+        bias_norm: β_ℓ, largest absolute bias.
+        bias_gap: largest change of one bias.
+        peak: largest absolute entry, weights and biases.
+    """
+
+    name: str
+    kind: str
+    fan_in: int
+    reads: int
+    width: int
+    norm: float
+    joint_norm: float
+    gap: float
+    gap_norm: float
+    bias_norm: float
+    bias_gap: float
+    peak: float
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(value, str):
+                continue
+            if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+                raise QnotesError(
+                    f"layer {self.name!r}: {entry.name} is {value!r}; expected a finite number ≥ 0"
+                )
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A chain of layers, its input domain, and where its numbers come from.
+
+    Attributes:
+        layers: the chain, input first.
+        input_width: N_0, number of input coordinates.
+        radius: D; inputs lie in [-D, D]^N_0.
+        provenance: weights, seed, scheme and versions, as far as they are known.
+    """
+
+    layers: tuple[Layer, ...]
+    input_width: int
+    radius: float
+    provenance: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
+        if not self.layers:
+            raise QnotesError("a profile needs at least one layer; got none")
+        if not 0 < self.radius < math.inf:
+            raise QnotesError(f"radius must be a positive finite number; got {self.radius!r}")
+
+    @property
+    def depth(self) -> int:
+        """L, the number of affine layers."""
+        return len(self.layers)
+
+    def to_json(self) -> str:
+        """The profile as JSON text; `from_json` gives an equal profile back."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Profile:
+        """Read a profile that `to_json` wrote."""
+        try:
+            content = json.loads(text)
+            version = content.pop("format")
+            layers = tuple(Layer(**layer) for layer in content.pop("layers"))
+            profile = cls(layers=layers, **content)
+        except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+            raise QnotesError(f"this is not a profile that qnotes wrote: {error}") from error
+        if version != FORMAT:
+            raise QnotesError(f"profile of format {version!r}; this version reads format {FORMAT}")
+        return profile
+
+    def save(self, path: str | Path) -> None:
+        """Write the profile to a file, whole or not at all."""
+        path = Path(path)
+        partial = path.with_name(path.name + ".part")
+        partial.write_text(self.to_json(), encoding="utf-8")
+        os.replace(partial, path)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Profile:
+        """Read a profile that `save` wrote."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))

@@ -1,0 +1,48 @@
+"""P1, P2, P3: what was known before, with one constant for all layers (theory, section 2)."""
+
+import sympy as sp
+
+from qnotes.theory.symbols import D, E, L, R, W, W_chain, eps, r_joint_max, r_max
+from qnotes.theory.theorem import Hypothesis, Theorem
+
+ENTRYWISE = Theorem(
+    number="P1",
+    form="",
+    name="entrywise bound",
+    source="Form of Berner, Grohs and Jentzen (2020); the proof here is our own.",
+    statement=sp.Le(E, sp.Max(D, 1) * L * (W_chain + 1) ** L * R ** (L - 1) * eps),
+    hypotheses=(Hypothesis("every weight and bias of both networks is at most R, and R ≥ 1"),),
+)
+
+UNIFORM_NORM = Theorem(
+    number="P2",
+    form="",
+    name="one norm for all layers",
+    source=(
+        "Order W L² r^(L-1): Gonon, Brisebarre, Gribonval and Riccietti (2023, arXiv:2205.11874). "
+        "The constant L(L+3)/2 and the proof are our own."
+    ),
+    statement=sp.Le(E, sp.Max(D, 1) * W * L * (L + 3) / 2 * r_max ** (L - 1) * eps),
+    hypotheses=(Hypothesis("every layer norm and absolute bias is at most r, and r ≥ 1"),),
+)
+
+
+def _narrow(profile) -> str | None:
+    widest = max(layer.reads for layer in profile.layers)
+    return None if widest >= 2 else f"needs W ≥ 2; this network has W = {widest}"
+
+
+PATH_METRIC = Theorem(
+    number="P3",
+    form="",
+    name="path-metric corollary",
+    source=(
+        "Order L W² r^(L-1): Gonon, Brisebarre, Gribonval and Riccietti (2024, arXiv:2405.15006), "
+        "who need that no weight changes sign. Derived here from T5 without that condition."
+    ),
+    statement=sp.Le(E, sp.Max(D, 1) * L * W**2 * r_joint_max ** (L - 1) * eps),
+    hypotheses=(
+        Hypothesis("rows of weights and bias together have absolute sums of at most r̃, and r̃ ≥ 1"),
+        Hypothesis("W ≥ 2", _narrow),
+    ),
+)
