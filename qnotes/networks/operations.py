@@ -213,8 +213,8 @@ def _refuse_lost_values(found: list[Operation]) -> None:
                 late = [user for user in older.users if position[user] > index]
                 if late:
                     raise UnsupportedOperation(
-                        f"{late[0].name}: reads {older.name} after {operation.name} has overwritten "
-                        "it in place. Set inplace=False there, or write x = x + y for x += y."
+                        f"{late[0].name}: reads {older.name} after {operation.name} has "
+                        "overwritten it. Set inplace=False there, or write x = x + y for x += y."
                     )
         memory[operation.node] = shared
         shared.append(operation.node)
