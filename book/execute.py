@@ -67,9 +67,9 @@ def progress(name: str, lines: bool) -> dict:
     return {"desc": name, "file": Lines(), "mininterval": 5, "delay": 5, "bar_format": shown, "leave": False}
 
 
-def finish(notebook, used: dict, defaults: dict, seconds: float) -> None:
+def finish(notebook, used: dict, defaults: dict) -> None:
     """Record what was run, and keep the cell that papermill injected off the page if it says nothing new."""
-    notebook.metadata["qnotes"] = {"parameters": used, "seconds": round(seconds, 1)}
+    notebook.metadata["qnotes"] = {"parameters": used}
     for cell in notebook.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata.tags.append("remove-cell" if used == defaults else "hide-input")
@@ -114,7 +114,7 @@ def run(source: Path, target: Path, given: dict, lines: bool) -> int:
     except BaseException:
         running.unlink(missing_ok=True)
         raise
-    finish(done, {**defaults, **given}, defaults, time.time() - start)
+    finish(done, {**defaults, **given}, defaults)
     nbformat.write(done, running)
     # An edit made while the chapter ran must count as newer than the result.
     os.utime(running, (start, start))
