@@ -11,9 +11,10 @@
 from qnotes.errors import QnotesError, UnsupportedOperation, WeightsUnavailable
 from qnotes.ladder import bounds
 from qnotes.networks import digits, fold, input_shape, load, names, profile, provenance
-from qnotes.observation import Observation, accuracy, observe, output_errors, random_inputs
+from qnotes.observation import Observation, accuracy, observe, output_errors, outputs, random_inputs
 from qnotes.profiles import Layer, Profile
 from qnotes.quantization import Quantized, QuantizedLayer, quantize
+from qnotes.sweeping import sweep
 from qnotes.theory import Theorem, theorems
 
 __version__ = "0.1.0"
@@ -37,9 +38,11 @@ __all__ = [
     "names",
     "observe",
     "output_errors",
+    "outputs",
     "profile",
     "provenance",
     "quantize",
     "random_inputs",
+    "sweep",
     "theorems",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +30,21 @@ class Observation:
     history: tuple[float, ...]
 
 
+def outputs(network: nn.Module, inputs: Tensor) -> Tensor:
+    """Outputs of a network, computed batch by batch in the network's own precision.
+
+    Args:
+        network: any network of one input and one output.
+        inputs: of shape (inputs, ...), converted to the network's precision.
+
+    Returns:
+        One row for each input.
+    """
+    precision = next(network.parameters()).dtype
+    with torch.no_grad():
+        return torch.cat([network(batch) for batch in inputs.to(precision).split(BATCH)])
+
+
 def output_errors(network: nn.Module, quantized: nn.Module, inputs: Tensor) -> Tensor:
     """Distance of the two outputs for each input, in the maximum norm, float64.
 
@@ -42,9 +56,12 @@ def output_errors(network: nn.Module, quantized: nn.Module, inputs: Tensor) -> T
     Returns:
         One error for each input, of shape (inputs,).
     """
-    with torch.no_grad():
-        batches = _batches(inputs, network)
-        return torch.cat([_distance(network, quantized, batch).double() for batch in batches])
+    return distances(outputs(network, inputs), outputs(quantized, inputs))
+
+
+def distances(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Distance of two outputs, row by row, in the maximum norm, float64."""
+    return (ours.double() - theirs.double()).flatten(1).abs().amax(1)
 
 
 def accuracy(network: nn.Module, inputs: Tensor, labels: Tensor) -> float:
@@ -55,9 +72,7 @@ def accuracy(network: nn.Module, inputs: Tensor, labels: Tensor) -> float:
         inputs: of shape (inputs, ...).
         labels: class numbers, of shape (inputs,).
     """
-    with torch.no_grad():
-        guesses = torch.cat([network(batch).argmax(1) for batch in _batches(inputs, network)])
-    return (guesses == labels).double().mean().item()
+    return (outputs(network, inputs).argmax(1) == labels).double().mean().item()
 
 
 def random_inputs(
@@ -125,19 +140,7 @@ def observe(
 
 
 def _error_gradient(network, quantized, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    inputs = inputs.to(_dtype(network)).requires_grad_()
-    distances = _distance(network, quantized, inputs)
-    (gradient,) = torch.autograd.grad(distances.sum(), inputs)
-    return gradient.double(), distances.detach().double()
-
-
-def _distance(network, quantized, inputs: Tensor) -> Tensor:
-    return (network(inputs) - quantized(inputs)).flatten(1).abs().amax(1)
-
-
-def _batches(inputs: Tensor, network: nn.Module) -> Iterator[Tensor]:
-    return iter(inputs.to(_dtype(network)).split(BATCH))
-
-
-def _dtype(network: nn.Module) -> torch.dtype:
-    return next(network.parameters()).dtype
+    inputs = inputs.to(next(network.parameters()).dtype).requires_grad_()
+    found = distances(network(inputs), quantized(inputs))
+    (gradient,) = torch.autograd.grad(found.sum(), inputs)
+    return gradient.double(), found.detach()
