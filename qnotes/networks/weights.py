@@ -195,8 +195,8 @@ def _fill(model: nn.Module, state: dict[str, Tensor], file: str) -> None:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise WeightsUnavailable(
-            f"the weights in {file} do not fit {type(model).__name__} as this version of qnotes "
-            f"builds it; use the checkpoints that came with it, or run `make checkpoints`. {error}"
+            f"the weights in {file} do not fit the {type(model).__name__} that this version of "
+            f"qnotes builds; use the file that belongs to this version. {error}"
         ) from error
 
 
