@@ -9,12 +9,12 @@
 """
 
 from qnotes.errors import QnotesError, UnsupportedOperation, WeightsUnavailable
-from qnotes.ladder import bounds
+from qnotes.ladder import bounds, gain_factors
 from qnotes.networks import digits, fold, input_shape, load, names, profile, provenance
 from qnotes.observation import Observation, accuracy, observe, output_errors, outputs, random_inputs
 from qnotes.profiles import Layer, Profile
 from qnotes.quantization import Quantized, QuantizedLayer, quantize
-from qnotes.sweeping import sweep
+from qnotes.sweeping import describe, sweep
 from qnotes.theory import Theorem, theorems
 
 __version__ = "0.1.0"
@@ -31,8 +31,10 @@ __all__ = [
     "WeightsUnavailable",
     "accuracy",
     "bounds",
+    "describe",
     "digits",
     "fold",
+    "gain_factors",
     "input_shape",
     "load",
     "names",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import sympy as sp
 
 from qnotes.profiles import Profile
 from qnotes.theory import theorems
+from qnotes.theory.layerwise import GAIN, GAIN_FACTORS
 
 
 def bounds(profile: Profile) -> pd.DataFrame:
@@ -30,6 +33,24 @@ def bounds(profile: Profile) -> pd.DataFrame:
     on_error = [theorem for theorem in theorems() if isinstance(theorem.statement, sp.Le)]
     rows = [_row(theorem, profile) for theorem in on_error]
     return pd.DataFrame(rows, columns=["theorem", "bound", "log10", "assumptions", "share"])
+
+
+def gain_factors(profile: Profile) -> pd.Series:
+    """What T5 (mean form) gains over P2, in decades, split into the three factors of T7.
+
+    Args:
+        profile: from `qnotes.profile`, or read from JSON.
+
+    Returns:
+        Decades by factor: ``depth``, the sum over layers instead of L²; ``width``, fan-ins instead
+        of the largest feature map; ``norms``, a norm for each layer instead of the largest.
+    """
+    return pd.Series(
+        {
+            name: replace(GAIN, statement=sp.Eq(GAIN.statement.lhs, factor)).evaluate(profile)
+            for name, factor in GAIN_FACTORS.items()
+        }
+    )
 
 
 def _row(theorem, profile: Profile) -> tuple:

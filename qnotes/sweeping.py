@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator
+from importlib.metadata import version
 
 import pandas as pd
 import torch
@@ -62,6 +63,19 @@ def sweep(
         shared = {**reference.facts, **scheme, "radius": radius, "seed": seed}
         rows += [{**shared, **row} for row in reference.compare(quantized)]
     return pd.DataFrame(rows)
+
+
+def describe(table: pd.DataFrame) -> str:
+    """Where the numbers of a sweep come from, in one line to stand under a figure."""
+    bits = ", ".join(map(str, sorted(table["bits"].unique())))
+    first = table.iloc[0]
+    grid = "symmetric" if first["symmetric"] else "affine"
+    return (
+        f"Weights: {first['weights']}. Grid: {bits} bits, {grid}, a scale per "
+        f"{first['granularity']}, rounded to nearest. Inputs in [-{first['radius']:g}, "
+        f"{first['radius']:g}]. Seed {first['seed']}. qnotes {version('qnotes')}, "
+        f"torch {torch.__version__}."
+    )
 
 
 class _Reference:
