@@ -57,7 +57,7 @@ def against_bits(table: pd.DataFrame, *, columns: int = 4) -> Figure:
     networks = list(table["network"].unique())
     columns = min(columns, len(networks))
     rows = -(-len(networks) // columns)
-    figure, panels = plt.subplots(
+    figure, panels = _subplots(
         rows, columns, figsize=(2.7 * columns, 3.0 * rows), sharex=True, sharey=True, squeeze=False
     )
     for panel, network in zip(panels.flat, networks, strict=False):
@@ -71,7 +71,7 @@ def against_bits(table: pd.DataFrame, *, columns: int = 4) -> Figure:
 def against_depth(table: pd.DataFrame) -> Figure:
     """Bounds and measured errors against depth, one panel for each bit-width of the table."""
     widths = sorted(table["bits"].unique())
-    figure, panels = plt.subplots(
+    figure, panels = _subplots(
         1, len(widths), figsize=(max(6.5, 3.6 * len(widths)), 4), sharey=True, squeeze=False
     )
     for panel, bits in zip(panels.flat, widths, strict=True):
@@ -88,7 +88,7 @@ def gain(table: pd.DataFrame) -> Figure:
     Args:
         table: a row a network, indexed by depth, with the columns depth, width, norms (decades).
     """
-    figure, panel = plt.subplots(figsize=(6.5, 4))
+    figure, panel = _subplots(figsize=(6.5, 4))
     positions = np.arange(len(table))
     base = np.zeros(len(table))
     for factor, colour in FACTORS.items():
@@ -108,7 +108,7 @@ def gain(table: pd.DataFrame) -> Figure:
 def ladder(table: pd.DataFrame) -> Figure:
     """Every bound as a rung above the measured error, one column of rungs for each network."""
     networks = list(table["network"].unique())
-    figure, panel = plt.subplots(figsize=(8, 4.6))
+    figure, panel = _subplots(figsize=(8, 4.6))
     for position, network in enumerate(networks):
         rungs = table[table["network"] == network]
         for (theorem, bound), (_, colour, marker) in SERIES.items():
@@ -131,7 +131,7 @@ def ladder(table: pd.DataFrame) -> Figure:
 
 def rounding(weights: np.ndarray, rounded: np.ndarray, *, scale: float) -> Figure:
     """Weights of one channel before and after rounding: the staircase, and the error it leaves."""
-    figure, (stairs, saw) = plt.subplots(1, 2, figsize=(9, 3.6))
+    figure, (stairs, saw) = _subplots(1, 2, figsize=(9, 3.6))
     order = np.argsort(weights.ravel())
     before, after = weights.ravel()[order], rounded.ravel()[order]
     reach = 1.08 * np.abs(before).max()
@@ -160,7 +160,7 @@ def image_and_outputs(image: np.ndarray, outputs: pd.DataFrame) -> Figure:
         image: of shape (height, width).
         outputs: a row a class, a column a network.
     """
-    figure, (left, right) = plt.subplots(
+    figure, (left, right) = _subplots(
         1, 2, figsize=(9, 3.4), gridspec_kw={"width_ratios": [1, 2.6]}
     )
     left.imshow(image, cmap="gray")
@@ -178,7 +178,7 @@ def image_and_outputs(image: np.ndarray, outputs: pd.DataFrame) -> Figure:
 
 def layer_norms(norms: np.ndarray, *, mean: float, largest: float) -> Figure:
     """Norm of each layer of a chain, beside the mean that T5 uses and the maximum that P2 uses."""
-    figure, panel = plt.subplots(figsize=(8, 3.6))
+    figure, panel = _subplots(figsize=(8, 3.6))
     panel.bar(np.arange(1, len(norms) + 1), norms, color="#56B4E9", width=0.8)
     panel.axhline(mean, color="#0072B2", lw=2, label="mean, as in T5")
     panel.axhline(largest, color="#D55E00", lw=2, label="one norm for all layers, as in P2")
@@ -188,6 +188,13 @@ def layer_norms(norms: np.ndarray, *, mean: float, largest: float) -> Figure:
     panel.legend(frameon=False)
     figure.tight_layout()
     return figure
+
+
+def _subplots(*args, **options):
+    """A figure that pyplot does not show by itself; whoever asked for it does."""
+    figure, panels = plt.subplots(*args, **options)
+    plt.close(figure)
+    return figure, panels
 
 
 def _lines(panel: Axes, table: pd.DataFrame, x: str) -> None:
