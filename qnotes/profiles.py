@@ -32,6 +32,8 @@ class Layer:
         kind: ``dense``, ``convolution``, or ``sum`` for a sum without weights.
         fan_in: n_ℓ, most weights that one output coordinate reads.
         reads: coordinates of the largest feature map that its weights read.
+        row: most entries in one row, those of skip connections included; where two summands read
+            the same coordinate, it counts twice.
         width: N_ℓ, coordinates after the layer, carried ones included.
         norm: r_ℓ, largest row sum of the absolute weights.
         joint_norm: largest row sum of the absolute weights and bias together.
@@ -46,6 +48,7 @@ class Layer:
     kind: str
     fan_in: int
     reads: int
+    row: int
     width: int
     norm: float
     joint_norm: float

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from qnotes.errors import QnotesError
 from qnotes.networks.chain import Link, Term, chain
-from qnotes.networks.operations import CONVOLUTIONS
+from qnotes.networks.operations import CONVOLUTIONS, operations
 from qnotes.networks.tracing import check_finite, trace
 from qnotes.profiles import Layer, Profile
 
@@ -48,6 +48,7 @@ def profile(
     """
     reference, other = trace(network), trace(quantized)
     _check_same_graph(reference, other)
+    operations(other)  # refuses what is covered in one network and not in the other
     links = chain(reference, input_shape)
     layers = tuple(_layer(link, other) for link in links.links)
     return Profile(layers, links.input_width, float(radius), provenance or {})
@@ -77,6 +78,23 @@ def _check_same_graph(network: fx.GraphModule, quantized: fx.GraphModule) -> Non
 def _check_same_module(name: str, ours: nn.Module, theirs: nn.Module) -> None:
     if repr(ours) != repr(theirs):
         raise QnotesError(f"{name}: is {ours} here and {theirs} in the quantized network")
+    mine, its = _options(ours), _options(theirs)
+    differing = [option for option in mine if mine[option] != its.get(option)]
+    if differing:
+        given = ", ".join(f"{option}={mine[option]!r}" for option in differing)
+        there = ", ".join(f"{option}={its.get(option)!r}" for option in differing)
+        raise QnotesError(f"{name}: has {given} here and {there} in the quantized network")
+
+
+def _options(module: nn.Module) -> dict[str, object]:
+    """What a module was built with, and the shapes of its weights; its repr omits some options."""
+    options = {
+        key: value
+        for key, value in vars(module).items()
+        if not key.startswith("_") and key != "training" and not isinstance(value, Tensor)
+    }
+    shapes = {f"shape of {key}": tuple(value.shape) for key, value in module.named_parameters()}
+    return options | shapes
 
 
 @dataclass(frozen=True)
@@ -103,6 +121,7 @@ def _layer(link: Link, quantized: fx.GraphModule) -> Layer:
         kind=_kind(weighted),
         fan_in=fan_in,
         reads=_reads(weighted),
+        row=_row(weighted) + identities,
         width=link.width,
         norm=_up(max(at_least, *(_top(total) for total in sums)), fan_in),
         joint_norm=_up(
@@ -156,9 +175,12 @@ def _kind(weighted: list[Term]) -> str:
 
 def _reads(weighted: list[Term]) -> int:
     """Coordinates of the largest map that weights read, or of all that one row reads, if more."""
-    sizes = [term.source.size for term in weighted]
-    row = sum(min(term.module.weight[0].numel(), term.source.size) for term in weighted)
-    return max([row, *sizes])
+    return max([_row(weighted), *(term.source.size for term in weighted)])
+
+
+def _row(weighted: list[Term]) -> int:
+    """Most coordinates that one row reads through weights; one that two terms read counts twice."""
+    return sum(min(term.module.weight[0].numel(), term.source.size) for term in weighted)
 
 
 def _peak(rows, pairs, biases: list[Tensor], identities: int) -> float:

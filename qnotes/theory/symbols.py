@@ -32,6 +32,34 @@ delta = sp.IndexedBase("delta_layer", nonnegative=True)
 beta = sp.IndexedBase("beta_layer", nonnegative=True)
 gamma = sp.IndexedBase("gamma_layer", nonnegative=True)
 
+# Matrices and vectors of each layer, which do not commute; a prime marks the quantized network.
+def _matrices(name: str) -> sp.IndexedBase:
+    return sp.IndexedBase(name, commutative=False)
+
+
+W_matrix, W_matrix_q = _matrices("W_matrix"), _matrices("W'_matrix")
+b_vector, b_vector_q = _matrices("b_vector"), _matrices("b'_vector")
+S_vector, S_vector_q = _matrices("S_vector"), _matrices("S'_vector")
+
+# Entries: absolute weights |w|, rescalings d, and the vectors u, v of the vector form.
+A = sp.IndexedBase("A_layer", nonnegative=True)
+A_q = sp.IndexedBase("A'_layer", nonnegative=True)
+A_change = sp.IndexedBase("dA_layer", nonnegative=True)
+b_abs_q = sp.IndexedBase("b'_abs", nonnegative=True)
+b_change = sp.IndexedBase("db_layer", nonnegative=True)
+d = sp.IndexedBase("d_layer", positive=True)
+u = sp.IndexedBase("u_layer", nonnegative=True)
+v = sp.IndexedBase("v_layer", nonnegative=True)
+N = sp.IndexedBase("N_layer", integer=True, positive=True)
+
+# Bits (T12), Euclidean norms (T11) and probabilities (T13).
+bits = sp.Symbol("b", positive=True)
+C = sp.Symbol("C", positive=True)
+tau = sp.Symbol("tau", positive=True)
+largest = sp.Symbol("a", positive=True)
+rho = sp.IndexedBase("rho_layer", nonnegative=True)
+best = sp.Symbol("best", nonnegative=True)
+
 # Quantities that the theorems define from those above.
 s = sp.IndexedBase("s_layer", nonnegative=True)
 e = sp.IndexedBase("e_layer", nonnegative=True)
@@ -44,6 +72,23 @@ gain = sp.Symbol("G", nonnegative=True)
 
 LATEX = {
     ell: r"\ell",
+    W_matrix: "W",
+    W_matrix_q: "W'",
+    b_vector: "b",
+    b_vector_q: "b'",
+    S_vector: "S",
+    S_vector_q: "S'",
+    A: "|W|",
+    A_q: "|W'|",
+    A_change: "|W-W'|",
+    b_abs_q: "|b'|",
+    b_change: "|b-b'|",
+    d: "d",
+    u: "u",
+    v: "v",
+    N: "N",
+    rho: r"\rho",
+    best: r"\inf_{d} \prod_{\ell=1}^{L} \|D_\ell W_\ell D_{\ell-1}^{-1}\|",
     W_chain: r"W_{\mathrm{chain}}",
     r_joint_max: r"\tilde r",
     eps: r"\varepsilon",
@@ -99,7 +144,11 @@ QUANTITIES: dict[sp.Basic, Quantity] = {
     ),
     W_chain: Quantity(
         "length of the longest row of the chain, skip coordinates included",
-        lambda p: max([p.input_width] + [layer.width for layer in p.layers[:-1]]),
+        lambda p: max(
+            p.input_width,
+            *(layer.row for layer in p.layers),
+            *(layer.width for layer in p.layers[:-1]),
+        ),
     ),
     R: Quantity(
         "largest absolute weight or bias of both networks, at least 1",
