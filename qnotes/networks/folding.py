@@ -7,7 +7,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from qnotes.errors import QnotesError, UnsupportedOperation
 from qnotes.networks.operations import AFFINE_MODULES
-from qnotes.networks.tracing import check_finite, trace
+from qnotes.networks.tracing import check_finite, is_altered, trace
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -45,7 +45,7 @@ def _is_module(graph: fx.GraphModule, node: fx.Node, types: tuple[type, ...]) ->
 
 
 def _fold_into_previous(graph: fx.GraphModule, norm: fx.Node) -> None:
-    layer = norm.args[0]
+    layer = norm.all_input_nodes[0]
     if not (isinstance(layer, fx.Node) and _is_module(graph, layer, AFFINE_MODULES)):
         raise UnsupportedOperation(
             f"{norm.target}: this batch norm follows {layer}, which is not a convolution or linear "
@@ -76,6 +76,10 @@ def _refuse_sharing(graph: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> Non
 
 
 def _check_norm(name: str, norm: nn.Module) -> None:
+    if norm.training:
+        raise QnotesError(f"{name}: is in training mode; call .eval() on the network first")
+    if is_altered(norm):
+        raise UnsupportedOperation(f"{name}: has hooks or a forward of its own, lost in folding")
     if norm.running_mean is None:
         raise UnsupportedOperation(
             f"{name}: this batch norm keeps no running statistics, so it depends on the batch"

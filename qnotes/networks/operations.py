@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from qnotes.errors import QnotesError, UnsupportedOperation
+from qnotes.networks.tracing import is_altered
 
 # Kinds of operation, in the words of the theory.
 INPUT, OUTPUT = "input", "output"
@@ -45,6 +46,7 @@ POINTWISE_MODULES = (
     nn.AdaptiveMaxPool3d,
     nn.Flatten,
 )
+MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 #: A function is covered where it says the same as a covered module, argument for argument.
 FUNCTIONS = {
     F.relu: nn.ReLU,
@@ -125,7 +127,7 @@ def _operation(network: fx.GraphModule, node: fx.Node) -> Operation:
         module = _equivalent_module(network, node, FUNCTIONS[node.target])
         return Operation(node, POINTWISE, module, _first_input(node))
     if node.op == "call_method" and node.target in METHODS:
-        module = METHODS[node.target](*node.args[1:], **node.kwargs)
+        module = _equivalent_module(network, node, METHODS[node.target])
         return Operation(node, POINTWISE, module, _first_input(node))
     raise _uncovered(node.name, getattr(node.target, "__name__", str(node.target)))
 
@@ -133,8 +135,9 @@ def _operation(network: fx.GraphModule, node: fx.Node) -> Operation:
 def _module_operation(node: fx.Node, module: nn.Module, reads) -> Operation:
     # Exact types: a subclass may compute something else.
     name = str(node.target)
-    if module._forward_hooks or module._forward_pre_hooks:
-        raise _uncovered(name, f"{type(module).__name__} with hooks, which may change what it does")
+    if is_altered(module):
+        what = "with hooks or a forward of its own, which may change what it does"
+        raise _uncovered(name, f"{type(module).__name__} {what}")
     if type(module) in AFFINE_MODULES:
         if getattr(module, "padding_mode", "zeros") != "zeros":
             raise _uncovered(name, f"padding_mode={module.padding_mode!r}")
@@ -264,6 +267,9 @@ def _pointwise_shape(name: str, module: nn.Module, shape: tuple[int, ...]) -> tu
     if isinstance(module, nn.ReLU | nn.ReLU6 | nn.Identity | nn.modules.dropout._DropoutNd):
         return shape
     try:
-        return tuple(module(torch.empty(shape, device="meta")).shape)
+        result = tuple(module(torch.empty(shape, device="meta")).shape)
     except (RuntimeError, IndexError, ValueError) as error:
         raise QnotesError(f"{name}: cannot take an input of shape {shape}: {error}") from error
+    if isinstance(module, MAX_POOLS) and not module(torch.zeros(1, 1, *shape[2:])).isfinite().all():
+        raise _uncovered(name, "max pooling where a window sees only padding, which gives -inf,")
+    return result

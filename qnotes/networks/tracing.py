@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 
 import torch
 from torch import fx, nn
@@ -24,16 +25,41 @@ def trace(network: nn.Module, *, copied: bool = False) -> fx.GraphModule:
             "the network is in training mode, where batch norm and dropout act differently; "
             "call .eval() on it first"
         )
+    if is_altered(network):
+        raise UnsupportedOperation(
+            f"{type(network).__name__} has hooks or a forward of its own, which a trace would "
+            "lose; remove them first"
+        )
     network = copy.deepcopy(network) if copied else network
     if isinstance(network, fx.GraphModule):
         return network
+    tracer = _Tracer()
     try:
-        return fx.symbolic_trace(network)
+        graph = tracer.trace(network)
+        return fx.GraphModule(tracer.root, graph, type(network).__name__)
     except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
         raise UnsupportedOperation(
             f"{type(network).__name__} cannot be traced, likely because its forward depends on the "
             f"input's values or shape: {error}"
         ) from error
+
+
+def is_altered(module: nn.Module) -> bool:
+    """Whether a module may compute something else than its class says."""
+    hooks = module._forward_hooks or module._forward_pre_hooks
+    return bool(hooks) or "forward" in vars(module)
+
+
+class _Proxy(fx.Proxy):
+    """A traced value that remembers `x += y`; plain fx reads it as `x + y` and loses the write."""
+
+    def __iadd__(self, other: object) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+
+
+class _Tracer(fx.Tracer):
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
 
 def check_finite(name: str, tensors: dict[str, torch.Tensor | None]) -> None:
