@@ -103,7 +103,7 @@ def quantize(
     for name, module in model.named_modules():
         if isinstance(module, AFFINE_MODULES):
             check_finite(name, {"weight": module.weight, "bias": module.bias})
-            layers[name] = _quantize_weight(module.weight, bits, granularity, make_grid)
+            layers[name] = _quantize_weight(module, bits, granularity, make_grid)
     scheme = {
         "bits": bits,
         "granularity": granularity,
@@ -120,12 +120,14 @@ def _check_choice(option: str, value: object, known: tuple) -> None:
 
 
 @torch.no_grad()
-def _quantize_weight(weight: Tensor, bits: int, granularity: str, make_grid) -> QuantizedLayer:
-    """Put a weight on a grid, in place in the copied network, and return what is stored."""
+def _quantize_weight(module: nn.Module, bits: int, granularity: str, make_grid) -> QuantizedLayer:
+    """Put the weight of a copied layer on a grid, and return what is stored."""
+    weight = module.weight
     rows = weight.reshape(1, -1) if granularity == "tensor" else weight.flatten(1)
     grid = make_grid(rows, bits)
     codes = grid.encode(rows)
-    weight.copy_(grid.decode(codes).view_as(weight))
+    # A parameter of its own: layers that share one would round it twice.
+    module.weight = nn.Parameter(grid.decode(codes).view_as(weight), weight.requires_grad)
     return QuantizedLayer(
         codes.view(weight.shape),
         grid.scale.flatten(),
