@@ -62,6 +62,8 @@ def _add(expression, logs, integers):
     if not negative:
         return total
     less = _log_sum([_log(-term, logs, integers) for term in negative])
+    if np.all(np.isneginf(total)):
+        return total  # 0 - 0
     return total + np.log1p(-np.exp(less - total))
 
 
