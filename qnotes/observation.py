@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -42,7 +43,9 @@ def outputs(network: nn.Module, inputs: Tensor) -> Tensor:
     """
     precision = next(network.parameters()).dtype
     with torch.no_grad():
-        return torch.cat([network(batch) for batch in inputs.to(precision).split(BATCH)])
+        batches = inputs.to(precision).split(BATCH)
+        # A copy, since a network may overwrite its input.
+        return torch.cat([network(batch.clone()) for batch in batches])
 
 
 def output_errors(network: nn.Module, quantized: nn.Module, inputs: Tensor) -> Tensor:
@@ -107,7 +110,8 @@ def observe(
     """Search [-radius, radius]^N_0 for the input with the largest error: a lower bound for E.
 
     Random inputs first; then, from the worst of them, ascent along the sign of the error's gradient
-    with steps that shrink from the radius to a hundredth of it, projected onto the domain.
+    with steps that shrink from the radius to a hundredth of it, projected onto the domain. All in
+    float64: in float32, rounding alone can exceed a bound.
 
     Args:
         network: the reference.
@@ -121,6 +125,7 @@ def observe(
     """
     if not 0 < radius < math.inf:
         raise QnotesError(f"radius must be a positive finite number; got {radius!r}")
+    network, quantized = _double(network), _double(quantized)
     inputs = random_inputs(input_shape, count=samples, radius=radius, seed=seed)
     found = output_errors(network, quantized, inputs)
     best = found.topk(min(starts, samples)).indices
@@ -140,7 +145,13 @@ def observe(
 
 
 def _error_gradient(network, quantized, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    inputs = inputs.to(next(network.parameters()).dtype).requires_grad_()
-    found = distances(network(inputs), quantized(inputs))
+    inputs = inputs.clone().requires_grad_()
+    found = distances(network(inputs.clone()), quantized(inputs.clone()))
     (gradient,) = torch.autograd.grad(found.sum(), inputs)
-    return gradient.double(), found.detach()
+    return gradient, found.detach()
+
+
+def _double(network: nn.Module) -> nn.Module:
+    if all(weight.dtype == torch.float64 for weight in network.parameters()):
+        return network
+    return copy.deepcopy(network).double()
