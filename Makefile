@@ -71,13 +71,14 @@ endif
 
 # requirements.txt lists torch before torchvision; both in one go, so that pip picks a pair.
 .venv/.installed: requirements.txt pyproject.toml
-	@found=; for p in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
-	  if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
-	  then found=$$p; break; fi; done; \
-	if [ -z "$$found" ]; then \
-	  echo "No Python 3.11, 3.12 or 3.13 here$(if $(PYTHON), ($(PYTHON) is none)): install one, or name it with PYTHON=." >&2; exit 1; fi; \
-	.venv/bin/python -c '' 2>/dev/null || $$found -m venv --clear .venv || { \
-	  echo "$$found cannot create .venv here (see above). On Debian: apt-get install python3-venv" >&2; exit 1; }
+	@if .venv/bin/python -m pip --version > /dev/null 2>&1; then exit 0; fi; \
+	for p in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+	  if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2> /dev/null; then \
+	    $$p -m venv --clear .venv && exit 0; \
+	    echo "$$p cannot create .venv here (see above). On Debian: apt-get install python3-venv" >&2; exit 1; \
+	  fi; \
+	done; \
+	echo "Python 3.11, 3.12 or 3.13 is needed, and $(or $(PYTHON),python3) is none: install one, or name it with PYTHON=." >&2; exit 1
 	.venv/bin/python -m pip install --disable-pip-version-check -r requirements.txt
 	.venv/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
 	@touch $@
@@ -134,7 +135,7 @@ book: _build/html/index.html
 _build/html/index.html: $(executed) $(pages) _config.yml _build/state/sources | $(environment)
 	@echo "Building the site"
 	@rm -rf _build/source _build/site && mkdir -p _build/source && touch _build/state/site
-	@cp -R book/*.md book/_toc.yml book/references.bib book/_static $(executed) _build/source
+	@cp -R $(wildcard book/*.md) book/_toc.yml book/references.bib book/_static $(executed) _build/source
 	@NO_COLOR=1 PYTHONPATH=. $(python) -c 'from jupyter_book.cli.main import main; main()' build _build/source \
 	  --config _config.yml --path-output _build/site -W -n --keep-going --quiet > /dev/null || { \
 	  echo "The site was not built (see above); the last good one, if any, is untouched." >&2; exit 1; }

@@ -1,7 +1,8 @@
 """Run one chapter: python book/execute.py [--lines] SOURCE TARGET [PARAMETER_FILE ...]
 
 Each parameter file is named after its variable and holds the value (``_build/parameters/BITS``
-with ``4 8``); an empty one leaves the chapter's own default. TARGET appears only when every cell has run.
+with ``4 8``); an empty one leaves the chapter's own default. TARGET appears only when every cell
+has run.
 """
 
 import ast
@@ -64,12 +65,16 @@ def progress(name: str, lines: bool) -> dict:
     if not lines and sys.stderr.isatty():
         return {"desc": name}
     shown = "{desc}: {n_fmt} of {total_fmt} cells after {elapsed}"
-    return {"desc": name, "file": Lines(), "mininterval": 5, "delay": 5, "bar_format": shown, "leave": False}
+    rare = {"mininterval": 5, "delay": 5, "leave": False}
+    return {"desc": name, "file": Lines(), "bar_format": shown, **rare}
 
 
 def finish(notebook, used: dict, defaults: dict) -> None:
-    """Record what was run, and keep the cell that papermill injected off the page if it says nothing new."""
+    """Record what was run; hide the cell that papermill injected, wholly if it says nothing new."""
     notebook.metadata["qnotes"] = {"parameters": used}
+    for key in ("input_path", "output_path"):  # readers download this: no paths of ours
+        path = Path(notebook.metadata.papermill[key])
+        notebook.metadata.papermill[key] = str(path.relative_to(ROOT))
     for cell in notebook.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata.tags.append("remove-cell" if used == defaults else "hide-input")
@@ -78,9 +83,8 @@ def finish(notebook, used: dict, defaults: dict) -> None:
 
 def failure(name: str, error, source) -> str:
     """The chapter, the cell as counted in its source, and the traceback."""
-    number = next(
-        (i for i, cell in enumerate(source.cells, 1) if cell.source == error.source), error.cell_index + 1
-    )
+    sources = [cell.source for cell in source.cells]
+    number = sources.index(error.source) + 1 if error.source in sources else error.cell_index + 1
     trace = re.sub("\x1b\\[.*?m", "", "\n".join(error.traceback))
     return f"\nChapter {name} failed in cell {number} (In [{error.exec_count}]):\n\n{trace}\n"
 

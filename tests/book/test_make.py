@@ -1,0 +1,321 @@
+"""Make as the engine, on a copy of the project with two tiny chapters and no torch.
+
+`alpha` declares BITS, `beta` declares SEED. The environment of the tests is used as it is.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+ROOT = Path(__file__).parents[2]
+COPIED = [
+    "Makefile",
+    "requirements.txt",
+    "pyproject.toml",
+    "_config.yml",
+    "book/execute.py",
+    "book/environment.py",
+    "book/references.bib",
+    "book/_static",
+]
+CHAPTERS = {"alpha": "bits = [8]", "beta": "seed = 0"}
+EXECUTED = [f"_build/executed/{name}.ipynb" for name in CHAPTERS]
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+
+
+# -- a small project -------------------------------------------------------------------------------
+
+
+def write_chapter(project: Path, name: str, code: str = "import qnotes", text: str = "") -> None:
+    cells = [
+        new_markdown_cell(f"# {name}\n\n{text}", id="title"),
+        new_code_cell(CHAPTERS[name], id="parameters", metadata={"tags": ["parameters"]}),
+        new_code_cell(code, id="code"),
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content = new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(content, project / "book" / f"{name}.ipynb")
+
+
+def write(project: Path, name: str, content: str) -> None:
+    path = project / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def command(*arguments: str) -> list[str]:
+    return ["make", "ENV=active", f"PYTHON={sys.executable}", *arguments]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """Without what the make that runs these tests handed down."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))} | extra
+
+
+def make(project: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command(*arguments),
+        cwd=project,
+        env=environment(**extra),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+        check=False,
+    )
+
+
+def times(project: Path, *names: str) -> dict[str, int]:
+    return {name: (project / name).stat().st_mtime_ns for name in names}
+
+
+def rerun(project: Path, before: dict[str, int]) -> set[str]:
+    """The chapters that ran since ``before``."""
+    return {Path(name).stem for name, t in times(project, *before).items() if t != before[name]}
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory) -> Path:
+    """The small project, built once; tests work on copies."""
+    project = tmp_path_factory.mktemp("built") / "project"
+    for name in COPIED:
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, project / name)
+    with (project / "Makefile").open("a") as makefile:
+        makefile.write("\n_build/executed/alpha.ipynb: _build/parameters/BITS\n")
+        makefile.write("_build/executed/beta.ipynb: _build/parameters/SEED\n")
+    write(project, "book/_toc.yml", "format: jb-book\nroot: alpha\nchapters:\n  - file: beta\n")
+    write(project, "qnotes/__init__.py", "")
+    write(project, "qnotes/inner/module.py", "")
+    write(project, "data/manifest.json", "{}")
+    for name in CHAPTERS:
+        write_chapter(project, name)
+    result = make(project, "book")
+    assert result.returncode == 0, result.stdout + result.stderr
+    return project
+
+
+@pytest.fixture
+def project(built, tmp_path) -> Path:
+    return Path(shutil.copytree(built, tmp_path / "project", symlinks=True))
+
+
+# -- what runs again, and what does not ------------------------------------------------------------
+
+
+def test_book_is_built_and_named(built):
+    assert "alpha" in (built / "_build/html/alpha.html").read_text()
+    assert f"{built}/_build/html/index.html" in make(built, "book").stdout
+
+
+def test_nothing_changed_nothing_runs(project):
+    before = times(project, *EXECUTED, "_build/html/index.html")
+    result = make(project, "book")
+    assert result.returncode == 0
+    assert rerun(project, before) == set()
+    assert result.stdout.count("\n") == 1  # only where the book is
+
+
+def test_changed_chapter_runs_alone(project):
+    before = times(project, *EXECUTED)
+    write_chapter(project, "beta", "1 + 1")
+    assert make(project, *EXECUTED).returncode == 0
+    assert rerun(project, before) == {"beta"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda project: write(project, "qnotes/inner/module.py", "x = 1"),
+        lambda project: write(project, "qnotes/another.py", ""),
+        lambda project: (project / "qnotes/inner/module.py").unlink(),
+        lambda project: write(project, "data/manifest.json", "{ }"),
+    ],
+    ids=["module changed", "module added", "module removed", "data changed"],
+)
+def test_package_and_data_concern_every_chapter(project, change):
+    before = times(project, *EXECUTED)
+    change(project)
+    assert make(project, "-j2", *EXECUTED).returncode == 0
+    assert rerun(project, before) == set(CHAPTERS)
+
+
+def test_parameter_runs_who_declares_it(project):
+    before = times(project, *EXECUTED)
+    assert make(project, *EXECUTED, "BITS=8 4").returncode == 0
+    assert rerun(project, before) == {"alpha"}
+    alpha = nbformat.read(project / EXECUTED[0], as_version=4)
+    assert alpha.metadata.qnotes.parameters == {"bits": [4, 8]}
+    assert "bits = [4, 8]" in alpha.cells[2].source
+    assert "hide-input" in alpha.cells[2].metadata.tags
+    before = times(project, *EXECUTED)
+    make(project, *EXECUTED, "BITS=8 4")
+    assert rerun(project, before) == set()
+
+
+def test_edit_during_the_run_is_not_lost(project):
+    write_chapter(project, "alpha", "import os, time; time.sleep(0.1); os.utime('alpha.ipynb')")
+    make(project, EXECUTED[0])
+    before = times(project, EXECUTED[0])
+    make(project, EXECUTED[0])
+    assert rerun(project, before) == {"alpha"}
+
+
+def test_two_at_once(project):
+    for name in CHAPTERS:
+        write_chapter(project, name, "import time; time.sleep(2)")
+    assert make(project, "-j2", *EXECUTED).returncode == 0
+    runs = [nbformat.read(project / e, as_version=4).metadata.papermill for e in EXECUTED]
+    assert max(run.start_time for run in runs) < min(run.end_time for run in runs)
+
+
+# -- what goes wrong -------------------------------------------------------------------------------
+
+
+def test_failing_chapter(project):
+    before = times(project, *EXECUTED, "_build/html/index.html")
+    write_chapter(project, "beta", "print('so far')\n1 / 0")
+    result = make(project, "book")
+    assert result.returncode != 0
+    assert "Chapter beta failed in cell 3" in result.stderr
+    assert "1 / 0" in result.stderr and "ZeroDivisionError" in result.stderr  # the traceback
+    assert "_build/failed/beta.ipynb" in result.stderr
+    half_run = (project / "_build/failed/beta.ipynb").read_text()
+    assert "so far" in half_run
+    assert rerun(project, before) == set()  # neither the chapter nor the site
+    write_chapter(project, "beta")
+    assert make(project, EXECUTED[1]).returncode == 0
+    assert not (project / "_build/failed/beta.ipynb").exists()
+
+
+def test_failing_site(project):
+    before = times(project, "_build/html/index.html")
+    write_chapter(project, "beta", text="See {ref}`nowhere`.")
+    result = make(project, "book")
+    assert result.returncode != 0
+    assert "nowhere" in result.stderr
+    assert "untouched" in result.stderr
+    assert times(project, "_build/html/index.html") == before
+    assert "nowhere" not in (project / "_build/html/beta.html").read_text()
+    assert make(project, "book").returncode != 0  # and not only the first time
+
+
+def test_interrupt_leaves_nothing_that_looks_finished(project):
+    (project / EXECUTED[0]).unlink()
+    write_chapter(project, "alpha", "open('started', 'w').close()\nimport time; time.sleep(60)")
+    running = subprocess.Popen(
+        command(EXECUTED[0]),
+        cwd=project,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.time() + 60
+    while not (project / "book/started").exists() and time.time() < deadline:
+        time.sleep(0.1)
+    os.killpg(running.pid, signal.SIGINT)
+    _, errors = running.communicate(timeout=30)
+    assert running.returncode != 0
+    assert "alpha: interrupted" in errors
+    assert not (project / EXECUTED[0]).exists()
+    assert not (project / "_build/running/alpha.ipynb").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("WEIGHTS=foo", "digits, imagenet, random"),
+        ("WEIGHTS=digits random", "digits, imagenet, random"),
+        ("BITS=x", "from 2 to 16"),
+        ("BITS=1", "from 2 to 16"),
+        ("BITS=4 99", "from 2 to 16"),
+        ("BITS=4,8", "from 2 to 16"),
+        ("SEED=-1", "whole number"),
+        ("SEED=1 2", "whole number"),
+        ("ENV=conda", "ENV=active"),
+        ("BIT=4", "no variable BIT"),
+    ],
+)
+def test_wrong_value_is_one_clear_line(built, argument, expected):
+    result = make(built, "book", argument)
+    assert result.returncode != 0
+    assert expected in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_unwritable_build_folder(project):
+    shutil.rmtree(project / "_build")
+    write(project, "_build", "a file in the way")
+    result = make(project, "book")
+    assert result.returncode != 0
+    assert "Cannot write to the folder _build" in result.stderr
+
+
+def test_active_environment_without_the_packages(project, tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    result = make(project, "book", f"PYTHON={tmp_path}/bare/bin/python")
+    assert result.returncode != 0
+    assert "lacks: torch==" in result.stderr
+    assert not (project / ".venv").exists()
+
+
+def test_no_suitable_python(project):
+    result = make(project, "book", "ENV=", "PYTHON=false")
+    assert result.returncode != 0
+    assert "Python 3.11, 3.12 or 3.13 is needed, and false is none" in result.stderr
+
+
+# -- the rest --------------------------------------------------------------------------------------
+
+
+def test_kernel_of_the_user_is_not_used(project, tmp_path):
+    """Someone's kernel named python3 must not run the chapters in another environment."""
+    kernel = '{"argv": ["false"], "display_name": "theirs", "language": "python"}'
+    for folder in (".local/share/jupyter", "Library/Jupyter"):  # on Linux, on macOS
+        write(tmp_path, f"{folder}/kernels/python3/kernel.json", kernel)
+    write_chapter(project, "alpha", "import sys; print(sys.executable)")
+    result = make(project, EXECUTED[0], HOME=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert sys.executable in (project / EXECUTED[0]).read_text()
+
+
+def test_readers_download_no_paths_of_ours(built):
+    for name in CHAPTERS:
+        assert str(built) not in (built / f"_build/html/_sources/{name}.ipynb").read_text()
+
+
+def test_buttons_appear_with_the_address_of_a_repository(project):
+    config = (project / "_config.yml").read_text()
+    config = config.replace("#: ", "").replace("OWNER/NAME", "someone/something")
+    write(project, "_config.yml", config)
+    result = make(project, "book")
+    assert result.returncode == 0, result.stderr
+    page = (project / "_build/html/alpha.html").read_text()
+    for host in ("github.com", "mybinder.org/v2/gh", "colab.research.google.com/github"):
+        assert f"https://{host}/someone/something" in page
+
+
+def test_help_explains_targets_and_variables(built):
+    shown = make(built, "help").stdout
+    for word in ("book", "test", "serve", "clean", "checkpoints", "lint", "help"):
+        assert f"make {word} " in shown
+    for word in ("WEIGHTS", "BITS", "SEED", "TESTS", "PORT", "PYTHON", "ENV"):
+        assert f"  {word} " in shown
+
+
+def test_clean_removes_what_was_built(project):
+    assert make(project, "clean").returncode == 0
+    assert not (project / "_build").exists()
+    assert (project / "book/alpha.ipynb").exists()

@@ -1,0 +1,158 @@
+"""The built site in headless Chromium, on a desk and on a phone."""
+
+import functools
+import http.server
+import os
+import re
+import shutil
+import threading
+from pathlib import Path
+from urllib.parse import urljoin
+
+import nbformat
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.book.test_sources import CHAPTERS, pages
+
+SITE = Path(__file__).parents[2] / "_build/html"
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+SCREENS = {"desk": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
+OTHERS = ["index", "search", "genindex", "prf-prf"]
+
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM and not os.environ.get("CI"),
+    reason="needs Chromium (Debian: apt-get install chromium)",
+)
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def address():
+    """Where the site is served; ends with a slash."""
+    assert (SITE / "index.html").exists(), f"There is no site in {SITE}: run make book first"
+    handler = functools.partial(Quiet, directory=SITE)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    assert CHROMIUM, "Chromium is missing (Debian: apt-get install chromium)"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=SCREENS)
+def page(request, browser, address):
+    """An empty tab that records, and after the test refuses, errors and requests to other hosts."""
+    context = browser.new_context(viewport=SCREENS[request.param])
+    page = context.new_page()
+    complaints = []
+
+    def visit(route):
+        if route.request.url.startswith(address):
+            route.continue_()
+        else:
+            complaints.append(f"request to {route.request.url}")
+            route.abort()
+
+    context.route("**/*", visit)
+    page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("response", lambda r: r.status >= 400 and complaints.append(f"{r.status} {r.url}"))
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def read(page, url: str) -> None:
+    page.goto(url, wait_until="load")
+
+
+def test_every_page_of_the_book_is_there():
+    assert [name for name in pages() if not (SITE / f"{name}.html").exists()] == []
+
+
+@pytest.mark.parametrize("name", [*pages(), *OTHERS])
+def test_page(page, address, name):
+    read(page, f"{address}{name}.html")
+    if page.locator("div.math, span.math").count():
+        page.wait_for_selector("mjx-container")
+        assert page.locator("mjx-merror").count() == 0
+        assert page.locator("div.math:not(:has(mjx-container))").count() == 0
+    page.evaluate("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    empty = "[...document.images].filter(image => !image.naturalWidth).map(image => image.src)"
+    assert page.evaluate(empty) == []
+    unnamed = "[...document.querySelectorAll('.bd-article img')].filter(image => !image.alt)"
+    assert page.evaluate(f"{unnamed}.map(image => image.src)") == []
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(wide) == 0
+
+
+def test_search_finds_depthwise(page, address):
+    read(page, f"{address}search.html?q=depthwise")
+    page.wait_for_selector("#search-results ul.search li a")
+
+
+def test_dark_mode(page, address):
+    read(page, f"{address}{pages()[0]}.html")
+    dark = "document.documentElement.dataset.theme == 'dark'"
+    for _ in range(3):  # the button goes round: system, light, dark
+        if not page.evaluate(dark):
+            page.locator("button.theme-switch-button:visible").first.click()
+    assert page.evaluate(dark)
+    color = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert max(map(int, re.findall(r"\d+", color)[:3])) < 64
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_notebook_can_be_downloaded(page, address, name):
+    read(page, f"{address}{name}.html")
+    link = page.locator('.dropdown-download-buttons a[href$=".ipynb"]').first.get_attribute("href")
+    answer = page.request.get(urljoin(page.url, link))
+    notebook = nbformat.reads(answer.text(), as_version=4)
+    nbformat.validate(notebook)
+    assert any(cell.get("outputs") for cell in notebook.cells)
+    assert str(SITE.parents[1]) not in answer.text()
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_solutions_open_on_a_click(page, address, name):
+    read(page, f"{address}{name}.html")
+    for solution in page.locator("div.solution.dropdown").all():
+        assert not solution.locator("section").is_visible()
+        solution.locator("button.toggle-button").click()
+        solution.locator("section").wait_for(state="visible")
+
+
+def test_api_page_has_the_public_face(page, address):
+    read(page, f"{address}api.html")
+    import qnotes
+
+    missing = [n for n in qnotes.__all__ if not page.locator(f'[id="qnotes.{n}"]').count()]
+    assert missing == []
+
+
+def test_reproducibility_names_chapters_versions_and_weights(page, address):
+    read(page, f"{address}reproducibility.html")
+    text = page.locator("article").inner_text()
+    for expected in ("seconds", "torch", "sha256", "resnet20"):
+        assert expected in text
