@@ -52,17 +52,29 @@ def decades(axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"$10^{{{value:.0f}}}$"))
 
 
-def against_bits(table: pd.DataFrame, *, columns: int = 4) -> Figure:
+def title(network: str) -> str:
+    """The name of a network as people write it: ``resnet56`` is ResNet-56."""
+    family, _, width = network.partition("_x")
+    name = family.replace("resnet", "ResNet-").replace("mobilenet_v2", "MobileNetV2")
+    return f"{name} ×{width.replace('_', '.')}" if width else name
+
+
+def power_of_ten(log10: float) -> str:
+    """A power of ten in running text, rounded to a whole exponent: 63.8 gives 10⁶⁴."""
+    return "10" + str(round(log10)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def against_bits(table: pd.DataFrame, *, columns: int = 3) -> Figure:
     """Bounds and measured errors of each network against bit-width; table from `qnotes.sweep`."""
     networks = list(table["network"].unique())
     columns = min(columns, len(networks))
     rows = -(-len(networks) // columns)
     figure, panels = _subplots(
-        rows, columns, figsize=(2.7 * columns, 3.0 * rows), sharex=True, sharey=True, squeeze=False
+        rows, columns, figsize=(3.1 * columns, 2.9 * rows), sharey=True, squeeze=False
     )
     for panel, network in zip(panels.flat, networks, strict=False):
         _lines(panel, table[table["network"] == network], "bits")
-        panel.set_title(network)
+        panel.set_title(title(network))
         panel.set_xticks(sorted(table["bits"].unique()))
     _finish(figure, panels, "bits per weight", len(networks))
     return figure
@@ -119,7 +131,7 @@ def ladder(table: pd.DataFrame) -> Figure:
     for (theorem, _), (label, colour, marker) in SERIES.items():
         if theorem != "P1" and (table["theorem"] == theorem).any():
             panel.plot([], [], marker + "-", color=colour, label=label, lw=2)
-    panel.set_xticks(range(len(networks)), networks)
+    panel.set_xticks(range(len(networks)), [title(network) for network in networks])
     panel.set_xlim(-0.5, len(networks) - 0.5)
     panel.grid(axis="x", visible=False)
     panel.set_ylabel("error of the output")
@@ -185,7 +197,7 @@ def layer_norms(norms: np.ndarray, *, mean: float, largest: float) -> Figure:
     panel.set_xlabel("layer")
     panel.set_ylabel(r"norm $\tilde r_\ell$")
     panel.grid(axis="x", visible=False)
-    panel.legend(frameon=False)
+    panel.legend(frameon=False, loc="lower center", ncols=2, bbox_to_anchor=(0.5, 1))
     figure.tight_layout()
     return figure
 
@@ -211,10 +223,8 @@ def _finish(figure: Figure, panels: np.ndarray, x_label: str, used: int) -> None
     handles, labels = panels.flat[0].get_legend_handles_labels()
     for spare in panels.flat[used:]:
         spare.set_visible(False)
-    for column in range(panels.shape[1]):
-        lowest = max(r for r in range(panels.shape[0]) if r * panels.shape[1] + column < used)
-        panels[lowest, column].set_xlabel(x_label)
-        panels[lowest, column].tick_params(labelbottom=True)
+    for panel in panels.flat[:used]:
+        panel.set_xlabel(x_label)
     for row in panels:
         row[0].set_ylabel("error of the output")
     figure.legend(
