@@ -9,7 +9,7 @@ import sympy as sp
 
 from qnotes.profiles import Profile
 from qnotes.theory import theorems
-from qnotes.theory.layerwise import GAIN, GAIN_FACTORS
+from qnotes.theory.gain import FACTORS, GAIN
 
 
 def bounds(profile: Profile) -> pd.DataFrame:
@@ -30,7 +30,8 @@ def bounds(profile: Profile) -> pd.DataFrame:
         - ``assumptions``: empty, or which hypothesis fails and why;
         - ``share``: each layer's part of the bound (sum 1), None where it does not name layers.
     """
-    on_error = [theorem for theorem in theorems() if isinstance(theorem.statement, sp.Le)]
+    computable = [theorem for theorem in theorems() if theorem.computable]
+    on_error = [theorem for theorem in computable if isinstance(theorem.statement, sp.Le)]
     rows = [_row(theorem, profile) for theorem in on_error]
     return pd.DataFrame(rows, columns=["theorem", "bound", "log10", "assumptions", "share"])
 
@@ -48,7 +49,7 @@ def gain_factors(profile: Profile) -> pd.Series:
     return pd.Series(
         {
             name: replace(GAIN, statement=sp.Eq(GAIN.statement.lhs, factor)).evaluate(profile)
-            for name, factor in GAIN_FACTORS.items()
+            for name, factor in FACTORS.items()
         }
     )
 

@@ -2,6 +2,8 @@
 
 import sympy as sp
 
+from qnotes.theory import prove_earlier as prove
+from qnotes.theory.layerwise import PRODUCT_FORM_WITH_BIASES, RECURSION
 from qnotes.theory.symbols import D, E, L, R, W, W_chain, eps, r_joint_max, r_max
 from qnotes.theory.theorem import Hypothesis, Theorem
 
@@ -12,6 +14,8 @@ ENTRYWISE = Theorem(
     source="Form of Berner, Grohs and Jentzen (2020); the proof here is our own.",
     statement=sp.Le(E, sp.Max(D, 1) * L * (W_chain + 1) ** L * R ** (L - 1) * eps),
     hypotheses=(Hypothesis("every weight and bias of both networks is at most R, and R ≥ 1"),),
+    premises=(RECURSION,),
+    prove=prove.prove_entrywise,
 )
 
 UNIFORM_NORM = Theorem(
@@ -24,6 +28,8 @@ UNIFORM_NORM = Theorem(
     ),
     statement=sp.Le(E, sp.Max(D, 1) * W * L * (L + 3) / 2 * r_max ** (L - 1) * eps),
     hypotheses=(Hypothesis("every layer norm and absolute bias is at most r, and r ≥ 1"),),
+    premises=(RECURSION,),
+    prove=prove.prove_uniform_norm,
 )
 
 
@@ -45,4 +51,6 @@ PATH_METRIC = Theorem(
         Hypothesis("rows of weights and bias together have absolute sums of at most r̃, and r̃ ≥ 1"),
         Hypothesis("W ≥ 2", _narrow),
     ),
+    premises=(PRODUCT_FORM_WITH_BIASES,),
+    prove=prove.prove_path_metric,
 )

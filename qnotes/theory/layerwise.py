@@ -1,30 +1,28 @@
-"""T2 to T7: bounds that give each layer a norm of its own (theory, sections 1 and 3)."""
+"""T2 to T6: bounds that give each layer a norm of its own (theory, sections 1 and 3)."""
 
 import sympy as sp
 
+from qnotes.theory import prove_layerwise as prove
+from qnotes.theory.decomposition import DECOMPOSITION
 from qnotes.theory.symbols import (
     D,
     E,
     L,
-    W,
     beta,
     delta,
     e,
     ell,
     eps,
     eps_layer,
-    gain,
     gamma,
     j,
     k,
     n,
     n_joint,
-    n_mean,
     r,
     r_joint,
     r_joint_mean,
     r_joint_min,
-    r_max,
     r_mean,
     r_min,
     s,
@@ -76,6 +74,8 @@ RECURSION = Recursion(
         e: r[ell] * e[ell - 1] + delta[ell] * s[ell - 1] + gamma[ell],
     },
     tight=True,
+    premises=(DECOMPOSITION,),
+    prove=prove.prove_recursion,
 )
 
 PRODUCT_FORM = Theorem(
@@ -86,6 +86,8 @@ PRODUCT_FORM = Theorem(
     statement=sp.Le(E, D * sp.Sum(delta[k] * _others(r), (k, 1, L))),
     hypotheses=(NO_BIASES,),
     tight=True,
+    premises=(RECURSION,),
+    prove=prove.prove_product_form,
 )
 
 MEAN_FORM = Theorem(
@@ -97,6 +99,8 @@ MEAN_FORM = Theorem(
     definitions={r_mean: _leave_one_out_mean(r, r_min)},
     hypotheses=(NO_BIASES,),
     tight=True,
+    premises=(PRODUCT_FORM,),
+    prove=prove.prove_mean_form,
 )
 
 PRODUCT_FORM_WITH_BIASES = Theorem(
@@ -109,6 +113,8 @@ PRODUCT_FORM_WITH_BIASES = Theorem(
     ),
     hypotheses=(),
     tight=True,
+    premises=(PRODUCT_FORM,),
+    prove=prove.prove_product_form_with_biases,
 )
 
 MEAN_FORM_WITH_BIASES = Theorem(
@@ -122,6 +128,8 @@ MEAN_FORM_WITH_BIASES = Theorem(
     definitions={r_joint_mean: _leave_one_out_mean(r_joint, r_joint_min)},
     hypotheses=(),
     tight=True,
+    premises=(PRODUCT_FORM_WITH_BIASES,),
+    prove=prove.prove_mean_form_with_biases,
 )
 
 CONVOLUTION = Theorem(
@@ -136,24 +144,6 @@ CONVOLUTION = Theorem(
     definitions=MEAN_FORM_WITH_BIASES.definitions,
     hypotheses=(Hypothesis("at least one layer is a convolution", _has_no_convolution),),
     tight=True,
-)
-
-GAIN_FACTORS = {
-    "depth": (L + 3) / sp.Integer(2),
-    "width": W / n_mean,
-    "norms": (r_max / r_joint_mean) ** (L - 1),
-}
-
-GAIN = Theorem(
-    number="T7",
-    form="gain",
-    name="gain of the layerwise bound over one norm for all layers",
-    source="The paper reports a gain of several orders of magnitude that comes mostly from depth. "
-    "The formula is the quotient of our P2 and our T5 (mean form).",
-    statement=sp.Eq(gain, sp.Mul(*GAIN_FACTORS.values())),
-    definitions={
-        r_joint_mean: _leave_one_out_mean(r_joint, r_joint_min),
-        n_mean: sp.Sum(n_joint[k], (k, 1, L)) / L,
-    },
-    hypotheses=(),
+    premises=(MEAN_FORM_WITH_BIASES,),
+    prove=prove.prove_convolution,
 )

@@ -52,12 +52,21 @@ u = sp.IndexedBase("u_layer", nonnegative=True)
 v = sp.IndexedBase("v_layer", nonnegative=True)
 N = sp.IndexedBase("N_layer", integer=True, positive=True)
 
+abs_error = sp.IndexedBase("Delta_abs", nonnegative=True)
+difference, low, high = (
+    sp.IndexedBase(f"Delta_{what}", real=True) for what in ("layer", "low", "high")
+)
+s_euclid, e_euclid, beta_euclid, gamma_euclid = (
+    sp.IndexedBase(f"{what}_euclid", nonnegative=True) for what in ("s", "e", "beta", "gamma")
+)
+
 # Bits (T12), Euclidean norms (T11) and probabilities (T13).
 bits = sp.Symbol("b", positive=True)
 C = sp.Symbol("C", positive=True)
 tau = sp.Symbol("tau", positive=True)
 largest = sp.Symbol("a", positive=True)
-rho = sp.IndexedBase("rho_layer", nonnegative=True)
+rho, rho_change = (sp.IndexedBase(f"{what}_layer", nonnegative=True) for what in ("rho", "drho"))
+error_norm, mu_error, sigma_error, risk = sp.symbols("Delta_L mu_L sigma_L risk", positive=True)
 best = sp.Symbol("best", nonnegative=True)
 
 # Quantities that the theorems define from those above.
@@ -88,6 +97,17 @@ LATEX = {
     v: "v",
     N: "N",
     rho: r"\rho",
+    rho_change: r"\delta\rho",
+    abs_error: r"|\Delta|",
+    difference: r"\Delta",
+    low: r"\underline{\Delta}",
+    high: r"\overline{\Delta}",
+    s_euclid: r"\hat s",
+    e_euclid: r"\hat e",
+    beta_euclid: r"\hat\beta",
+    gamma_euclid: r"\hat\gamma",
+    error_norm: r"\|\Delta_L\|_2",
+    risk: r"\delta",
     best: r"\inf_{d} \prod_{\ell=1}^{L} \|D_\ell W_\ell D_{\ell-1}^{-1}\|",
     W_chain: r"W_{\mathrm{chain}}",
     r_joint_max: r"\tilde r",

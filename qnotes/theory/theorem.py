@@ -1,18 +1,21 @@
-"""What a theorem is here: a SymPy statement that prints and evaluates itself."""
+"""What a theorem is here: a SymPy statement that prints, proves and evaluates itself."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import sympy as sp
-from sympy.printing.latex import LatexPrinter
 
 from qnotes.theory import symbols as sy
+from qnotes.theory.direct import FLOATS, Arithmetic, direct_value
 from qnotes.theory.logdomain import log_value
+from qnotes.theory.printing import to_latex
+from qnotes.theory.proof import ProofError, Step, StepError
 
 UNIT_ROUNDOFF = 2.0**-53
 
@@ -25,19 +28,32 @@ class Hypothesis:
     failure: Callable[[object], str | None] = lambda profile: None
 
 
+@dataclass(frozen=True)
+class Checked:
+    """A step of a proof that was derived again, and how long that took."""
+
+    step: Step
+    seconds: float
+    error: ProofError | None = None
+
+
 @dataclass(frozen=True, eq=False)
-class Theorem:
-    """A bound (or gain) in the notation of the book.
+class Result:
+    """A statement in the notation of the book; not necessarily a number for a profile.
 
     Attributes:
         number: as the book counts, such as ``T5``.
         form: tells apart the bounds of one theorem; empty where there is only one.
         name: a few words.
         source: what is publicly known to be the paper's, what is earlier work, what is ours.
-        statement: a SymPy relation; its right side is the value.
+        statement: a SymPy relation.
+        hypotheses: conditions.
         definitions: symbols that the statement uses, each defined by an expression.
-        hypotheses: conditions; a profile that fails one has no value.
-        tight: whether a network reaches the bound.
+        tight: whether networks come as close to it as one likes.
+        premises: theorems that its proof uses.
+        prove: makes the steps of the proof from the theorem; None where none is re-done here.
+        also: further relations that belong to the statement.
+        conclusion: what follows where the statement itself is a condition.
     """
 
     number: str
@@ -46,22 +62,67 @@ class Theorem:
     source: str
     statement: sp.Rel
     hypotheses: tuple[Hypothesis, ...]
-    definitions: Mapping[sp.Symbol, sp.Expr] = field(default_factory=dict)
+    definitions: Mapping[sp.Basic, sp.Expr] = field(default_factory=dict)
     tight: bool = False
+    premises: tuple[Result, ...] = ()
+    prove: Callable[[Result], tuple[Step, ...]] | None = None
+    also: tuple[sp.Rel, ...] = ()
+    conclusion: sp.Rel | None = None
+
+    #: Whether a profile gives it a value: then it has `evaluate`, `assumptions` and `shares`.
+    computable = False
 
     @property
     def key(self) -> str:
         """Number and form, such as ``T5 mean form``."""
         return f"{self.number} {self.form}".strip()
 
+    @property
+    def status(self) -> str:
+        """``proved by machine``, or ``stated`` where no machine proof exists here."""
+        return "proved by machine" if self.prove else "stated"
+
     @cached_property
-    def value(self) -> sp.Expr:
-        """The right side of the statement with its definitions put in."""
-        return self.statement.rhs.subs(self.definitions)
+    def proof(self) -> tuple[Step, ...]:
+        """The steps, built from the statement, the definitions and the premises."""
+        return tuple(self.prove(self)) if self.prove else ()
+
+    def check(self) -> tuple[Checked, ...]:
+        """Derive every step of the proof again.
+
+        Returns:
+            The steps with their times; empty for a result that is stated only.
+
+        Raises:
+            ProofError: names the theorem and the first step that fails, and what remains.
+        """
+        checked = tuple(self.checked_steps())
+        for entry in checked:
+            if entry.error:
+                raise entry.error
+        return checked
+
+    def checked_steps(self):
+        """Each step derived again, one after the other; a failed one carries its error."""
+        for step in self.proof:
+            started = time.perf_counter()
+            error = self._error(step)
+            yield Checked(step, time.perf_counter() - started, error)
+            if error:
+                return
+
+    def _error(self, step: Step) -> ProofError | None:
+        try:
+            step.verify()
+        except StepError as error:
+            return ProofError(self.key, step.title, error.args[0])
+        return None
 
     def latex(self) -> str:
         """The statement, and the definitions that it uses, as LaTeX without delimiters."""
-        lines = [to_latex(self.statement)]
+        lines = [to_latex(self.statement), *map(to_latex, self.also)]
+        if self.conclusion is not None:
+            lines[0] += r" \quad\Longrightarrow\quad " + to_latex(self.conclusion)
         lines += [to_latex(sp.Eq(*pair, evaluate=False)) for pair in self.definitions.items()]
         return r" ,\qquad ".join(lines)
 
@@ -71,6 +132,21 @@ class Theorem:
             symbol: sy.QUANTITIES[symbol].meaning
             for symbol in _quantities(self._expressions())
         }
+
+    def _expressions(self) -> tuple[sp.Expr, ...]:
+        return (self.statement,)
+
+
+@dataclass(frozen=True, eq=False)
+class Theorem(Result):
+    """A bound (or gain) that a profile gives a value: the right side of the statement."""
+
+    computable = True
+
+    @cached_property
+    def value(self) -> sp.Expr:
+        """The right side of the statement with its definitions put in."""
+        return self.statement.rhs.subs(self.definitions)
 
     def assumptions(self, profile) -> list[str]:
         """Why the hypotheses do not hold for this profile; empty where they all hold."""
@@ -94,6 +170,16 @@ class Theorem:
             return None
         parts = np.exp(logs - np.max(logs))
         return parts / parts.sum()
+
+    def direct(self, values: Mapping[sp.Basic, object], depth: int, numbers: Arithmetic = FLOATS):
+        """The value in plain arithmetic: exact for fractions, a batch for arrays.
+
+        Args:
+            values: a number for each symbol, a sequence over layers for each indexed one.
+            depth: L.
+            numbers: the arithmetic, from `qnotes.theory.direct`.
+        """
+        return direct_value(self.value, values, {sy.L: depth}, numbers)
 
     def _expressions(self) -> tuple[sp.Expr, ...]:
         return (self.value,)
@@ -143,6 +229,21 @@ class Recursion(Theorem):
     def _expressions(self) -> tuple[sp.Expr, ...]:
         return (*self.initial.values(), *self.steps.values())
 
+    def direct(self, values: Mapping[sp.Basic, object], depth: int, numbers: Arithmetic = FLOATS):
+        """The last value of the recursion in plain arithmetic."""
+        none: dict[sp.Symbol, int] = {}
+        running = {
+            base: [direct_value(start, values, none, numbers)]
+            for base, start in self.initial.items()
+        }
+        for layer in range(1, depth + 1):
+            known = {base[sy.ell - 1]: found[-1] for base, found in running.items()}
+            here = {**values, **known}
+            for base, step in self.steps.items():
+                running[base].append(direct_value(step, here, {sy.ell: layer}, numbers))
+        last = self.statement.rhs.subs(sy.L, depth)
+        return running[last.base][int(last.indices[0])]
+
     def _log(self, logs, depth: int) -> float:
         return float(self._run(logs, depth)[sy.e][-1])
 
@@ -190,22 +291,3 @@ def _quantities(expressions) -> list[sp.Basic]:
     for expression in expressions:
         found |= expression.atoms(sp.Symbol, sp.IndexedBase)
     return [symbol for symbol in sy.QUANTITIES if symbol in found]
-
-
-class _Printer(LatexPrinter):
-    """LaTeX with the letters of the book."""
-
-    def _print_Symbol(self, expr):
-        return sy.LATEX.get(expr) or super()._print_Symbol(expr)
-
-    def _print_IndexedBase(self, expr):
-        return sy.LATEX.get(expr) or super()._print_IndexedBase(expr)
-
-    def _print_Indexed(self, expr):
-        indices = ",".join(self._print(index) for index in expr.indices)
-        return f"{self._print(expr.base)}_{{{indices}}}"
-
-
-def to_latex(expression: sp.Basic) -> str:
-    """A SymPy expression in the notation of the book, as LaTeX without delimiters."""
-    return _Printer().doprint(expression)

@@ -1,0 +1,141 @@
+"""T9: the best that rescaling neurons can do to the product of norms (theory, section 5)."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from qnotes.theory.layers import written_out
+from qnotes.theory.proof import Cases, Identity, Nonnegative, Step
+from qnotes.theory.symbols import A, L, N, best, d, ell, i, j, v
+from qnotes.theory.theorem import Hypothesis, Result
+
+#: Widths N_0, N_1, … on which matrices are multiplied out.
+SIZES = ((2, 2), (2, 2, 2), (1, 3, 2), (2, 2, 2, 2), (1, 2, 1, 2, 2))
+
+
+class Norm(sp.Function):
+    """The largest entry of a nonnegative vector."""
+
+    nargs = 1
+    is_nonnegative = True
+
+    def _latex(self, printer) -> str:
+        return rf"\| {printer._print(self.args[0])} \|"
+
+
+def prove(theorem: Result) -> tuple[Step, ...]:
+    """No rescaling goes below the path norm, and one reaches it."""
+    growth, scaling = theorem.definitions[v[ell, i]], theorem.definitions[d[ell, i]]
+    undone = 1 / scaling.subs({ell: ell - 1, i: j}, simultaneous=True)
+    row = sp.Sum(A[ell, i, j] * undone, (j, 1, N[ell - 1]))
+    return (
+        Cases(
+            title="ReLU",
+            reason="Positive factors pass through: σ(c x) = c σ(x), for positive and negative x.",
+            pairs=_homogeneous(),
+        ),
+        Cases(
+            title="rescaling keeps the network",
+            reason="Each factor is undone by the next layer; input and output are not rescaled.",
+            pairs=_telescoped(),
+        ),
+        _submultiplicative(),
+        Identity(
+            title="every hidden norm becomes 1",
+            reason="With this choice each row of a hidden layer sums to 1.",
+            left=(scaling * row).subs(v[ell, i], growth),
+            right=sp.Integer(1),
+        ),
+        Identity(
+            title="the last norm",
+            reason="The last layer only divides by the scaling before it: its row sums are v_L.",
+            left=row.subs(ell, L),
+            right=growth.subs(ell, L),
+        ),
+        Cases(
+            title="statement",
+            reason="Row sums of |W_L|···|W_1| for small sizes, multiplied out: the vector v_L.",
+            pairs=tuple(pair for widths in SIZES for pair in _products(theorem, widths)),
+        ),
+    )
+
+
+def _homogeneous():
+    factor, size = sp.symbols("c x", positive=True)
+    relu = sp.Lambda(size, sp.Max(0, size))
+    return tuple((relu(factor * sign * size), factor * relu(sign * size)) for sign in (1, -1))
+
+
+def _telescoped():
+    pairs = []
+    for depth in range(2, 6):
+        weights = sp.symbols(f"W_1:{depth + 1}", commutative=False)
+        scales = (1, *sp.symbols(f"D_1:{depth}", commutative=False), 1)
+        rescaled = [
+            scales[layer + 1] * weights[layer] * scales[layer] ** -1 for layer in range(depth)
+        ]
+        pairs.append((sp.Mul(*rescaled[::-1]), sp.Mul(*weights[::-1])))
+    return tuple(pairs)
+
+
+def _submultiplicative() -> Step:
+    a, b, t, u, w, norm, top = sp.symbols("a b t u w rho M", nonnegative=True)
+    return Nonnegative(
+        title="no rescaling does better",
+        reason="A row sum a + b ≤ ρ and entries M - t, M - u ≤ M give |W| x ≤ ρ M: "
+        "norms multiply to at least the norm of the product, which rescaling does not change.",
+        larger=norm * top,
+        smaller=a * (top - t) + b * (top - u),
+        certificate=a * t + b * u + w * top,
+        given={norm: a + b + w},
+    )
+
+
+def _products(theorem: Result, widths: tuple[int, ...]):
+    """Entries of |W_L|···|W_1|·1, and those of the vector in the statement."""
+    depth = len(widths) - 1
+    ones = sp.ones(widths[0], 1)
+    for layer in range(1, depth + 1):
+        matrix = sp.Matrix(
+            widths[layer], widths[layer - 1], lambda a, b, at=layer: A[at, a + 1, b + 1]
+        )
+        ones = matrix * ones
+    for unit in range(1, widths[depth] + 1):
+        claimed = theorem.statement.rhs.subs(L, depth).replace(
+            Norm, lambda vector, at=unit: _entry(theorem, widths, vector.indices[0], at)
+        )
+        yield ones[unit - 1], claimed
+
+
+def _entry(theorem: Result, widths: tuple[int, ...], layer: int, unit: int) -> sp.Expr:
+    """v at a layer, from its definition, with A as symbols."""
+    if layer == 0:
+        return theorem.also[0].rhs
+    rule = theorem.definitions[v[ell, i]].subs({ell: layer, i: unit})
+    sizes = {N[at]: width for at, width in enumerate(widths)}
+    rule = written_out(rule.subs(sizes), 1)
+    return rule.replace(
+        lambda part: isinstance(part, sp.Indexed) and part.base == v,
+        lambda part: _entry(theorem, widths, int(part.indices[0]), part.indices[1]),
+    )
+
+
+EQUALIZATION = Result(
+    number="T9",
+    form="",
+    name="best equalization",
+    source="The paper states that cross-layer equalization tightens the bound. That the optimum is "
+    "the path norm, the form and the proof are our own.",
+    statement=sp.Eq(best, Norm(v[L]), evaluate=False),
+    definitions={
+        v[ell, i]: sp.Sum(A[ell, i, j] * v[ell - 1, j], (j, 1, N[ell - 1])),
+        d[ell, i]: 1 / v[ell, i],
+    },
+    also=(sp.Eq(v[0, i], sp.Integer(1), evaluate=False),),
+    hypotheses=(
+        Hypothesis("activations are positively homogeneous: ReLU, not ReLU6; no biases"),
+        Hypothesis("every v is positive; otherwise the infimum is approached, not reached"),
+    ),
+    tight=True,
+    prove=prove,
+)
