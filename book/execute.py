@@ -45,6 +45,7 @@ def isolate() -> None:
         PYTHONPATH=str(ROOT),
         PYTHONHASHSEED="0",
         PYDEVD_DISABLE_FILE_VALIDATION="1",  # no warning about frozen modules
+        PYTHONWARNINGS="ignore:IProgress not found",  # tqdm, about widgets that we do not use
     )
     os.environ.pop("MPLBACKEND", None)  # inline, which the kernel chooses
 
@@ -72,9 +73,6 @@ def progress(name: str, lines: bool) -> dict:
 def finish(notebook, used: dict, defaults: dict) -> None:
     """Record what was run; hide the cell that papermill injected, wholly if it says nothing new."""
     notebook.metadata["qnotes"] = {"parameters": used}
-    for key in ("input_path", "output_path"):  # readers download this: no paths of ours
-        path = Path(notebook.metadata.papermill[key])
-        notebook.metadata.papermill[key] = str(path.relative_to(ROOT))
     for cell in notebook.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata.tags.append("remove-cell" if used == defaults else "hide-input")
@@ -119,7 +117,8 @@ def run(source: Path, target: Path, given: dict, lines: bool) -> int:
         running.unlink(missing_ok=True)
         raise
     finish(done, {**defaults, **given}, defaults)
-    nbformat.write(done, running)
+    # Readers download this: no paths of ours.
+    running.write_text(nbformat.writes(done).replace(f"{ROOT}/", ""), encoding="utf-8")
     # An edit made while the chapter ran must count as newer than the result.
     os.utime(running, (start, start))
     running.replace(target)
