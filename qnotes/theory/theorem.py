@@ -14,7 +14,7 @@ import sympy as sp
 from qnotes.theory import symbols as sy
 from qnotes.theory.direct import FLOATS, Arithmetic, direct_value
 from qnotes.theory.logdomain import log_value
-from qnotes.theory.printing import to_latex
+from qnotes.theory.printing import stacked, to_latex
 from qnotes.theory.proof import ProofError, Step, StepError
 
 UNIT_ROUNDOFF = 2.0**-53
@@ -124,7 +124,7 @@ class Result:
         if self.conclusion is not None:
             lines[0] += r" \quad\Longrightarrow\quad " + to_latex(self.conclusion)
         lines += [to_latex(sp.Eq(*pair, evaluate=False)) for pair in self.definitions.items()]
-        return r" ,\qquad ".join(lines)
+        return stacked(*lines)
 
     def symbols(self) -> dict[sp.Basic, str]:
         """The symbols of the statement that a profile supplies, with their meanings."""
@@ -224,7 +224,7 @@ class Recursion(Theorem):
             to_latex(sp.Eq(base[sy.ell], value, evaluate=False))
             for base, value in self.steps.items()
         ]
-        return r" ,\quad ".join([*starts, *steps, to_latex(self.statement)])
+        return stacked(r" ,\quad ".join(starts), *steps, to_latex(self.statement))
 
     def _expressions(self) -> tuple[sp.Expr, ...]:
         return (*self.initial.values(), *self.steps.values())
