@@ -104,6 +104,7 @@ def quantize(
         if isinstance(module, AFFINE_MODULES):
             check_finite(name, {"weight": module.weight, "bias": module.bias})
             layers[name] = _quantize_weight(module, bits, granularity, make_grid)
+            check_finite(name, {"quantized weight": module.weight})
     scheme = {
         "bits": bits,
         "granularity": granularity,
