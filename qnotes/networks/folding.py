@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
@@ -55,10 +56,19 @@ def _fold_into_previous(graph: fx.GraphModule, norm: fx.Node) -> None:
     batch_norm = graph.get_submodule(str(norm.target))
     _check_norm(str(norm.target), batch_norm)
     module = graph.get_submodule(str(layer.target))
+    _make_affine(batch_norm)
     fuse = fuse_linear_bn_eval if isinstance(module, nn.Linear) else fuse_conv_bn_eval
     _replace_module(graph, str(layer.target), fuse(module, batch_norm))
     norm.replace_all_uses_with(layer)
     graph.graph.erase_node(norm)
+
+
+def _make_affine(norm: nn.Module) -> None:
+    """Write out the weights of 1 and biases of 0 of a copied batch norm without parameters."""
+    if norm.weight is None:
+        norm.weight = nn.Parameter(torch.ones_like(norm.running_mean))
+    if norm.bias is None:
+        norm.bias = nn.Parameter(torch.zeros_like(norm.running_mean))
 
 
 def _refuse_sharing(graph: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:
