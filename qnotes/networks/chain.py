@@ -152,7 +152,7 @@ class _Builder:
             after = _alive(last_read, layer)
             carries = any(value.made_by < layer for value in after)
             links.append(Link(name, terms, carries, _size(after)))
-        return Chain(tuple(links), _size(_alive(last_read, 0)))
+        return Chain(tuple(links), math.prod(self.shape))
 
 
 def _alive(last_read: dict[Value, int], layer: int) -> list[Value]:
