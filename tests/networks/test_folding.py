@@ -1,0 +1,200 @@
+"""Folding a batch norm changes weights, not the function; what cannot be folded is refused."""
+
+import pytest
+import torch
+from torch import nn
+
+import qnotes as qn
+from tests.random_networks import Net, Residual
+
+
+def stir(network: nn.Module, seed: int) -> nn.Module:
+    """Random weights and running statistics, as after training."""
+    torch.manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+        if getattr(module, "running_mean", None) is not None:
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.1, 2)
+    return network.double().eval()
+
+
+def plain():
+    return nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU()), (3, 2, 6, 6)
+
+
+def without_bias():
+    return nn.Sequential(nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4, eps=0.1)), (3, 2, 6, 6)
+
+
+def depthwise():
+    convolution = nn.Conv2d(4, 4, 3, groups=4, stride=2, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(4), nn.ReLU6()), (3, 4, 6, 6)
+
+
+def not_affine():
+    return nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.BatchNorm2d(4, affine=False)), (
+        3,
+        2,
+        6,
+        6,
+    )
+
+
+def dense():
+    return nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 2)), (3, 3)
+
+
+def dense_not_affine():
+    layers = nn.Linear(3, 5, bias=False), nn.BatchNorm1d(5, affine=False), nn.Linear(5, 2)
+    return nn.Sequential(*layers), (3, 3)
+
+
+def one_dimension():
+    return nn.Sequential(nn.Conv1d(2, 3, 2), nn.BatchNorm1d(3)), (3, 2, 6)
+
+
+def three_dimensions():
+    return nn.Sequential(nn.Conv3d(2, 3, 2), nn.BatchNorm3d(3)), (2, 2, 4, 4, 4)
+
+
+def block():
+    body = nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 2, 1)
+    )
+    body.append(nn.BatchNorm2d(2))
+    skip = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2))
+    return nn.Sequential(Residual(body, skip, nn.ReLU(inplace=True)), nn.Conv2d(2, 2, 1)), (
+        3,
+        2,
+        5,
+        5,
+    )
+
+
+def two_norms_in_a_row():
+    return nn.Sequential(nn.Conv2d(1, 2, 2), nn.BatchNorm2d(2), nn.BatchNorm2d(2)), (3, 1, 4, 4)
+
+
+FOLDABLE = (
+    plain,
+    without_bias,
+    depthwise,
+    not_affine,
+    dense,
+    dense_not_affine,
+    one_dimension,
+    three_dimensions,
+    block,
+    two_norms_in_a_row,
+)
+
+
+@pytest.mark.parametrize("make", FOLDABLE)
+@pytest.mark.parametrize("seed", range(3))
+def test_same_function(make, seed):
+    network, shape = make()
+    stir(network, seed)
+    folded = qn.fold(network)
+    x = torch.randn(shape, dtype=torch.float64)
+    before, after = network(x), folded(x)
+    assert (before - after).abs().max() <= 1e-9 * before.abs().max()
+    kinds = {type(module) for module in folded.modules()}
+    assert not kinds & {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}
+
+
+def test_float64_and_the_names_of_the_layers():
+    folded = qn.fold(stir(block()[0], 0).float())
+    assert {parameter.dtype for parameter in folded.parameters()} == {torch.float64}
+    assert {"0.body.0", "0.body.3", "0.skip.0", "1"} <= dict(folded.named_modules()).keys()
+
+
+def test_folding_twice_changes_nothing():
+    once = qn.fold(stir(plain()[0], 0))
+    twice = qn.fold(once)
+    for name, value in once.state_dict().items():
+        assert torch.equal(value, twice.state_dict()[name])
+
+
+SHARED_CONV = nn.Conv2d(2, 2, 1)
+SHARED_NORM = nn.BatchNorm2d(2)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (
+            nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1)),
+            r"^0: this batch norm follows \w+, which is not a convolution or linear layer",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU(), nn.BatchNorm2d(2)),
+            r"^2: this batch norm follows _1",
+        ),
+        (
+            nn.Sequential(SHARED_CONV, nn.BatchNorm2d(2), SHARED_CONV),
+            r"^0: is used in several places",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(2, 2, 1), SHARED_NORM, nn.Conv2d(2, 2, 1), SHARED_NORM),
+            r"^1: is used in several places",
+        ),
+        (
+            Net(
+                lambda s, x: (lambda y: s.norm(y) + y)(s.conv(x)),
+                conv=nn.Conv2d(2, 2, 1),
+                norm=nn.BatchNorm2d(2),
+            ),
+            r"^conv: its output is read before and after norm",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2, track_running_stats=False)),
+            r"^1: this batch norm keeps no running statistics",
+        ),
+    ],
+)
+def test_what_cannot_be_folded(network, message):
+    with pytest.raises(qn.UnsupportedOperation, match=message):
+        qn.fold(network.eval())
+
+
+def test_training_mode():
+    network, _ = plain()
+    with pytest.raises(qn.QnotesError, match=r"training mode.*\.eval\(\)"):
+        qn.fold(network.train())
+    network.eval()[1].train()
+    with pytest.raises(qn.QnotesError, match=r"^1: is in training mode.*\.eval\(\)"):
+        qn.fold(network)
+
+
+def test_a_norm_with_hooks():
+    network, _ = plain()
+    network.eval()[1].register_forward_hook(lambda module, inputs, output: 5 * output)
+    with pytest.raises(qn.UnsupportedOperation, match=r"^1: has hooks"):
+        qn.fold(network)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("kind", ["weight", "bias", "running_mean", "running_var"])
+def test_norms_that_are_not_finite(kind, value):
+    network, _ = plain()
+    getattr(network.eval()[1], kind).data[2] = value
+    what = {"running_mean": "running mean", "running_var": "running variance"}.get(kind, kind)
+    with pytest.raises(qn.QnotesError, match=f"^1: 1 of 4 values of its {what} are NaN or inf"):
+        qn.fold(network)
+
+
+def test_a_negative_variance():
+    network, _ = plain()
+    network.eval()[1].running_var[0] = -1
+    with pytest.raises(qn.QnotesError, match=r"^1: its running variance is negative"):
+        qn.fold(network)
+
+
+def test_layers_that_are_not_finite():
+    network, _ = dense()
+    network.eval()[3].weight.data[0, 0] = float("nan")
+    with pytest.raises(qn.QnotesError, match=r"^3: 1 of 10 values of its weight are NaN"):
+        qn.fold(network)
