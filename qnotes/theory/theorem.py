@@ -249,28 +249,41 @@ class Recursion(Theorem):
 
     def _log_terms(self, logs, depth: int) -> np.ndarray:
         # Unrolled: e_L = Σ_k (Π_{j>k} growth_j) · source_k, since the step is affine in e.
-        step = self.steps[sy.e]
-        growth = step.coeff(sy.e[sy.ell - 1])
-        source = step - growth * sy.e[sy.ell - 1]
-        running = self._run(logs, depth)
-        before = {base: values[:-1] for base, values in running.items()}
-        at_previous = {base[sy.ell - 1]: base[sy.ell] for base in running}
-        layers = {sy.L: depth, sy.ell: np.arange(1, depth + 1)}
-        factors = log_value(growth, logs, layers)
-        later = np.concatenate([np.cumsum(factors[:0:-1])[::-1], [0.0]])
-        return later + log_value(source.subs(at_previous), {**logs, **before}, layers)
+        growth, source = self._growth_and_source(sy.e, logs, self._run(logs, depth), depth)
+        later = np.concatenate([np.cumsum(growth[:0:-1])[::-1], [0.0]])
+        return later + source
 
     def _run(self, logs, depth: int) -> dict[sp.IndexedBase, np.ndarray]:
         """Logarithms of the running quantities, from before the first layer to after the last."""
-        running = {
-            base: [log_value(value, logs, {sy.L: depth})] for base, value in self.initial.items()
-        }
-        for layer in range(1, depth + 1):
-            here = {sy.L: depth, sy.ell: layer}
-            known = {base[sy.ell - 1]: values[-1] for base, values in running.items()}
-            for base, value in self.steps.items():
-                running[base].append(log_value(value, {**logs, **known}, here))
-        return {base: np.array(values, dtype=float) for base, values in running.items()}
+        running: dict[sp.IndexedBase, np.ndarray] = {}
+        for base, start in self.initial.items():
+            growth, source = self._growth_and_source(base, logs, running, depth)
+            values = [float(log_value(start, logs, {sy.L: depth}))]
+            for factor, new in zip(growth, source, strict=True):
+                values.append(np.logaddexp(factor + values[-1], new))
+            running[base] = np.array(values)
+        return running
+
+    def _growth_and_source(self, base, logs, running, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        """Logarithms, a layer each, of the two parts of a step that is affine in its quantity."""
+        layers = {sy.L: depth, sy.ell: np.arange(1, depth + 1)}
+        # Position ℓ of the shifted arrays holds what earlier quantities were before layer ℓ.
+        before = {other: values[:-1] for other, values in running.items()}
+        return tuple(
+            np.broadcast_to(log_value(part, {**logs, **before}, layers), depth)
+            for part in self._parts[base]
+        )
+
+    @cached_property
+    def _parts(self) -> dict[sp.IndexedBase, tuple[sp.Expr, sp.Expr]]:
+        """For each running quantity: its growth, and what is added; earlier ones taken at ℓ."""
+        at_previous = {other[sy.ell - 1]: other[sy.ell] for other in self.steps}
+        parts = {}
+        for base, step in self.steps.items():
+            growth = step.coeff(base[sy.ell - 1])
+            source = sp.expand(step - growth * base[sy.ell - 1]).subs(at_previous)
+            parts[base] = (growth, source)
+        return parts
 
 
 def rounding_slack(logs: Mapping[sp.Basic, np.ndarray], depth: int) -> float:
