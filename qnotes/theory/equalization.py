@@ -5,7 +5,16 @@ from __future__ import annotations
 import sympy as sp
 
 from qnotes.theory.layers import written_out
-from qnotes.theory.proof import Cases, Identity, Nonnegative, Step
+from qnotes.theory.proof import (
+    Cases,
+    Identity,
+    Nonnegative,
+    Step,
+    StepError,
+    Verified,
+    equation,
+    must_vanish,
+)
 from qnotes.theory.symbols import A, L, N, best, d, ell, i, j, v
 from qnotes.theory.theorem import Hypothesis, Result
 
@@ -52,10 +61,11 @@ def prove(theorem: Result) -> tuple[Step, ...]:
             left=row.subs(ell, L),
             right=growth.subs(ell, L),
         ),
-        Cases(
+        Verified(
             title="statement",
             reason="Row sums of |W_L|···|W_1| for small sizes, multiplied out: the vector v_L.",
-            pairs=tuple(pair for widths in SIZES for pair in _products(theorem, widths)),
+            shown=(equation(row.subs(ell, L), v[L, i]),),
+            checked=lambda: _check_products(theorem),
         ),
     )
 
@@ -91,6 +101,12 @@ def _submultiplicative() -> Step:
     )
 
 
+def _check_products(theorem: Result) -> None:
+    for widths in SIZES:
+        for product, claimed in _products(theorem, widths):
+            must_vanish(product - claimed)
+
+
 def _products(theorem: Result, widths: tuple[int, ...]):
     """Entries of |W_L|···|W_1|·1, and those of the vector in the statement."""
     depth = len(widths) - 1
@@ -102,13 +118,19 @@ def _products(theorem: Result, widths: tuple[int, ...]):
         ones = matrix * ones
     for unit in range(1, widths[depth] + 1):
         claimed = theorem.statement.rhs.subs(L, depth).replace(
-            Norm, lambda vector, at=unit: _entry(theorem, widths, vector.indices[0], at)
+            Norm,
+            lambda vector, at=unit: _entry(
+                theorem, widths, vector.base[(*vector.indices, at)], depth + 1
+            ),
         )
         yield ones[unit - 1], claimed
 
 
-def _entry(theorem: Result, widths: tuple[int, ...], layer: int, unit: int) -> sp.Expr:
+def _entry(theorem: Result, widths: tuple[int, ...], entry: sp.Indexed, after: int) -> sp.Expr:
     """v at a layer, from its definition, with A as symbols."""
+    layer, unit = entry.indices
+    if entry.base != v or not layer.is_Integer or layer >= after:
+        raise StepError(f"{entry} is not an entry of an earlier v")
     if layer == 0:
         return theorem.also[0].rhs
     rule = theorem.definitions[v[ell, i]].subs({ell: layer, i: unit})
@@ -116,7 +138,7 @@ def _entry(theorem: Result, widths: tuple[int, ...], layer: int, unit: int) -> s
     rule = written_out(rule.subs(sizes), 1)
     return rule.replace(
         lambda part: isinstance(part, sp.Indexed) and part.base == v,
-        lambda part: _entry(theorem, widths, int(part.indices[0]), part.indices[1]),
+        lambda part: _entry(theorem, widths, part, layer),
     )
 
 

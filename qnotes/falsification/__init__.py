@@ -1,0 +1,5 @@
+"""Falsification: an honest attempt to break every bound, on many small networks."""
+
+from qnotes.falsification.search import search
+
+__all__ = ["search"]
