@@ -1,0 +1,371 @@
+"""The table of covered operations: shape rules, what is covered, and what is refused by name."""
+
+import random
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.fx.passes.shape_prop import ShapeProp
+
+import qnotes as qn
+from qnotes.networks.operations import INPUT, operations
+from qnotes.networks.tracing import trace
+from tests.random_networks import Net
+
+IMAGE = (1, 2, 6, 6)
+
+
+def accepted(network: nn.Module, shape=IMAGE) -> qn.Profile:
+    return qn.profile(network.eval(), network, input_shape=shape)
+
+
+def on_conv(function) -> Net:
+    """A network that applies a function to the output of a convolution."""
+    return Net(lambda s, x: function(s.conv(x)), conv=nn.Conv2d(2, 2, 1))
+
+
+# -- shapes ----------------------------------------------------------------------------------------
+
+CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+POOLS = {
+    1: (nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d),
+    2: (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
+    3: (nn.MaxPool3d, nn.AvgPool3d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool3d),
+}
+
+
+def random_convolution(rng: random.Random, dimensions: int) -> nn.Module:
+    def sizes(low, high):
+        return tuple(rng.randint(low, high) for _ in range(dimensions))
+
+    padding = rng.choice([sizes(0, 2), "same", "valid"])
+    stride = sizes(1, 1) if padding == "same" else sizes(1, 3)
+    options = {"padding": padding, "stride": stride, "dilation": sizes(1, 2)}
+    return CONVS[dimensions](2, 4, sizes(1, 3), groups=rng.choice([1, 2]), **options)
+
+
+def random_pool(rng: random.Random, dimensions: int) -> nn.Module:
+    kind = rng.choice(POOLS[dimensions])
+    if "Adaptive" in kind.__name__:
+        return kind(rng.randint(1, 3))
+    kernel = rng.randint(1, 3)
+    options = {"stride": rng.randint(1, 3), "padding": rng.randint(0, kernel // 2)}
+    return kind(kernel, ceil_mode=rng.random() < 0.5, **options)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_shape_rules_agree_with_torch(dimensions):
+    for seed in range(60):
+        rng = random.Random(seed)
+        shape = (1, 2, *(rng.randint(6, 9) for _ in range(dimensions)))
+        layers = random_convolution(rng, dimensions), nn.ReLU(), random_pool(rng, dimensions)
+        graph = trace(nn.Sequential(*layers, nn.Dropout(), nn.Flatten()).eval())
+        try:
+            ShapeProp(graph).propagate(torch.zeros(shape))
+        except RuntimeError:
+            continue
+        shapes = {}
+        for operation in operations(graph):
+            read = [shapes[node] for node in operation.inputs]
+            shapes[operation.node] = shape if operation.kind == INPUT else operation.shape(read)
+            assert shapes[operation.node] == tuple(operation.node.meta["tensor_meta"].shape)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "message"),
+    [
+        (nn.Conv2d(3, 2, 3), IMAGE, r"0: Conv2d expects an input of shape \(batch, 3, h, w\); got"),
+        (nn.Conv2d(2, 2, 3), (1, 2, 6), r"0: Conv2d expects .*; got \(1, 2, 6\)"),
+        (nn.Conv2d(2, 2, 7), IMAGE, "0: an input of shape .* is smaller than the kernel"),
+        (
+            nn.Linear(3, 2),
+            (1, 4),
+            r"0: Linear expects an input of shape \(batch, 3\); got \(1, 4\)",
+        ),
+        (nn.Linear(6, 2), IMAGE, r"0: Linear expects .* got \(1, 2, 6, 6\). Check input_shape"),
+        (nn.MaxPool2d(7), IMAGE, r"0: cannot take an input of shape \(1, 2, 6, 6\)"),
+    ],
+)
+def test_shapes_that_do_not_fit(network, shape, message):
+    with pytest.raises(qn.QnotesError, match=message):
+        accepted(nn.Sequential(network, nn.Conv2d(2, 2, 1)), shape)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (1, 0), (1, -2), (1, 2.0), 7, None, "12", (1, "3")])
+def test_input_shapes_that_are_none(shape):
+    with pytest.raises(qn.QnotesError, match="input_shape must be positive integers, batch"):
+        accepted(nn.Sequential(nn.Linear(3, 2)), shape)
+
+
+# -- covered ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("function", "width"),
+    [
+        (F.relu, 72),
+        (torch.relu, 72),
+        (F.relu6, 72),
+        (lambda x: F.relu(x, inplace=True), 72),
+        (lambda x: x.relu(), 72),
+        (lambda x: F.max_pool2d(x, 2), 18),
+        (lambda x: F.max_pool2d(x, 3, stride=1, padding=1), 72),
+        (lambda x: F.max_pool2d(x, 4, 3, 0, 1, True), 8),
+        (lambda x: F.avg_pool2d(x, 2), 18),
+        (lambda x: F.avg_pool2d(x, kernel_size=3, stride=1), 32),
+        (lambda x: F.adaptive_avg_pool2d(x, (1, 1)), 2),
+        (lambda x: torch.flatten(x, 1), 72),
+        (lambda x: torch.flatten(input=x, start_dim=1), 72),
+        (lambda x: x.flatten(1), 72),
+        (lambda x: x.flatten(start_dim=1), 72),
+        (lambda x: x + torch.relu(x), 72),
+        (lambda x: torch.add(x, torch.relu(x)), 72),
+    ],
+)
+def test_functions_are_covered(function, width):
+    assert accepted(on_conv(function)).layers[-1].width == width
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_dimensions(size):
+    shape = (1, 2, *[4] * size)
+    network = nn.Sequential(CONVS[size](2, 3, 2, padding="same"), nn.ReLU(), POOLS[size][0](2))
+    (layer,) = accepted(network, shape).layers
+    assert (layer.fan_in, layer.width) == (2 * 2**size, 3 * 2**size)
+
+
+# -- refused ---------------------------------------------------------------------------------------
+
+
+def names(error) -> str:
+    """The message must list what is covered."""
+    message = str(error.value)
+    assert "Covered: Linear, Conv1d, Conv2d" in message and "MaxPool2d" in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("module", "named"),
+    [
+        (nn.Sigmoid(), "1: Sigmoid"),
+        (nn.GELU(), "1: GELU"),
+        (nn.Tanh(), "1: Tanh"),
+        (nn.LeakyReLU(), "1: LeakyReLU"),
+        (nn.PReLU(), "1: PReLU"),
+        (nn.Hardswish(), "1: Hardswish"),
+        (nn.Softmax(1), "1: Softmax"),
+        (nn.LayerNorm(6), "1: LayerNorm"),
+        (nn.GroupNorm(1, 2), "1: GroupNorm"),
+        (nn.BatchNorm2d(2), r"1: BatchNorm2d; fold it"),
+        (nn.ConvTranspose2d(2, 2, 2), "1: ConvTranspose2d"),
+        (nn.ConstantPad2d(1, 1.0), "1: ConstantPad2d"),
+        (nn.ReflectionPad2d(1), "1: ReflectionPad2d"),
+        (nn.Upsample(scale_factor=2), "1: Upsample"),
+        (nn.PixelShuffle(1), "1: PixelShuffle"),
+        (nn.LPPool2d(2, 2), "1: LPPool2d"),
+        (nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), "1: padding_mode='reflect'"),
+        (nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular"), "1: padding_mode='circular'"),
+        (nn.AvgPool2d(2, divisor_override=1), "1: average pooling with divisor_override"),
+        (nn.MaxPool2d(2, return_indices=True), "1: pooling with return_indices=True"),
+        (nn.MaxPool2d(2, padding=1, dilation=7), "1: max pooling where a window sees only padding"),
+        (nn.Flatten(0), "1: flatten from 0 to -1"),
+        (nn.Flatten(2), "1: flatten from 2 to -1"),
+        (nn.AlphaDropout(), "1: AlphaDropout"),
+        (type("Conv2d", (nn.Conv2d,), {"__module__": "torch.nn.own"})(2, 2, 1), "1: Conv2d"),
+    ],
+)
+def test_modules_are_refused_by_name(module, named):
+    with pytest.raises(qn.UnsupportedOperation, match=named) as error:
+        accepted(nn.Sequential(nn.Conv2d(2, 2, 1), module))
+    names(error)
+
+
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [
+        (torch.sigmoid, "sigmoid"),
+        (F.gelu, "gelu"),
+        (F.softmax, "softmax"),
+        (F.leaky_relu, "leaky_relu"),
+        (torch.relu_, "relu_"),
+        (lambda x: x.relu_(), "relu_"),
+        (lambda x: x.add_(x), "add_"),
+        (lambda x: x * x, "mul"),
+        (lambda x: 2 * x, "mul"),
+        (lambda x: x - x, "sub"),
+        (lambda x: x / 2, "truediv"),
+        (lambda x: x @ x, "matmul"),
+        (lambda x: -x, "neg"),
+        (lambda x: x + 1.0, "a sum of"),
+        (lambda x: 1 + x, "a sum of"),
+        (lambda x: torch.add(x, x, alpha=3), "a sum of"),
+        (lambda x: torch.cat([x, x], 1), "cat"),
+        (lambda x: x.view(1, -1), "view"),
+        (lambda x: x.reshape(1, -1), "reshape"),
+        (lambda x: x.permute(0, 2, 3, 1), "permute"),
+        (lambda x: x.transpose(2, 3), "transpose"),
+        (lambda x: x.mean((2, 3)), "mean"),
+        (lambda x: x[:, :1], "getitem"),
+        (lambda x: x.flatten(), "flatten from 0 to -1"),
+        (lambda x: x.flatten(2), "flatten from 2 to -1"),
+        (torch.flatten, "flatten from 0 to -1"),
+        (lambda x: F.dropout(x, training=True), "dropout"),
+        (lambda x: F.avg_pool2d(x, 2, divisor_override=1), "divisor_override"),
+        (lambda x: F.max_pool2d(x, 2, return_indices=True)[0], "max_pool2d"),
+        (lambda x: F.interpolate(x, scale_factor=2), "interpolate"),
+        (lambda x: F.pad(x, (1, 1)), "pad"),
+        (lambda x: x.detach(), "detach"),
+    ],
+)
+def test_functions_are_refused_by_name(function, named):
+    with pytest.raises(qn.UnsupportedOperation, match=named) as error:
+        accepted(on_conv(function))
+    names(error)
+
+
+def with_buffer() -> nn.Module:
+    network = Net(lambda s, x: s.conv(x) + s.c, conv=nn.Conv2d(2, 2, 1))
+    network.register_buffer("c", torch.ones(1, 2, 6, 6))
+    return network
+
+
+def functional_weights() -> nn.Module:
+    return Net(lambda s, x: F.conv2d(x, s.conv.weight), conv=nn.Conv2d(2, 2, 1))
+
+
+def parametrized() -> nn.Module:
+    return nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 2, 1)))
+
+
+def hooked(register) -> nn.Module:
+    network = nn.Sequential(nn.Conv2d(2, 2, 1))
+    getattr(network[0], register)(lambda *given: None)
+    return network
+
+
+def patched() -> nn.Module:
+    network = nn.Sequential(nn.Conv2d(2, 2, 1))
+    network[0].forward = lambda x: 7 * x
+    return network
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (with_buffer(), "c: c is not covered"),
+        (functional_weights(), "is not covered"),
+        (parametrized(), "0.* is not covered"),
+        (hooked("register_forward_hook"), "0: Conv2d with hooks"),
+        (hooked("register_forward_pre_hook"), "0: Conv2d with hooks"),
+        (patched(), "0: Conv2d with hooks or a forward of its own"),
+        (Net(lambda s, x: (s.c(x), x), c=nn.Conv2d(2, 2, 1)), "returns several values"),
+        (Net(lambda s, x: {"y": s.c(x)}, c=nn.Conv2d(2, 2, 1)), "returns several values"),
+        (Net(lambda s, x: s.c(x) if x.sum() > 0 else x, c=nn.Conv2d(2, 2, 1)), "cannot be traced"),
+        (Net(lambda s, x: s.c(x) + x.sum(), c=nn.Conv2d(2, 2, 1)), "sum is not covered"),
+    ],
+)
+def test_networks_are_refused(network, message):
+    with pytest.raises(qn.UnsupportedOperation, match=message):
+        accepted(network)
+
+
+def test_two_inputs():
+    class Two(nn.Module):
+        def forward(self, x, y):
+            return x + y
+
+    with pytest.raises(qn.UnsupportedOperation, match="takes 2 inputs; one is covered"):
+        accepted(Two())
+
+
+def test_a_sum_that_broadcasts():
+    network = Net(
+        lambda s, x: s.conv(x) + s.pool(x), conv=nn.Conv2d(2, 2, 1), pool=nn.AdaptiveAvgPool2d(1)
+    )
+    with pytest.raises(qn.UnsupportedOperation, match=r"add: a sum of shapes .* broadcasts"):
+        accepted(network)
+
+
+def test_dropout_in_training_mode():
+    network = nn.Sequential(nn.Conv2d(2, 2, 1), nn.Dropout()).eval()
+    network[1].train()
+    with pytest.raises(qn.QnotesError, match=r"1: dropout is in training mode; call \.eval\(\)"):
+        qn.profile(network, network, input_shape=IMAGE)
+
+
+@pytest.mark.parametrize("hook", ["register_forward_hook", "register_forward_pre_hook"])
+def test_hooks_on_the_whole_network(hook):
+    """A trace would lose them without a word."""
+    network = nn.Sequential(nn.Conv2d(2, 2, 1))
+    getattr(network, hook)(lambda *given: None)
+    for function in (qn.fold, qn.quantize):
+        with pytest.raises(qn.UnsupportedOperation, match="Sequential has hooks"):
+            function(network.eval())
+
+
+# -- values that are overwritten -------------------------------------------------------------------
+
+
+def overwritten_by_relu(s, x):
+    y = s.a(x)
+    return s.b(F.relu(y, inplace=True)) + y
+
+
+def overwritten_by_a_module(s, x):
+    y = s.a(x)
+    return s.relu(y) + s.b(y)
+
+
+def overwritten_by_a_sum(s, x):
+    y = s.a(x)
+    z = y
+    z += s.b(y)
+    return z + y
+
+
+def overwritten_through_a_view(s, x):
+    y = s.identity(s.a(x))
+    z = s.relu(y)
+    return s.b(z) + y
+
+
+def overwritten_input(s, x):
+    y = s.relu(x)
+    return s.a(y) + s.b(x)
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        overwritten_by_relu,
+        overwritten_by_a_module,
+        overwritten_by_a_sum,
+        overwritten_through_a_view,
+        overwritten_input,
+    ],
+)
+def test_a_value_read_after_it_was_overwritten(forward):
+    a, b = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)
+    network = Net(forward, a=a, b=b, relu=nn.ReLU(inplace=True), identity=nn.Identity())
+    with pytest.raises(qn.UnsupportedOperation, match=r"reads \w+ after \w+ has overwritten it"):
+        accepted(network)
+
+
+def harmless_residual(s, x):
+    y = s.b(s.relu(s.a(x)))
+    y += x
+    return s.relu(y)
+
+
+def read_before_it_is_overwritten(s, x):
+    y = s.a(x)
+    z = s.b(y)
+    return z + s.relu(y)
+
+
+@pytest.mark.parametrize("forward", [harmless_residual, read_before_it_is_overwritten])
+def test_harmless_overwriting_is_accepted(forward):
+    a, b = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)
+    assert accepted(Net(forward, a=a, b=b, relu=nn.ReLU(inplace=True))).depth == 2
