@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from IPython.display import Markdown, Math
 from myst_nb import glue
+from sympy import IndexedBase, Le
 
+from qnotes.theory import symbols as sy
 from qnotes.theory import theorems, to_latex
 
 
@@ -24,8 +26,44 @@ def glue_statements() -> None:
 
 def symbols(key: str) -> Markdown:
     """The symbols of a theorem that a profile supplies, with their meanings."""
-    rows = [f"| ${to_latex(s)}$ | {text} |" for s, text in theorem(key).symbols().items()]
+    rows = [f"| ${_of_layer(s)}$ | {text} |" for s, text in theorem(key).symbols().items()]
     return Markdown("\n".join(["| symbol | meaning |", "|---|---|", *rows]))
+
+
+def notation() -> Markdown:
+    """Every symbol that a profile supplies, with its meaning."""
+    rows = [f"| ${_of_layer(s)}$ | {quantity.meaning} |" for s, quantity in sy.QUANTITIES.items()]
+    return Markdown("\n".join(["| symbol | meaning |", "|---|---|", *rows]))
+
+
+def status() -> Markdown:
+    """A row a theorem: its proof derived again now, in steps and seconds; whether it is tight."""
+    rows = []
+    for entry in theorems():
+        checked = entry.check()
+        seconds = sum(step.seconds for step in checked)
+        proved = f"{entry.status}, {len(checked)} steps, {seconds:.1f} s" if checked else "stated"
+        bound = entry.computable and isinstance(entry.statement, Le)
+        tight = "yes" if entry.tight else "no" if bound else "–"
+        rows.append(f"| {entry.key} | {entry.name} | {proved} | {tight} |")
+    return Markdown("\n".join(["| theorem | name | status | tight |", "|---|---|---|---|", *rows]))
+
+
+def statements() -> Markdown:
+    """Every theorem with its conditions, its statement, and where it comes from."""
+    return Markdown("\n\n".join(map(_card, theorems())))
+
+
+def _card(entry) -> str:
+    conditions = "; ".join(hypothesis.text for hypothesis in entry.hypotheses) or "none"
+    return (
+        f"**{entry.key}, {entry.name}.** Conditions: {conditions}.\n\n"
+        f"$$\n{entry.latex()}\n$$\n\n*{entry.source}*"
+    )
+
+
+def _of_layer(symbol) -> str:
+    return to_latex(symbol[sy.ell] if isinstance(symbol, IndexedBase) else symbol)
 
 
 def proof(key: str) -> Markdown:
