@@ -109,7 +109,7 @@ def placed(items: tuple[Item, ...], shape: tuple[int, ...]) -> Iterator[Placed]:
 
 def draw_architecture(rng: random.Random, kind: str, depth: int) -> Architecture:
     """A random architecture of a kind with exactly `depth` layers in its chain."""
-    biases = rng.random() < 0.6
+    biases = rng.random() < 0.5
     if kind == "dense":
         widths = [rng.choice((1, 1, 2, 3, 4, 6, 16)) for _ in range(depth + 1)]
         items = []

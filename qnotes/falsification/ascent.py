@@ -12,8 +12,8 @@ from qnotes.falsification.forward import outputs
 from qnotes.falsification.measured import TENSORS, measure
 from qnotes.theory.theorem import Theorem
 
-STEPS = 60
-RATE = 0.05
+STEPS = 100
+RATE = 0.08
 
 
 def ascend(batch: Batch, theorem: Theorem, *, steps: int = STEPS) -> Batch:
@@ -31,11 +31,13 @@ def ascend(batch: Batch, theorem: Theorem, *, steps: int = STEPS) -> Batch:
         return batch
     variables = _Variables(batch)
     optimizer = torch.optim.Adam(variables.free, lr=RATE)
+    slower = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, total_iters=steps)
     for _ in range(steps):
         optimizer.zero_grad()
         loss = -_log_ratio(variables.batch(), theorem)
         loss.backward()
         optimizer.step()
+        slower.step()
     with torch.no_grad():
         return variables.batch()
 

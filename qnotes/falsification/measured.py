@@ -60,6 +60,7 @@ class Measured:
         uniform = [_larger(*pair) for pair in zip(each["norm"], each["bias_norm"], strict=True)]
         widths = [self.input_width, *each["row"], *each["width"][:-1]]
         changed = [(gap > 0).double() for gap in each["bias_gap"]]
+        fan_ins = [n + more for n, more in zip(each["fan_in"], changed, strict=True)]
         return {
             sy.D: self.radius,
             sy.W: float(max(each["reads"])),
@@ -71,7 +72,8 @@ class Measured:
             sy.r: each["norm"],
             sy.r_joint: joint,
             sy.n: each["fan_in"],
-            sy.n_joint: [n + more for n, more in zip(each["fan_in"], changed, strict=True)],
+            sy.n_joint: fan_ins,
+            sy.n_mean: sum(fan_ins) / self.depth,
             sy.eps_layer: gaps,
             sy.delta: each["gap_norm"],
             sy.beta: each["bias_norm"],

@@ -18,14 +18,13 @@ from qnotes.falsification.ascent import ascend
 from qnotes.falsification.draw import Batch, draw_batch
 from qnotes.falsification.forward import outputs
 from qnotes.falsification.measured import TENSORS, Measured, measure
-from qnotes.theory import symbols as sy
 from qnotes.theory import theorems
 from qnotes.theory.theorem import UNIT_ROUNDOFF, Theorem
 
 #: Networks in one random batch, and in one ascent.
 BATCH, CLIMBERS = 256, 16
 #: One ascent for so many random batches.
-ASCENT_EVERY = 6
+ASCENT_EVERY = 4
 #: A value computed in plain float64 may lie this much below the exact one, relatively.
 VALUE_ERROR = 1e-12
 
@@ -105,7 +104,8 @@ def search(
             batches += 1
             if ascents and batches % ASCENT_EVERY == 0:
                 target = records[batches // ASCENT_EVERY % len(records)]
-                _try(ascend(_first(batch), target.theorem), records, "ascent")
+                start = _start(rng, target.theorem)
+                _try(ascend(start, target.theorem), records, "ascent")
                 count += CLIMBERS
             tried += count
             bar.update(count)
@@ -117,21 +117,23 @@ def _draw(rng: random.Random, count: int) -> Batch:
     return draw_batch(rng, draw_architecture(rng, kind, depth), count)
 
 
-def _first(batch: Batch) -> Batch:
-    def cut(values):
-        return [(w[:CLIMBERS], None if b is None else b[:CLIMBERS]) for w, b in values]
+def _start(rng: random.Random, theorem: Theorem) -> Batch:
+    """Networks to climb from, most of them shallow, that meet the hypotheses if a few draws do."""
+    for _ in range(20):
+        depth = rng.choice((1, 1, 2, 2, 2, 3, 3, 4, 6, MAX_DEPTH))
+        architecture = draw_architecture(rng, rng.choice(KINDS), depth)
+        batch = draw_batch(rng, architecture, CLIMBERS)
+        if not theorem.assumptions(_measured(batch).one(0)):
+            break
+    return batch
 
-    return Batch(
-        batch.architecture,
-        cut(batch.parameters),
-        cut(batch.quantized),
-        batch.radius[:CLIMBERS],
-        batch.inputs[:CLIMBERS],
-    )
+
+def _measured(batch: Batch) -> Measured:
+    return measure(batch.architecture, batch.parameters, batch.quantized, batch.radius)
 
 
 def _try(batch: Batch, records: list[Record], how: str) -> None:
-    measured = measure(batch.architecture, batch.parameters, batch.quantized, batch.radius)
+    measured = _measured(batch)
     error = largest_error(batch)
     noise = rounding_noise(measured)
     quantities = measured.quantities()
@@ -141,13 +143,23 @@ def _try(batch: Batch, records: list[Record], how: str) -> None:
         # Hypotheses concern the architecture and its biases, which a batch shares.
         if record.theorem.assumptions(example):
             continue
-        value = record.theorem.direct(quantities, measured.depth, TENSORS)
-        value = value * torch.ones_like(error)
+        value = _value(record.theorem, quantities, measured)
+        if value is None:
+            continue
         shown = (error - noise).clamp(min=0)
         counted = (error > 0) | (value > 0)
         violated = shown > value * (1 + VALUE_ERROR)
         ratios = torch.where(shown > 0, shown / value, 0.0)
         record.add(ratios[counted], violated[counted], measured.depth, where)
+
+
+def _value(theorem: Theorem, quantities: dict, measured: Measured) -> Tensor | None:
+    """The bound of each network; None where a broken statement has no value: 0/0, or layer 0."""
+    try:
+        value = theorem.direct(quantities, measured.depth, TENSORS)
+    except (ZeroDivisionError, IndexError, KeyError):
+        return None
+    return value * torch.ones_like(measured.radius)
 
 
 def largest_error(batch: Batch) -> Tensor:
@@ -187,8 +199,3 @@ def rounding_noise(measured: Measured) -> Tensor:
 def _growth(measured: Measured) -> Tensor:
     """Product of max(1, r_ℓ): no partial product is larger."""
     return math.prod((layer.norm.clamp(min=1) for layer in measured.layers), start=1.0)
-
-
-def quantities_of(profile) -> dict:
-    """Values of the symbols of the theorems for one profile, as `Theorem.direct` takes them."""
-    return {symbol: quantity.value(profile) for symbol, quantity in sy.QUANTITIES.items()}

@@ -52,7 +52,7 @@ def direct_value(
     if expression in values:
         return values[expression]
     if isinstance(expression, sp.Indexed):
-        return values[expression.base][_whole(expression.indices[0], integers) - 1]
+        return _of_layer(values[expression.base], _whole(expression.indices[0], integers))
     if expression.is_Rational:
         return numbers.constant(int(expression.p), int(expression.q))
     if isinstance(expression, sp.Sum | sp.Product):
@@ -67,6 +67,12 @@ def direct_value(
         combine = operator.add if isinstance(expression, sp.Add) else operator.mul
         return reduce(combine, map(value, expression.args))
     raise TypeError(f"no rule for {expression.func.__name__} in {expression}")
+
+
+def _of_layer(values, layer: int):
+    if layer < 1:
+        raise IndexError(f"layers count from 1; got {layer}")
+    return values[layer - 1]
 
 
 def _over_layers(expression, values, integers, numbers):

@@ -241,8 +241,8 @@ class Recursion(Theorem):
             here = {**values, **known}
             for base, step in self.steps.items():
                 running[base].append(direct_value(step, here, {sy.ell: layer}, numbers))
-        last = self.statement.rhs.subs(sy.L, depth)
-        return running[last.base][int(last.indices[0])]
+        after = {base: found[1:] for base, found in running.items()}
+        return direct_value(self.statement.rhs, {**values, **after}, {sy.L: depth}, numbers)
 
     def _log(self, logs, depth: int) -> float:
         return float(self._run(logs, depth)[sy.e][-1])
