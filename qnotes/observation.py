@@ -49,7 +49,9 @@ def outputs(network: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def output_errors(network: nn.Module, quantized: nn.Module, inputs: Tensor) -> Tensor:
-    """Distance of the two outputs for each input, in the maximum norm, float64.
+    """Distance of the two outputs for each input, in the maximum norm.
+
+    Networks run in their own precision: in float32, rounding adds to the error.
 
     Args:
         network: the reference.
@@ -125,6 +127,8 @@ def observe(
     """
     if not 0 < radius < math.inf:
         raise QnotesError(f"radius must be a positive finite number; got {radius!r}")
+    if network.training or quantized.training:
+        raise QnotesError("a network is in training mode; call .eval() on it first")
     network, quantized = _double(network), _double(quantized)
     inputs = random_inputs(input_shape, count=samples, radius=radius, seed=seed)
     found = output_errors(network, quantized, inputs)

@@ -89,7 +89,7 @@ class Profile:
         object.__setattr__(self, "layers", tuple(self.layers))
         if not self.layers:
             raise QnotesError("a profile needs at least one layer; got none")
-        if not 0 < self.radius < math.inf:
+        if not isinstance(self.radius, int | float) or not 0 < self.radius < math.inf:
             raise QnotesError(f"radius must be a positive finite number; got {self.radius!r}")
 
     @property

@@ -51,7 +51,7 @@ def profile(
     operations(other)  # refuses what is covered in one network and not in the other
     links = chain(reference, input_shape)
     layers = tuple(_layer(link, other) for link in links.links)
-    return Profile(layers, links.input_width, float(radius), provenance or {})
+    return Profile(layers, links.input_width, radius, provenance or {})
 
 
 def _check_same_graph(network: fx.GraphModule, quantized: fx.GraphModule) -> None:

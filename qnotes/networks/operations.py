@@ -24,12 +24,9 @@ POINTWISE = "pointwise"  # 1-Lipschitz, σ(0) = 0: activations, pooling, reshapi
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 AFFINE_MODULES = (nn.Linear, *CONVOLUTIONS)
+IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)  # at inference
 POINTWISE_MODULES = (
-    nn.Identity,
-    nn.Dropout,
-    nn.Dropout1d,
-    nn.Dropout2d,
-    nn.Dropout3d,
+    *IDENTITIES,
     nn.ReLU,
     nn.ReLU6,
     nn.MaxPool1d,

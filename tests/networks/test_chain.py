@@ -260,3 +260,18 @@ def test_widths_of_resnet18():
     image = 64 * 56 * 56
     assert [link.width for link in links.links[:3]] == [image, 2 * image, image]
     assert links.links[-1].width == 1000
+
+
+@pytest.mark.parametrize("nothing", [nn.Identity(), nn.Dropout(0.5)], ids=["identity", "dropout"])
+def test_an_identity_before_a_sum_is_no_layer(nothing):
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(2, 2, 3, padding=1)
+            self.nothing = nothing
+
+        def forward(self, x):
+            return self.nothing(self.conv(x)) + x
+
+    (link,) = chain(trace(Block().eval()), (1, 2, 4, 4)).links
+    assert [term.target for term in link.terms] == ["conv", None]
