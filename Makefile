@@ -90,7 +90,7 @@ _build/state/environment: requirements.txt _build/state/python
 # ---------------------------------------------------------------- the state that files depend on
 
 sources := $(sort $(shell find qnotes -name '*.py') $(shell find data -type f ! -name '.*' ! -name '*.md' 2>/dev/null))
-python_used := $(python) $(if $(ENV),$(shell command -v $(python)))
+python_used := $(python) $(if $(ENV),$(shell command -v $(python) 2> /dev/null))
 
 _build/parameters/WEIGHTS: value = $(strip $(WEIGHTS))
 _build/parameters/BITS:    value = $(strip $(BITS))

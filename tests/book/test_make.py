@@ -286,7 +286,7 @@ def test_kernel_of_the_user_is_not_used(project, tmp_path):
     for folder in (".local/share/jupyter", "Library/Jupyter"):  # on Linux, on macOS
         write(tmp_path, f"{folder}/kernels/python3/kernel.json", kernel)
     write_chapter(project, "alpha", "import sys; print(sys.executable)")
-    result = make(project, EXECUTED[0], HOME=str(tmp_path))
+    result = make(project, EXECUTED[0], HOME=str(tmp_path), JUPYTER_PREFER_ENV_PATH="0")
     assert result.returncode == 0, result.stderr
     assert sys.executable in (project / EXECUTED[0]).read_text()
 
