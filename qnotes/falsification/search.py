@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -95,6 +96,12 @@ def search(
     """
     rng = random.Random(seed)
     records = [Record(theorem) for theorem in (on_error() if bounds is None else bounds)]
+    with _one_thread():
+        _fill(records, networks, rng, ascents, progress)
+    return pd.DataFrame([record.row() for record in records])
+
+
+def _fill(records: list[Record], networks: int, rng, ascents: bool, progress: bool) -> None:
     with tqdm(total=networks, unit=" networks", disable=not progress) as bar:
         tried = batches = 0
         while tried < networks:
@@ -109,7 +116,17 @@ def search(
                 count += CLIMBERS
             tried += count
             bar.update(count)
-    return pd.DataFrame([record.row() for record in records])
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """These tensors are too small to share; threads that wait for each other cost far more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _draw(rng: random.Random, count: int) -> Batch:

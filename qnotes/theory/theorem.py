@@ -289,13 +289,26 @@ class Recursion(Theorem):
 def rounding_slack(logs: Mapping[sp.Basic, np.ndarray], depth: int) -> float:
     """What rounding can have taken from the logarithm of a bound; added so that it stays a bound.
 
-    Let M be the largest absolute logarithm of a quantity that enters. No intermediate logarithm
-    exceeds (L+2)(M+2), and a bound adds fewer than 4(L+2) of them in sequence. Each addition is off
-    by at most a unit roundoff of its result.
+    Let u be the unit roundoff, M the largest absolute logarithm of a quantity that enters, and
+    Λ = M + log(L + 4) + 2, which also covers the constants. Assumed: an addition is off by at most
+    u of its result, and log, exp, log1p and logaddexp by at most 8u (4 units in the last place).
+
+    - A logarithm that enters is off by at most 8uM; partial results are at most (L+2)Λ.
+    - A log-sum-exp moves by no more than its inputs do, so errors do not grow in it. Adding L terms
+      of size (L+2)Λ one by one puts in at most 8uL(L+2)Λ.
+    - Product forms: L logarithms, 8uLM, their additions, uL²Λ, and one such sum.
+    - Mean forms: the sum of L norms is off by 8u(L+1)Λ. Taking away the smallest, at most 1/L of
+      it, changes that by a factor of at most 3; with L-1 below, 8u(3L+9)Λ. Times L-1 and the
+      other factors, less than (24L² + 61L)uΛ.
+    - Recursion: layer ℓ adds at most 8uM + u(ℓ+2)Λ + 16u(ℓ+2)Λ to what was there; in sum less than
+      13u(L²+5L)Λ.
+    - Powers of one norm: the logarithm of W+1 is off by 16uΛ; times L.
+
+    Each is below 32 (L+2)² Λ u, to first order in u and with room for the change to base 10.
     """
     finite = [np.abs(values[np.isfinite(values)]) for values in map(np.atleast_1d, logs.values())]
     largest = max((float(values.max()) for values in finite if values.size), default=0.0)
-    return 4 * (depth + 2) ** 2 * (largest + 2) * UNIT_ROUNDOFF
+    return 32 * (depth + 2) ** 2 * (largest + math.log(depth + 4) + 2) * UNIT_ROUNDOFF
 
 
 def _quantities(expressions) -> list[sp.Basic]:

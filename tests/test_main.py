@@ -1,0 +1,59 @@
+"""The command line."""
+
+import json
+
+import pytest
+
+from qnotes import theory
+from qnotes.__main__ import main
+from qnotes.theory import report
+from qnotes.theory.mutants import mutants
+
+
+def test_prove_prints_a_table(capsys):
+    assert main(["prove", "T4", "T12"]) == 0
+    printed = capsys.readouterr().out
+    assert "T4 mean form" in printed and "T12" in printed and "T3" not in printed
+    assert "2 theorems" in printed and "0 failed" in printed
+
+
+def test_prove_all(capsys):
+    assert main(["prove"]) == 0
+    printed = capsys.readouterr().out
+    assert all(theorem.key in printed for theorem in theory.theorems())
+
+
+def test_prove_as_json(capsys):
+    assert main(["prove", "P2", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {"theorem", "step", "seconds", "ok", "remaining"} == set(rows[0])
+    assert all(row["ok"] for row in rows)
+
+
+def test_prove_fails_on_a_broken_theorem(capsys, monkeypatch):
+    broken = mutants(theory.theorems()[0])[0].broken
+    monkeypatch.setattr(report, "theorems", lambda: (broken,))
+    assert main(["prove"]) == 1
+    assert "1 failed" in capsys.readouterr().out
+
+
+def test_an_unknown_theorem_is_named(capsys):
+    assert main(["prove", "T99"]) == 2
+    error = capsys.readouterr().err
+    assert "T99" in error and "T1, T2" in error
+
+
+@pytest.mark.parametrize("arguments", [[], ["guess"], ["falsify", "--networks", "0"]])
+def test_wrong_calls(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_falsify_writes_its_table(tmp_path, capsys):
+    path = tmp_path / "found.json"
+    assert main(["falsify", "--networks", "300", "--seed", "1", "--json", str(path)]) == 0
+    rows = json.loads(path.read_text())
+    assert all(row["violations"] == 0 for row in rows)
+    assert {row["theorem"] for row in rows} >= {"P1", "T2", "T5 mean form"}
+    assert "violations" in capsys.readouterr().out

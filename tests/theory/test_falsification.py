@@ -1,0 +1,86 @@
+"""The search: its vectorized networks and profiles are the real ones, and no bound breaks."""
+
+import random
+from dataclasses import fields
+
+import pytest
+import torch
+
+import qnotes as qn
+from qnotes.falsification import search
+from qnotes.falsification.architectures import KINDS, draw_architecture
+from qnotes.falsification.ascent import _log_ratio, ascend
+from qnotes.falsification.draw import draw_batch
+from qnotes.falsification.forward import module, outputs
+from qnotes.falsification.measured import TENSORS, measure
+from qnotes.falsification.search import on_error
+
+CASES = [(kind, depth) for kind in KINDS for depth in (1, 2, 3, 5, 12)]
+
+
+def drawn(kind: str, depth: int, seed: int, count: int = 4):
+    rng = random.Random(seed)
+    return draw_batch(rng, draw_architecture(rng, kind, depth), count)
+
+
+@pytest.mark.parametrize(("kind", "depth"), CASES)
+def test_vectorized_profile_is_the_profile(kind, depth):
+    for seed in range(3):
+        batch = drawn(kind, depth, seed)
+        measured = measure(batch.architecture, batch.parameters, batch.quantized, batch.radius)
+        assert measured.depth == depth
+        networks = [module(batch.architecture, p, 1) for p in (batch.parameters, batch.quantized)]
+        real = qn.profile(
+            *networks,
+            input_shape=(1, *batch.architecture.shape),
+            radius=float(batch.radius[1]),
+        )
+        assert_same_profile(measured.one(1), real)
+        values = measured.quantities()
+        for theorem in on_error():
+            if theorem.assumptions(real):
+                assert theorem.assumptions(measured.one(1))
+                continue
+            ours = theorem.direct(values, depth, TENSORS) * torch.ones(4, dtype=torch.float64)
+            theirs = 10 ** theorem.evaluate(real)
+            assert float(ours[1]) == pytest.approx(theirs, rel=1e-9, abs=1e-300)
+
+
+def assert_same_profile(ours: qn.Profile, theirs: qn.Profile) -> None:
+    assert (ours.input_width, ours.radius) == (theirs.input_width, theirs.radius)
+    for mine, its in zip(ours.layers, theirs.layers, strict=True):
+        for entry in fields(qn.Layer):
+            if entry.name != "name":
+                value, other = getattr(mine, entry.name), getattr(its, entry.name)
+                assert value == (other if isinstance(other, str) else pytest.approx(other)), entry
+
+
+@pytest.mark.parametrize(("kind", "depth"), CASES)
+def test_vectorized_outputs_are_those_of_the_module(kind, depth):
+    batch = drawn(kind, depth, seed=7)
+    ours = outputs(batch.architecture, batch.parameters, batch.inputs)
+    for which in range(2):
+        network = module(batch.architecture, batch.parameters, which)
+        with torch.no_grad():
+            theirs = network(batch.inputs[which]).flatten(1)
+        scale = theirs.abs().max().clamp(min=1e-300)
+        assert ((ours[which] - theirs) / scale).abs().max() < 1e-12
+
+
+def test_no_bound_breaks_and_tight_ones_are_reached():
+    found = search(2500, seed=1).set_index("theorem")
+    assert (found["violations"] == 0).all()
+    assert (found["largest"] <= 1 + 1e-12).all()
+    assert (found.loc[["T2", "T3 product form", "T5 product form"], "largest"] > 0.999).all()
+
+
+def test_the_search_repeats_itself():
+    first, second = (search(600, seed=3) for _ in range(2))
+    assert first.equals(second)
+
+
+def test_ascent_climbs():
+    (theorem,) = [t for t in on_error() if t.key == "T5 mean form"]
+    batch = drawn("dense", 3, seed=5, count=8)
+    before, after = (_log_ratio(b, theorem) for b in (batch, ascend(batch, theorem, steps=30)))
+    assert after > before

@@ -1,0 +1,38 @@
+"""Every theorem is broken in many ways; its proof or a network notices each time."""
+
+import pytest
+
+import qnotes as qn
+from qnotes.falsification import search
+from qnotes.theory.mutants import mutants
+
+PROVED = [theorem for theorem in qn.theorems() if theorem.proof]
+
+
+@pytest.mark.parametrize("theorem", PROVED, ids=lambda theorem: theorem.key)
+def test_every_mutant_dies(theorem):
+    made = mutants(theorem)
+    assert len(made) >= 6
+    survivors = [mutant.change for mutant in made if mutant.proof_error() is None]
+    assert survivors == []
+
+
+def test_the_mutants_are_of_every_kind():
+    changes = {mutant.change for theorem in PROVED for mutant in mutants(theorem)}
+    for kind in (
+        "another exponent",
+        "another first or last layer",
+        "a maximum dropped",
+        "a symbol swapped",
+        "maximum for mean, in r_mean",
+        "plain mean, in r_mean",
+    ):
+        assert any(change.startswith(kind) for change in changes), kind
+
+
+def test_the_search_finds_that_the_plain_mean_is_wrong():
+    (theorem,) = [t for t in PROVED if t.key == "T4 mean form"]
+    (plain,) = [m for m in mutants(theorem) if m.change == "plain mean, in r_mean"]
+    found = search(6000, seed=0, bounds=[plain.broken, theorem], ascents=False)
+    assert found["violations"].tolist()[1] == 0
+    assert found["violations"].tolist()[0] > 0
