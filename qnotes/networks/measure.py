@@ -15,7 +15,7 @@ from qnotes.networks.tracing import check_finite, trace
 from qnotes.profiles import Layer, Profile
 
 #: Weights are read in blocks that fit the processor's cache, so that each is fetched once.
-BLOCK = 1 << 17
+BLOCK = 1 << 18
 
 
 def profile(
@@ -154,10 +154,18 @@ def _rows(ours: Tensor, theirs: Tensor) -> tuple[_Rows, _Rows, _Rows]:
 
 def _blocks(ours: Tensor, theirs: Tensor) -> Iterator[list[tuple[Tensor, float]]]:
     rows = max(1, BLOCK // ours.shape[1])
+    space = torch.empty(min(rows, len(ours)), ours.shape[1], dtype=torch.float64)
     for mine, its in zip(ours.split(rows), theirs.split(rows), strict=True):
-        mine, its = mine.double(), its.double()
-        absolute = (mine.abs(), its.abs(), (mine - its).abs_())
-        yield [(matrix.sum(1), matrix.amax().item()) for matrix in absolute]
+        mine, its, free = mine.double(), its.double(), space[: len(mine)]
+        yield [
+            _sums_and_largest(torch.abs(mine, out=free)),
+            _sums_and_largest(torch.abs(its, out=free)),
+            _sums_and_largest(torch.sub(mine, its, out=free).abs_()),
+        ]
+
+
+def _sums_and_largest(absolute: Tensor) -> tuple[Tensor, float]:
+    return absolute.sum(1), absolute.amax().item()
 
 
 def _bias(modules: list[nn.Module]) -> Tensor:
