@@ -1,6 +1,9 @@
 ## make book          run the chapters that changed and build the site in _build/html
 ## make test          run the tests (they open the built site; it is built first if there is none)
 ## make serve         show the site at http://localhost:8000
+## make prove         derive every step of every proof again, with times
+## make falsify       search 100 000 networks for one that breaks a bound (some minutes)
+## make bench         what a profile costs, as a ratio measured in one run
 ## make checkpoints   train the networks in data/ again (about 20 minutes) and compare with the manifest
 ## make lint          check the style of the code with ruff
 ## make clean         remove everything that was built; the environment .venv stays
@@ -33,7 +36,10 @@ ENV =
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help book test serve checkpoints lint clean writable FORCE
+.PHONY: help book test prove falsify bench serve checkpoints lint clean writable FORCE
+
+# Threads that wait for each other without spinning: much faster where others use the cores too.
+export OMP_WAIT_POLICY = PASSIVE
 
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile
@@ -150,6 +156,15 @@ serve:
 # pytest speaks last, so that its summary is the last line.
 test: $(environment) $(if $(wildcard _build/html/index.html),,book)
 	@$(python) -m pytest --cov=qnotes --cov-report=term $(TESTS)
+
+prove: $(environment)
+	@$(python) -m qnotes prove
+
+falsify: $(environment)
+	@$(python) -m qnotes falsify
+
+bench: $(environment)
+	@$(python) tests/benchmarks/profile_cost.py
 
 checkpoints: $(environment)
 	$(python) -m qnotes.networks.training
