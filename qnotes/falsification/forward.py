@@ -86,12 +86,12 @@ def module(architecture: Architecture, parameters: list[Parameters], which: int)
 
 
 class _Sum(nn.Module):
-    def __init__(self, body: nn.Module, shortcut: nn.Module) -> None:
+    def __init__(self, body: nn.Module, shortcut: nn.Module | None) -> None:
         super().__init__()
         self.body, self.shortcut = body, shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(x) + self.shortcut(x)
+        return self.body(x) + (x if self.shortcut is None else self.shortcut(x))
 
 
 def _sequence(items, layers, parameters, which) -> nn.Sequential:
@@ -105,9 +105,7 @@ def _modules(item: Item, layers, parameters, which) -> list[nn.Module]:
         return [_POINTWISE[item.kind]()]
     if isinstance(item, Residual):
         body = _sequence(item.body, layers, parameters, which)
-        shortcut = (
-            _layer(next(layers), *next(parameters), which) if item.shortcut else nn.Identity()
-        )
+        shortcut = _layer(next(layers), *next(parameters), which) if item.shortcut else None
         return [_Sum(body, shortcut)]
     flat = [] if item.kernel else [nn.Flatten()]
     return [*flat, _layer(next(layers), *next(parameters), which)]

@@ -33,6 +33,6 @@ def test_the_mutants_are_of_every_kind():
 def test_the_search_finds_that_the_plain_mean_is_wrong():
     (theorem,) = [t for t in PROVED if t.key == "T4 mean form"]
     (plain,) = [m for m in mutants(theorem) if m.change == "plain mean, in r_mean"]
-    found = search(6000, seed=0, bounds=[plain.broken, theorem], ascents=False)
-    assert found["violations"].tolist()[1] == 0
-    assert found["violations"].tolist()[0] > 0
+    (found,) = search(3000, seed=1, bounds=[plain.broken]).to_dict("records")
+    assert found["violations"] > 0
+    assert found["largest"] > 1.1
