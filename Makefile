@@ -4,7 +4,7 @@
 ## make prove         derive every step of every proof again, with times
 ## make falsify       search 100 000 networks for one that breaks a bound (some minutes)
 ## make bench         what a profile costs, as a ratio measured in one run
-## make checkpoints   train the networks in data/ again (about 20 minutes) and compare with the manifest
+## make checkpoints   train the networks in data/ again (about 10 minutes) and compare with the manifest
 ## make lint          check the style of the code with ruff
 ## make clean         remove everything that was built; the environment .venv stays
 ## make help          print this
