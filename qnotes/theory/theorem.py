@@ -291,24 +291,25 @@ def rounding_slack(logs: Mapping[sp.Basic, np.ndarray], depth: int) -> float:
 
     Let u be the unit roundoff, M the largest absolute logarithm of a quantity that enters, and
     Λ = M + log(L + 4) + 2, which also covers the constants. Assumed: an addition is off by at most
-    u of its result, and log, exp, log1p and logaddexp by at most 8u (4 units in the last place).
+    u of its result, log and logaddexp by at most 2u (one unit in the last place), exp and log1p,
+    whose results are below 1 here, by at most 8u.
 
-    - A logarithm that enters is off by at most 8uM; partial results are at most (L+2)Λ.
+    - A logarithm that enters is off by at most 2uM; partial results are at most (L+2)Λ.
     - A log-sum-exp moves by no more than its inputs do, so errors do not grow in it. Adding L terms
-      of size (L+2)Λ one by one puts in at most 8uL(L+2)Λ.
-    - Product forms: L logarithms, 8uLM, their additions, uL²Λ, and one such sum.
-    - Mean forms: the sum of L norms is off by 8u(L+1)Λ. Taking away the smallest, at most 1/L of
-      it, changes that by a factor of at most 3; with L-1 below, 8u(3L+9)Λ. Times L-1 and the
-      other factors, less than (24L² + 61L)uΛ.
-    - Recursion: layer ℓ adds at most 8uM + u(ℓ+2)Λ + 16u(ℓ+2)Λ to what was there; in sum less than
-      13u(L²+5L)Λ.
-    - Powers of one norm: the logarithm of W+1 is off by 16uΛ; times L.
+      of size (L+2)Λ one by one puts in at most 2uL(L+2)Λ.
+    - Product forms: L logarithms, 2uLM, their additions, uL²Λ, and one such sum.
+    - Mean forms: the sum of L norms is off by 2u(L+1)Λ. Taking away the smallest, at most 1/L of
+      it, changes that by a factor of at most 3; with L-1 below, 2u(3L+9)Λ. Times L-1, and with the
+      sum of fan-ins and the other factors, less than (6L² + 20L + 8)uΛ.
+    - Recursion: layer ℓ adds at most 2uM + u(ℓ+2)Λ + 4u(ℓ+2)Λ to what was there; in sum less than
+      3.5u(L²+5L)Λ.
+    - Powers of one norm: the logarithm of W+1 is off by 4uΛ; times L.
 
-    Each is below 32 (L+2)² Λ u, to first order in u and with room for the change to base 10.
+    Each is below 8 (L+2)² Λ u, to first order in u and with room for the change to base 10.
     """
     finite = [np.abs(values[np.isfinite(values)]) for values in map(np.atleast_1d, logs.values())]
     largest = max((float(values.max()) for values in finite if values.size), default=0.0)
-    return 32 * (depth + 2) ** 2 * (largest + math.log(depth + 4) + 2) * UNIT_ROUNDOFF
+    return 8 * (depth + 2) ** 2 * (largest + math.log(depth + 4) + 2) * UNIT_ROUNDOFF
 
 
 def _quantities(expressions) -> list[sp.Basic]:
