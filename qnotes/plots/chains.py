@@ -11,6 +11,7 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from qnotes.plots.style import subplots, title
+from qnotes.plots.ticks import plain_numbers
 from qnotes.profiles import Profile
 
 WEIGHTS, SKIP, STATE, SUM = "#56B4E9", "#E69F00", "#dddddd", "#009E73"
@@ -26,9 +27,7 @@ LOOKS = {
 }
 
 
-def block_graph(
-    layers: list[str], skip: str | None = None, *, activated: bool = True
-) -> Figure:
+def block_graph(layers: list[str], skip: str | None = None, *, activated: bool = True) -> Figure:
     """A residual block twice: as people draw it, and as a chain whose state carries the input.
 
     Args:
@@ -91,8 +90,7 @@ def along_chain(profiles: dict[str, Profile], kinds: dict[str, list[str]]) -> Fi
             values = np.array([getattr(layer, attribute) for layer in profile.layers], dtype=float)
             _along(panel, values, kinds[network])
             panel.set_yscale("log")
-            panel.yaxis.set_major_formatter("{x:g}")
-            panel.yaxis.set_minor_formatter("")
+            plain_numbers(panel.yaxis)
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             if panel in panels[:, 0]:
                 panel.set_ylabel(label)

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from qnotes.plots.style import subplots, title
+from qnotes.plots.ticks import plain_numbers
 
 KINDS = {
     "depthwise": ("#D55E00", "^"),
@@ -89,8 +90,10 @@ def outlier(table: pd.DataFrame) -> Figure:
     left.set_ylabel("share of weights that become 0")
     right.set_ylabel("mean change of the other weights")
     right.set_yscale("log")
+    plain_numbers(right.yaxis)
     for panel in (left, right):
         panel.set_xscale("log")
+        plain_numbers(panel.xaxis)
         panel.set_xlabel("one weight, multiplied by")
     left.legend(frameon=False)
     figure.tight_layout()
@@ -113,9 +116,7 @@ def layer_gaps(table: pd.DataFrame) -> Figure:
             continue
         look = {"color": colour, "markersize": 4, "alpha": 0.6}
         left.plot(place[rows], table.loc[rows, "steps"], marker, **look)
-        right.plot(
-            table.loc[rows, "fan_in"], table.loc[rows, "filled"], marker, label=kind, **look
-        )
+        right.plot(table.loc[rows, "fan_in"], table.loc[rows, "filled"], marker, label=kind, **look)
     left.axhline(0.5, color="#333333", ls="--", lw=1)
     left.set_ylim(0, 0.55)
     left.set_xticks(range(len(widths)), [str(width) for width in widths])

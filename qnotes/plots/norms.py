@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
 from qnotes.plots.style import decades, subplots, title
+from qnotes.plots.ticks import plain_numbers
 
 BLUE, SKY, GREEN, ORANGE, RED, GREY = (
     "#0072B2",
@@ -64,7 +65,7 @@ def parametrizations(networks: Sequence[dict], functions: pd.DataFrame) -> Figur
         functions: a column a function, indexed by x; columns that end in ``rounded`` are dashed.
     """
     figure, panels = subplots(
-        1, 1 + len(networks), figsize=(9.4, 3.5), gridspec_kw={"width_ratios": [1, 1, 1.35]}
+        1, 1 + len(networks), figsize=(9.4, 3.9), gridspec_kw={"width_ratios": [1, 1, 1.35]}
     )
     for panel, network in zip(panels, networks, strict=False):
         _graph(panel, network)
@@ -73,7 +74,7 @@ def parametrizations(networks: Sequence[dict], functions: pd.DataFrame) -> Figur
         panels[-1].plot(functions.index, values, line, color=colour, lw=width, label=name)
     panels[-1].set_xlabel("$x$")
     panels[-1].set_ylabel("output")
-    panels[-1].legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, 1.42))
+    panels[-1].legend(frameon=False, loc="lower center", bbox_to_anchor=(0.45, 1))
     figure.tight_layout()
     return figure
 
@@ -99,8 +100,7 @@ def rescaling(table: pd.DataFrame, *, best: float) -> Figure:
         panel.axvline(1, color=GREY, lw=0.8)
         panel.set_xlabel(r"factor $\lambda$ of the first hidden unit")
         panel.set_yscale("log")
-        panel.yaxis.set_major_formatter("{x:g}")
-        panel.yaxis.set_minor_formatter("")
+        plain_numbers(panel.yaxis)
     figure.tight_layout()
     return figure
 
@@ -125,7 +125,7 @@ def norms_by_network(table: pd.DataFrame) -> Figure:
             label = f"{name}, weights" if place == 0 else None
             panel.plot(place, value, marker, color=colour, markersize=8, label=label, zorder=5)
     panel.set_yscale("log")
-    panel.yaxis.set_major_formatter("{x:g}")
+    plain_numbers(panel.yaxis)
     panel.set_xticks(range(len(networks)), [title(network) for network in networks])
     panel.set_xlim(-0.5, len(networks) - 0.5)
     panel.grid(axis="x", visible=False)
@@ -141,9 +141,7 @@ def stretch(tables: dict[str, pd.DataFrame]) -> Figure:
     Args:
         tables: from `qnotes.stretching.stretches`, by network; a panel each.
     """
-    figure, panels = subplots(
-        len(tables), 1, figsize=(8.6, 2.5 * len(tables) + 0.5), squeeze=False
-    )
+    figure, panels = subplots(len(tables), 1, figsize=(8.6, 2.5 * len(tables) + 0.5), squeeze=False)
     for panel, (network, table) in zip(panels.flat, tables.items(), strict=True):
         layers = np.arange(1, len(table) + 1)
         panel.plot(layers, table["norm"], "_", color=BLUE, markersize=9, mew=2, label="norm")
@@ -151,7 +149,7 @@ def stretch(tables: dict[str, pd.DataFrame]) -> Figure:
         panel.plot(layers, table["largest"], "o", color=RED, markersize=4, label="largest stretch")
         panel.plot(layers, table["median"], "x", color="#333333", markersize=4, label="median")
         panel.set_yscale("log")
-        panel.yaxis.set_major_formatter("{x:g}")
+        plain_numbers(panel.yaxis)
         panel.set_title(title(network))
         panel.set_ylabel("stretch")
         panel.grid(axis="x", visible=False)
@@ -201,12 +199,12 @@ def _graph(panel: Axes, network: dict) -> None:
             _text(panel, middle, _number(weight), box="white")
         panel.plot(1, height, "o", color=SKY, markersize=26, zorder=2)
         _text(panel, (1, height), "ReLU", size=8)
-        _text(panel, (1, height * 1.38), f"bias {_number(bias)}")
+        _text(panel, (1, height * 1.62), f"bias {_number(bias)}")
     for place, name in ((0, "$x$"), (2, "$y$")):
         panel.plot(place, 0, "o", color=ORANGE, markersize=22, zorder=2)
         _text(panel, (place, 0), name)
     panel.set_xlim(-0.3, 2.3)
-    panel.set_ylim(-1.7, 1.7)
+    panel.set_ylim(-2, 2)
     panel.set_axis_off()
     panel.set_title(network["title"])
 
