@@ -130,8 +130,9 @@ class _Builder:
             self.open[node] = (Term(operation.name, operation.module, source),)
         elif operation.kind == SUM:
             self.open[node] = sum((self._terms(read) for read in operation.inputs), ())
-        elif isinstance(operation.module, IDENTITIES) and operation.inputs[0] in self.open:
-            self.open[node] = self.open.pop(operation.inputs[0])
+        elif isinstance(operation.module, IDENTITIES):
+            known = self.open if operation.inputs[0] in self.open else self.values
+            known[node] = known[operation.inputs[0]]
         elif operation.kind in (POINTWISE, OUTPUT):
             # 1-Lipschitz with σ(0) = 0: a part of the layer that made what it reads.
             made_by = self._value(operation.inputs[0]).made_by

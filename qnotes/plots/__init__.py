@@ -1,29 +1,67 @@
 """Figures of the book, a function each; none of them shows itself twice."""
 
+from qnotes.plots.chains import along_chain, block_graph, block_matrices
 from qnotes.plots.convolutions import counting, fan_in_and_width, image_sizes, matrices
+from qnotes.plots.earlier import norms_and_constant, stacked_factors
+from qnotes.plots.grids import (
+    gap_against_bits,
+    layer_gaps,
+    number_lines,
+    outlier,
+    staircase,
+)
 from qnotes.plots.layerwise import plain_mean_map, shares, sorted_norms, step_costs, tangent
+from qnotes.plots.norms import (
+    box_image,
+    norms_by_network,
+    parametrizations,
+    products,
+    rescaling,
+    stretch,
+)
 from qnotes.plots.style import decades, power_of_ten, subplots, title, use_style
 from qnotes.plots.sweeps import against_bits, against_depth, gain, ladder
+from qnotes.plots.travel import bounds_and_truth, carried_and_made, error_path, losses
 from qnotes.plots.weights import image_and_outputs, layer_norms, rounding
 
 __all__ = [
     "against_bits",
     "against_depth",
+    "along_chain",
+    "block_graph",
+    "block_matrices",
+    "bounds_and_truth",
+    "box_image",
+    "carried_and_made",
     "counting",
     "decades",
+    "error_path",
     "fan_in_and_width",
     "gain",
+    "gap_against_bits",
     "image_and_outputs",
     "image_sizes",
     "ladder",
+    "layer_gaps",
     "layer_norms",
+    "losses",
     "matrices",
+    "norms_and_constant",
+    "norms_by_network",
+    "number_lines",
+    "outlier",
+    "parametrizations",
     "plain_mean_map",
     "power_of_ten",
+    "products",
+    "rescaling",
     "rounding",
     "shares",
     "sorted_norms",
+    "stacked_factors",
+    "staircase",
     "step_costs",
+    "stretch",
     "subplots",
     "tangent",
     "title",

@@ -271,7 +271,10 @@ def test_an_identity_before_a_sum_is_no_layer(nothing):
             self.nothing = nothing
 
         def forward(self, x):
-            return self.nothing(self.conv(x)) + x
+            return self.nothing(self.conv(x)) + self.nothing(x)
 
-    (link,) = chain(trace(Block().eval()), (1, 2, 4, 4)).links
+    found = chain(trace(Block().eval()), (1, 2, 4, 4))
+    (link,) = found.links
     assert [term.target for term in link.terms] == ["conv", None]
+    assert found.input_width == link.terms[1].source.size == 32
+    assert not link.carries
