@@ -118,7 +118,16 @@ executed := $(chapters:%=_build/executed/%.ipynb)
 # Which chapter depends on which variable; a test compares this list with the notebooks.
 _build/executed/intro.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
 _build/executed/first-look.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/networks.ipynb: _build/parameters/WEIGHTS _build/parameters/SEED
+_build/executed/rounding.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/travel.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/earlier.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/layerwise.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/convolutions.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/architectures.ipynb: _build/parameters/WEIGHTS _build/parameters/SEED
+_build/executed/theorems.ipynb: _build/parameters/SEED
 _build/executed/depth.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/notation.ipynb: _build/parameters/SEED
 # It reports on all the others.
 _build/executed/reproducibility.ipynb: $(filter-out %/reproducibility.ipynb,$(executed))
 
