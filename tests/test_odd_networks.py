@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import qnotes as qn
+from qnotes.networks.architectures import seeded
 from tests.random_networks import Net, assert_bounded, bound_values, hard_inputs
 
 IMAGE, VECTOR = (1, 2, 5, 5), (1, 3)
@@ -169,62 +170,65 @@ def sequential(*layers) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-SMALL = {"a": linear(), "b": linear(), "c": linear()}
-TALL = {"a": linear(8, 1, False), "b": linear(8, 1, False)}
-THIN = {"a": linear(1, 1), "b": linear(1, 1), "c": linear(1, 1)}
-IMAGES = {"a": conv(), "b": conv(), "c": conv()}
+# Weights of their own seed: the same ones whatever drew random numbers before, and no network that
+# happens to be constant.
+with seeded(1):
+    SMALL = {"a": linear(), "b": linear(), "c": linear()}
+    TALL = {"a": linear(8, 1, False), "b": linear(8, 1, False)}
+    THIN = {"a": linear(1, 1), "b": linear(1, 1), "c": linear(1, 1)}
+    IMAGES = {"a": conv(), "b": conv(), "c": conv()}
 
-ODD = {
-    "module used twice": (Net(twice, **SMALL), VECTOR),
-    "two layers in parallel": (Net(in_parallel, **TALL), (1, 8)),
-    "three layers in parallel": (Net(thrice_in_parallel, **SMALL), VECTOR),
-    "three narrow layers in parallel": (Net(thrice_in_parallel, **THIN), (1, 1)),
-    "sum with itself": (Net(doubled, **SMALL), VECTOR),
-    "sums without weights": (Net(doubled_again_and_again, **THIN), (1, 1)),
-    "narrow residual": (Net(narrow_residual, **THIN), (1, 1)),
-    "nested skips": (Net(nested_skips, **IMAGES), IMAGE),
-    "long skips": (Net(long_skips, **IMAGES), IMAGE),
-    "skip over pooling": (Net(skip_over_pooling, **IMAGES), IMAGE),
-    "relu of the input": (Net(relu_of_the_input, **SMALL), VECTOR),
-    "dead code": (Net(dead_code, **SMALL), VECTOR),
-    "several activations": (Net(relu_of_relu_of_relu, **SMALL), VECTOR),
-    "input overwritten": (Net(overwriting_the_input, **SMALL), VECTOR),
-    "harmless in place": (Net(harmless_in_place, **IMAGES), IMAGE),
-    "tied weights": (tied(), VECTOR),
-    "large bias": (large_bias(), VECTOR),
-    "in-place relu first": (sequential(nn.ReLU(inplace=True), linear()), VECTOR),
-    "padding same": (sequential(nn.Conv2d(2, 3, 3, padding="same", dilation=2)), IMAGE),
-    "ceil mode": (sequential(conv(), nn.MaxPool2d(2, ceil_mode=True)), IMAGE),
-    "average over the border": (
-        sequential(conv(), nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False)),
-        IMAGE,
-    ),
-    "one dimension": (sequential(nn.Conv1d(2, 2, 2), nn.ReLU(), nn.AvgPool1d(2)), (1, 2, 5)),
-    "three dimensions": (sequential(nn.Conv3d(1, 2, 2), nn.MaxPool3d(2)), (1, 1, 3, 3, 3)),
-    "kernel larger than the image": (sequential(nn.Conv2d(2, 2, 5, padding=2)), (1, 2, 1, 1)),
-    "image without the middle": (
-        sequential(nn.Conv2d(2, 2, 3, padding=3, dilation=3)),
-        (1, 2, 2, 2),
-    ),
-}
+    ODD = {
+        "module used twice": (Net(twice, **SMALL), VECTOR),
+        "two layers in parallel": (Net(in_parallel, **TALL), (1, 8)),
+        "three layers in parallel": (Net(thrice_in_parallel, **SMALL), VECTOR),
+        "three narrow layers in parallel": (Net(thrice_in_parallel, **THIN), (1, 1)),
+        "sum with itself": (Net(doubled, **SMALL), VECTOR),
+        "sums without weights": (Net(doubled_again_and_again, **THIN), (1, 1)),
+        "narrow residual": (Net(narrow_residual, **THIN), (1, 1)),
+        "nested skips": (Net(nested_skips, **IMAGES), IMAGE),
+        "long skips": (Net(long_skips, **IMAGES), IMAGE),
+        "skip over pooling": (Net(skip_over_pooling, **IMAGES), IMAGE),
+        "relu of the input": (Net(relu_of_the_input, **SMALL), VECTOR),
+        "dead code": (Net(dead_code, **SMALL), VECTOR),
+        "several activations": (Net(relu_of_relu_of_relu, **SMALL), VECTOR),
+        "input overwritten": (Net(overwriting_the_input, **SMALL), VECTOR),
+        "harmless in place": (Net(harmless_in_place, **IMAGES), IMAGE),
+        "tied weights": (tied(), VECTOR),
+        "large bias": (large_bias(), VECTOR),
+        "in-place relu first": (sequential(nn.ReLU(inplace=True), linear()), VECTOR),
+        "padding same": (sequential(nn.Conv2d(2, 3, 3, padding="same", dilation=2)), IMAGE),
+        "ceil mode": (sequential(conv(), nn.MaxPool2d(2, ceil_mode=True)), IMAGE),
+        "average over the border": (
+            sequential(conv(), nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False)),
+            IMAGE,
+        ),
+        "one dimension": (sequential(nn.Conv1d(2, 2, 2), nn.ReLU(), nn.AvgPool1d(2)), (1, 2, 5)),
+        "three dimensions": (sequential(nn.Conv3d(1, 2, 2), nn.MaxPool3d(2)), (1, 1, 3, 3, 3)),
+        "kernel larger than the image": (sequential(nn.Conv2d(2, 2, 5, padding=2)), (1, 2, 1, 1)),
+        "image without the middle": (
+            sequential(nn.Conv2d(2, 2, 3, padding=3, dilation=3)),
+            (1, 2, 2, 2),
+        ),
+    }
 
-REFUSED = {
-    "overwritten alias": (Net(overwritten_alias, **SMALL), VECTOR),
-    "relu_()": (Net(overwriting_methods, **SMALL), VECTOR),
-    "torch.relu_": (Net(overwriting_functions, **SMALL), VECTOR),
-    "in-place relu, then skip": (Net(in_place_relu_then_skip, **SMALL), VECTOR),
-    "flatten with the batch": (Net(flattened, a=linear(50, 2)), IMAGE),
-    "permute": (Net(shuffled, **IMAGES), IMAGE),
-    "constant": (Net(plus_one, **SMALL), VECTOR),
-    "subclass": (scaled_subclass(), VECTOR),
-    "hook on the network": (scaled_by_a_hook("root"), VECTOR),
-    "hook on a layer": (scaled_by_a_hook("layer"), VECTOR),
-    "transposed convolution": (sequential(nn.ConvTranspose2d(2, 2, 2)), IMAGE),
-    "padding with a constant": (sequential(nn.ConstantPad2d(1, 5.0), conv()), IMAGE),
-    "reflection": (sequential(conv(padding_mode="reflect")), IMAGE),
-    "max pool of padding": (sequential(conv(), nn.MaxPool2d(2, padding=1, dilation=6)), IMAGE),
-    "linear on images": (sequential(nn.Linear(5, 5)), IMAGE),
-}
+    REFUSED = {
+        "overwritten alias": (Net(overwritten_alias, **SMALL), VECTOR),
+        "relu_()": (Net(overwriting_methods, **SMALL), VECTOR),
+        "torch.relu_": (Net(overwriting_functions, **SMALL), VECTOR),
+        "in-place relu, then skip": (Net(in_place_relu_then_skip, **SMALL), VECTOR),
+        "flatten with the batch": (Net(flattened, a=linear(50, 2)), IMAGE),
+        "permute": (Net(shuffled, **IMAGES), IMAGE),
+        "constant": (Net(plus_one, **SMALL), VECTOR),
+        "subclass": (scaled_subclass(), VECTOR),
+        "hook on the network": (scaled_by_a_hook("root"), VECTOR),
+        "hook on a layer": (scaled_by_a_hook("layer"), VECTOR),
+        "transposed convolution": (sequential(nn.ConvTranspose2d(2, 2, 2)), IMAGE),
+        "padding with a constant": (sequential(nn.ConstantPad2d(1, 5.0), conv()), IMAGE),
+        "reflection": (sequential(conv(padding_mode="reflect")), IMAGE),
+        "max pool of padding": (sequential(conv(), nn.MaxPool2d(2, padding=1, dilation=6)), IMAGE),
+        "linear on images": (sequential(nn.Linear(5, 5)), IMAGE),
+    }
 
 
 def changed(network: nn.Module, step: float) -> nn.Module:
