@@ -13,7 +13,7 @@ from qnotes.ladder import bounds, gain_factors
 from qnotes.networks import digits, fold, input_shape, load, names, profile, provenance
 from qnotes.observation import Observation, accuracy, observe, output_errors, outputs, random_inputs
 from qnotes.profiles import Layer, Profile
-from qnotes.quantization import Quantized, QuantizedLayer, quantize
+from qnotes.quantization import Quantized, QuantizedLayer, quantize, quantize_each
 from qnotes.sweeping import describe, sweep
 from qnotes.theory import Theorem, theorems
 
@@ -44,6 +44,7 @@ __all__ = [
     "profile",
     "provenance",
     "quantize",
+    "quantize_each",
     "random_inputs",
     "sweep",
     "theorems",

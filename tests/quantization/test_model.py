@@ -26,8 +26,10 @@ def test_weights_change_and_biases_do_not():
         "bits": 3,
         "granularity": "channel",
         "symmetric": True,
-        "rounding": "nearest",
+        "convention": "narrow",
+        "grid": "uniform",
         "clip": "minmax",
+        "rounding": "nearest",
     }
 
 
@@ -63,21 +65,23 @@ def test_a_module_used_twice_is_stored_once():
     assert list(quant.layers) == ["0"]
 
 
-@pytest.mark.parametrize("bits", [1, 0, 17, -8, True, "8", 8.0, None])
+@pytest.mark.parametrize("bits", [0, 17, -8, True, "8", 8.0, None])
 def test_bits_out_of_range(bits):
-    with pytest.raises(qn.QnotesError, match=r"bits must be an integer from 2 to 16; got"):
+    with pytest.raises(qn.QnotesError, match=r"bits must be an integer from 1 to 16; got"):
         qn.quantize(network(), bits=bits)
 
 
 @pytest.mark.parametrize(
     ("option", "value", "known"),
     [
-        ("granularity", "group", "'tensor', 'channel'"),
-        ("granularity", "Tensor", "'tensor', 'channel'"),
-        ("rounding", "even", "'nearest'"),
-        ("clip", "mse", "'minmax'"),
+        ("granularity", "Tensor", "'tensor', 'channel', 'group'"),
+        ("grid", "linear", "'uniform', 'power-of-two', 'log2', 'kmeans'"),
+        ("convention", True, "'narrow', 'full', 'unclipped'"),
+        ("rounding", "even", "'nearest', 'floor', 'ceil', 'zero', 'stochastic', 'adaptive', .*"),
+        ("clip", "max", "'minmax', 'percentile', 'mse'"),
         ("symmetric", "yes", "True, False"),
         ("symmetric", None, "True, False"),
+        ("symmetric", 1, "True, False"),
     ],
 )
 def test_unknown_options_name_the_known(option, value, known):
