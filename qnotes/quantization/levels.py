@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -98,6 +98,10 @@ class Codebook:
             for levels, part in zip(self._parts(), self._split(codes), strict=True)
         ]
         return torch.cat(found, dim=1)
+
+    def of_rows(self, part: slice) -> Codebook:
+        """The codebooks of some of the rows."""
+        return self if len(self.levels) == 1 else replace(self, levels=self.levels[part])
 
     @property
     def reach(self) -> tuple[Tensor, Tensor]:
