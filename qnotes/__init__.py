@@ -16,6 +16,7 @@ from qnotes.profiles import Layer, Profile
 from qnotes.quantization import (
     Quantized,
     QuantizedLayer,
+    finetune,
     load_quantized,
     quantize,
     quantize_each,
@@ -40,6 +41,7 @@ __all__ = [
     "bounds",
     "describe",
     "digits",
+    "finetune",
     "fold",
     "gain_factors",
     "input_shape",

@@ -1,5 +1,6 @@
 """Quantization routines: grids, ranges, rounding, and whole networks."""
 
+from qnotes.quantization.finetuning import finetune
 from qnotes.quantization.layer import QuantizedLayer
 from qnotes.quantization.model import Quantized, quantize, quantize_each
 from qnotes.quantization.storage import load_quantized, save_quantized
@@ -7,6 +8,7 @@ from qnotes.quantization.storage import load_quantized, save_quantized
 __all__ = [
     "Quantized",
     "QuantizedLayer",
+    "finetune",
     "load_quantized",
     "quantize",
     "quantize_each",

@@ -57,7 +57,9 @@ def test_training_learns():
         before = cross_entropy(model(images), labels)
     ticks = []
     with seeded(0):
-        training._fit(model, images, labels, 15, lambda: ticks.append(1))
+        training.fit(
+            model, images, labels, epochs=15, progress=lambda: ticks.append(1)
+        )
     with torch.no_grad():
         after = cross_entropy(model(images), labels)
     assert len(ticks) == 15
@@ -210,7 +212,7 @@ def test_ctrl_c_leaves_checkpoints_and_manifest(tmp_path, capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_fit", interrupted)
+    monkeypatch.setattr(training, "fit", interrupted)
     assert main(["--data", str(tmp_path), "resnet20"]) == 130
     assert "interrupted" in capsys.readouterr().err
     assert contents(tmp_path) == before
