@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from qnotes import files
 from qnotes.errors import QnotesError
 from qnotes.networks import training
 from qnotes.networks.architectures import SMALL, seeded
@@ -167,7 +168,7 @@ def test_saving_over_a_damaged_manifest_makes_a_new_one(tmp_path):
 def test_interrupted_saving_leaves_everything_as_it_was(tmp_path, monkeypatch, failing):
     save("resnet20", fresh(), tmp_path)
     before = contents(tmp_path)
-    fdopen = training.os.fdopen
+    fdopen = files.os.fdopen
     order = iter(["resnet20.safetensors", "manifest.json"])
 
     def interrupted(*arguments):
@@ -175,7 +176,7 @@ def test_interrupted_saving_leaves_everything_as_it_was(tmp_path, monkeypatch, f
             raise KeyboardInterrupt
         return fdopen(*arguments)
 
-    monkeypatch.setattr(training.os, "fdopen", interrupted)
+    monkeypatch.setattr(files.os, "fdopen", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save("resnet20", fresh(seed=1), tmp_path)
     assert contents(tmp_path) == before

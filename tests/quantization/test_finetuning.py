@@ -91,6 +91,6 @@ def test_the_network_stays_and_seeds_decide():
     ],
 )
 def test_wrong_calls(options, message):
-    images, labels = few_digits(64)
+    images, labels = few_digits(320)
     with pytest.raises(qn.QnotesError, match=message):
         qn.finetune(small(), images, labels, **{"bits": 4, "epochs": 1, **options})
