@@ -3,7 +3,7 @@
 ## make serve         show the site at http://localhost:8000
 ## make prove         derive every step of every proof again, with times
 ## make falsify       search 100 000 networks for one that breaks a bound (some minutes)
-## make bench         what a profile costs, as a ratio measured in one run
+## make bench         what profiles and quantizing cost, as ratios measured in one run (minutes)
 ## make checkpoints   train the networks in data/ again (about 10 minutes) and compare with the manifest
 ## make lint          check the style of the code with ruff
 ## make clean         remove everything that was built; the environment .venv stays
@@ -173,7 +173,8 @@ falsify: $(environment)
 	@$(python) -m qnotes falsify
 
 bench: $(environment)
-	@$(python) tests/benchmarks/profile_cost.py
+	@$(python) -m tests.benchmarks.profile_cost
+	@$(python) -m tests.benchmarks.quantization_cost
 
 checkpoints: $(environment)
 	$(python) -m qnotes.networks.training
