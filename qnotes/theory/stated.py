@@ -62,6 +62,7 @@ INTERVALS = Result(
     form="",
     name="intervals with signs",
     source=STATED + "Differential interval analysis.",
+    whose="earlier work",
     statement=sp.Le(low[ell, i], difference[ell, i], evaluate=False),
     also=(sp.Le(difference[ell, i], high[ell, i], evaluate=False),),
     hypotheses=(Hypothesis("intervals for S and for Δ are propagated together, layer by layer"),),
@@ -94,6 +95,7 @@ TYPICAL = Result(
     form="",
     name="typical error",
     source=STATED + "Houache, Traonmilin and Aujol (arXiv:2610.09877), Cantelli's inequality.",
+    whose="the authors' later work",
     statement=sp.Le(
         _probability(sp.Gt(error_norm, _CANTELLI, evaluate=False)),
         risk,
