@@ -43,19 +43,22 @@ def status(chapters: dict[str, str], ratios: pd.Series) -> Markdown:
     Args:
         chapters: for each theorem that a chapter states, the label of its statement there.
         ratios: for each bound that was searched, the largest ratio error/bound that was found.
+
+    Whether a theorem is tight is said where it is a bound.
     """
     rows = []
     for entry in theorems():
         checked = entry.check()
         seconds = sum(step.seconds for step in checked)
         proved = f"{entry.status}, {len(checked)} steps, {seconds:.1f} s" if checked else "stated"
-        name = f"{{prf:ref}}`{entry.key} <{label}>`" if (label := chapters.get(entry.key)) else entry.key
-        tight = "–"
+        label = chapters.get(entry.key)
+        link = f"{{prf:ref}}`{entry.key} <{label}>`" if label else entry.key
+        tight, ratio = "–", "–"
         if entry.key in ratios:
-            tight = f"{'yes' if entry.tight else 'no'}, {ratios[entry.key]:.3f}"
-        rows.append(f"| {name} | {entry.name} | {entry.whose} | {proved} | {tight} |")
-    header = "| theorem | name | whose | status | tight, largest ratio |"
-    return Markdown("\n".join([header, "|---|---|---|---|---|", *rows]))
+            tight, ratio = "yes" if entry.tight else "no", f"{ratios[entry.key]:.3f}"
+        rows.append(f"| {link} | {entry.name} | {entry.whose} | {proved} | {tight} | {ratio} |")
+    header = "| theorem | name | whose | status | tight | largest ratio |"
+    return Markdown("\n".join([header, "|---|---|---|---|---|---|", *rows]))
 
 
 def statements() -> Markdown:

@@ -18,6 +18,7 @@ ENTRYWISE = Theorem(
         LIPSCHITZ,
         Hypothesis("every weight and bias of both networks is at most R, and R ≥ 1"),
     ),
+    tight=True,  # for equal weights in ever wider rows
     premises=(RECURSION,),
     prove=prove.prove_entrywise,
 )
@@ -36,6 +37,7 @@ UNIFORM_NORM = Theorem(
         LIPSCHITZ,
         Hypothesis("every layer norm and absolute bias is at most r, and r ≥ 1"),
     ),
+    tight=True,  # for rows of one weight, with biases
     premises=(RECURSION,),
     prove=prove.prove_uniform_norm,
 )

@@ -40,7 +40,7 @@ def prove(theorem: Result) -> tuple[Step, ...]:
     return (
         Cases(
             title="ReLU",
-            reason="A positive factor passes through, whether what it meets is positive or negative.",
+            reason="A positive factor passes through, on either side of zero.",
             pairs=_homogeneous(),
             printed=_homogeneity(),
         ),
@@ -70,7 +70,7 @@ def prove(theorem: Result) -> tuple[Step, ...]:
         ),
         Verified(
             title="statement",
-            reason="The row sums of $|W_L| \\cdots |W_1|$, multiplied out for small sizes, are $v_L$.",
+            reason="Row sums of $|W_L| \\cdots |W_1|$, multiplied out for small sizes, are $v_L$.",
             shown=(equation(row.subs(ell, L), v[L, i]),),
             checked=lambda: _check_products(theorem),
         ),

@@ -48,7 +48,7 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
         ),
         Monotone(
             title="unequal layers",
-            reason="It grows with $q = r / \\tilde r_{\\mathrm{mean}}$, as a power: exponential in depth.",
+            reason="With $q = r / \\tilde r_{\\mathrm{mean}}$ it grows, exponentially in depth.",
             expression=ratio ** (L - 1),
             variables=(ratio,),
         ),

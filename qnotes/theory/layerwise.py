@@ -141,9 +141,9 @@ CONVOLUTION = Theorem(
     form="mean form",
     name="convolutional networks",
     source=(
-        "The paper has norms of convolutions, and counts the weights of a kernel over all channels. "
-        "Here a convolution is a dense layer that reads the weights of one filter, and T5 does the "
-        "rest. " + OUR_PROOF
+        "The paper has norms of convolutions, and counts the weights of a kernel over all "
+        "channels. Here a convolution is a dense layer that reads the weights of one filter, and "
+        "T5 does the rest. " + OUR_PROOF
     ),
     whose="the paper's, in our form",
     statement=MEAN_FORM_WITH_BIASES.statement,

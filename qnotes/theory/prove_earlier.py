@@ -120,7 +120,7 @@ def prove_uniform_norm(theorem) -> tuple[Step, ...]:
         ),
         Nonnegative(
             title="activations",
-            reason="$s_\\ell \\le r^\\ell (D + \\ell)$, by induction, with $P = r^{\\ell-1} \\ge 1$.",
+            reason="By induction $s_\\ell \\le r^\\ell (D + \\ell)$; $P = r^{\\ell-1} \\ge 1$.",
             larger=r_max * power * (D + ell),
             smaller=exact[s].subs(at_previous),
             certificate=r_max * y,

@@ -196,7 +196,7 @@ def prove_mean_form(theorem) -> tuple[Step, ...]:
     terms = sp.Symbol("n_k", integer=True, positive=True)
     row_sum = ClosedSum(
         title="a row of changes",
-        reason="A row of $W - W'$ has at most $n$ entries, none larger than ε: so $\\delta \\le n ε$.",
+        reason="A row of $W - W'$ has at most $n$ entries, each at most ε: so $\\delta \\le n ε$.",
         total=sp.Sum(eps_layer[k], (i, 1, terms)),
         closed=terms * eps_layer[k],
     )
@@ -370,7 +370,8 @@ def prove_convolution(theorem) -> tuple[Step, ...]:
     (dense,) = theorem.premises
     inside = sp.symbols("w_1:5", nonnegative=True)
     outside = sp.symbols("w_5:10", nonnegative=True)
-    fan_in, height, width, channels, groups = sp.symbols(r"n p_h p_w c \mathrm{groups}", positive=True)
+    fan_in, height, width, channels = sp.symbols("n p_h p_w c", positive=True)
+    groups = sp.Symbol(r"\mathrm{groups}", positive=True)
     return (
         Verified(
             title="rows of the matrix",

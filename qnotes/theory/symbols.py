@@ -157,7 +157,7 @@ def _gaps(profile) -> list[float]:
 
 QUANTITIES: dict[sp.Basic, Quantity] = {
     L: Quantity("number of affine layers", lambda p: p.depth),
-    D: Quantity("radius of the input domain: no coordinate of an input is larger", lambda p: p.radius),
+    D: Quantity("radius of the input domain: no input coordinate is larger", lambda p: p.radius),
     W: Quantity(
         "coordinates of the largest feature map that weights read",
         lambda p: max(layer.reads for layer in p.layers),

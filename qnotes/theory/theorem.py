@@ -49,7 +49,7 @@ class Result:
         statement: a SymPy relation.
         hypotheses: conditions.
         definitions: symbols that the statement uses, each defined by an expression.
-        tight: whether networks come as close to it as one likes.
+        tight: whether, at every depth, networks come as close to it as one likes.
         premises: theorems that its proof uses.
         prove: makes the steps of the proof from the theorem; None where none is re-done here.
         also: further relations that belong to the statement.
