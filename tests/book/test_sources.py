@@ -110,4 +110,4 @@ def test_theorems_take_their_formulae_from_the_objects():
             assert not re.search(r"E\s*\\le", re.sub(r"E \\le C", "", body)), (name, body)
             stated += re.findall(r"\{glue:math\} ([\w-]+)", body)
     proved = {t.key.replace(" ", "-") for t in qnotes.theorems() if t.proof}
-    assert proved <= set(stated) | {"T7-gain"} and len(stated) == len(set(stated))
+    assert proved == set(stated) and len(stated) == len(set(stated))
