@@ -10,6 +10,7 @@ from qnotes.theory.theorem import Hypothesis, Result
 LARGEST_CODE = 2 ** (bits - 1) - 1
 #: The largest change of a weight: half of the distance a/q of two neighbouring codes.
 HALF_STEP = largest / (2 * LARGEST_CODE)
+_CODES = sp.Symbol("q", positive=True)
 #: How many bits more the first of two bounds asks for.
 _DIFFERENCE = sp.Symbol(r"\lim_{\tau \to 0} \left(b_1 - b_2\right)")
 
@@ -17,7 +18,7 @@ _DIFFERENCE = sp.Symbol(r"\lim_{\tau \to 0} \left(b_1 - b_2\right)")
 def prove(theorem: Result) -> tuple[Step, ...]:
     """The half-step, and the number of bits at which C times it is exactly τ."""
     scale, code, part = (
-        sp.Symbol(name, positive=True) for name in (r"\,\mathrm{scale}", r"\,\mathrm{code}", "f")
+        sp.Symbol(name, positive=True) for name in (r"\,\mathrm{scale}\,", r"\,\mathrm{code}", "f")
     )
     t, u, q = (sp.Symbol(name, nonnegative=True) for name in ("t", "u", "q"))
     enough = theorem.statement.rhs
@@ -49,7 +50,10 @@ def prove(theorem: Result) -> tuple[Step, ...]:
             reason="At this number of bits C times the half-step is τ exactly.",
             left=C * HALF_STEP.subs(bits, enough),
             right=theorem.conclusion.rhs,
-            printed=(equation(C * HALF_STEP, theorem.conclusion.rhs),),
+            printed=(
+                equation(_CODES, LARGEST_CODE.subs(bits, enough)),
+                equation(C * largest / (2 * _CODES), theorem.conclusion.rhs),
+            ),
         ),
         Monotone(
             title="more bits",

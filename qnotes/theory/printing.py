@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import sympy as sp
+from sympy.core.function import AppliedUndef
 from sympy.printing.latex import LatexPrinter
 
 from qnotes.theory import symbols as sy
@@ -116,6 +117,8 @@ def _factor_rank(factor: sp.Expr) -> tuple[int, str]:
         return (2, "")
     if isinstance(factor, _LAST):
         return (6 + _LAST.index(type(factor)), sp.default_sort_key(factor))
+    if isinstance(factor, AppliedUndef):
+        return (4, str(factor))
     if factor.is_Indexed:
         return (5 if factor.base in (sy.s, sy.e) else 4, str(factor))
     return (3, str(factor))
