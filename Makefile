@@ -170,7 +170,7 @@ prove: $(environment)
 	@$(python) -m qnotes prove
 
 falsify: $(environment)
-	@$(python) -m qnotes falsify
+	@$(python) -m qnotes falsify --json data/falsification.json
 
 bench: $(environment)
 	@$(python) -m tests.benchmarks.profile_cost

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import sympy as sp
 
+from qnotes.errors import QnotesError
 from qnotes.profiles import Profile
 from qnotes.theory import theorems
 from qnotes.theory.gain import FACTORS, GAIN
@@ -29,7 +30,11 @@ def bounds(profile: Profile) -> pd.DataFrame:
         - ``log10``: decimal logarithm of the bound, NaN where a hypothesis fails;
         - ``assumptions``: empty, or which hypothesis fails and why;
         - ``share``: each layer's part of the bound (sum 1), None where it does not name layers.
+
+    Raises:
+        QnotesError: for anything but a profile.
     """
+    _check_profile(profile)
     computable = [theorem for theorem in theorems() if theorem.computable]
     on_error = [theorem for theorem in computable if isinstance(theorem.statement, sp.Le)]
     rows = [_row(theorem, profile) for theorem in on_error]
@@ -45,13 +50,25 @@ def gain_factors(profile: Profile) -> pd.Series:
     Returns:
         Decades by factor: ``depth``, the sum over layers instead of L²; ``width``, fan-ins instead
         of the largest feature map; ``norms``, a norm for each layer instead of the largest.
+
+    Raises:
+        QnotesError: for anything but a profile.
     """
+    _check_profile(profile)
     return pd.Series(
         {
             name: replace(GAIN, statement=sp.Eq(GAIN.statement.lhs, factor)).evaluate(profile)
             for name, factor in FACTORS.items()
         }
     )
+
+
+def _check_profile(profile: object) -> None:
+    if not isinstance(profile, Profile):
+        raise QnotesError(
+            f"expected a profile; got {type(profile).__name__}. "
+            "Make one with qnotes.profile(network, quantized, input_shape=...)"
+        )
 
 
 def _row(theorem, profile: Profile) -> tuple:

@@ -5,9 +5,10 @@ Only chapters import this module; it needs what Jupyter Book brings along.
 
 from __future__ import annotations
 
+import pandas as pd
 from IPython.display import Markdown, Math
 from myst_nb import glue
-from sympy import IndexedBase, Le
+from sympy import IndexedBase
 
 from qnotes.theory import symbols as sy
 from qnotes.theory import theorems, to_latex
@@ -36,17 +37,28 @@ def notation() -> Markdown:
     return Markdown("\n".join(["| symbol | meaning |", "|---|---|", *rows]))
 
 
-def status() -> Markdown:
-    """A row a theorem: its proof derived again now, in steps and seconds; whether it is tight."""
+def status(chapters: dict[str, str], ratios: pd.Series) -> Markdown:
+    """A row a theorem: whose it is, its proof derived again now, and how near networks come to it.
+
+    Args:
+        chapters: for each theorem that a chapter states, the label of its statement there.
+        ratios: for each bound that was searched, the largest ratio error/bound that was found.
+
+    Whether a theorem is tight is said where it is a bound.
+    """
     rows = []
     for entry in theorems():
         checked = entry.check()
         seconds = sum(step.seconds for step in checked)
         proved = f"{entry.status}, {len(checked)} steps, {seconds:.1f} s" if checked else "stated"
-        bound = entry.computable and isinstance(entry.statement, Le)
-        tight = "yes" if entry.tight else "no" if bound else "–"
-        rows.append(f"| {entry.key} | {entry.name} | {proved} | {tight} |")
-    return Markdown("\n".join(["| theorem | name | status | tight |", "|---|---|---|---|", *rows]))
+        label = chapters.get(entry.key)
+        link = f"{{prf:ref}}`{entry.key} <{label}>`" if label else entry.key
+        tight, ratio = "–", "–"
+        if entry.key in ratios:
+            tight, ratio = "yes" if entry.tight else "no", f"{ratios[entry.key]:.3f}"
+        rows.append(f"| {link} | {entry.name} | {entry.whose} | {proved} | {tight} | {ratio} |")
+    header = "| theorem | name | whose | status | tight | largest ratio |"
+    return Markdown("\n".join([header, "|---|---|---|---|---|---|", *rows]))
 
 
 def statements() -> Markdown:
@@ -67,9 +79,14 @@ def _of_layer(symbol) -> str:
 
 
 def proof(key: str) -> Markdown:
-    """The steps of a proof as the machine sees them, each derived again at this moment."""
+    """The steps of a proof as the machine sees them, each derived again at this moment.
+
+    They are folded away: the proof for readers stands beside them.
+    """
     steps = []
     for number, checked in enumerate(theorem(key).check(), start=1):
         formulae = "".join(f"\n\n   $$\n   {latex}\n   $$" for latex in checked.step.latex())
         steps.append(f"{number}. **{checked.step.title}.** {checked.step.reason}{formulae}")
-    return Markdown("\n\n".join(steps))
+    title = f"The machine's proof of {key}: {len(steps)} steps, each derived again just now"
+    body = "\n\n".join(steps)
+    return Markdown(f"````{{admonition}} {title}\n:class: dropdown\n\n{body}\n````")

@@ -90,3 +90,9 @@ def test_equal_networks_have_bounds_of_zero():
     folded = qn.fold(torch.nn.Sequential(torch.nn.Linear(3, 2, bias=False)).eval())
     values = bound_values(qn.profile(folded, folded, input_shape=(1, 3)))
     assert {value for value in values.values() if not math.isnan(value)} == {-math.inf}
+
+
+@pytest.mark.parametrize("of", [qn.bounds, qn.gain_factors])
+def test_what_is_no_profile_is_refused(of):
+    with pytest.raises(qn.QnotesError, match=r"expected a profile; got Linear.*qnotes\.profile"):
+        of(torch.nn.Linear(2, 2))

@@ -140,8 +140,8 @@ def _module_operation(node: fx.Node, module: nn.Module, reads) -> Operation:
             raise _uncovered(name, f"padding_mode={module.padding_mode!r}")
         return Operation(node, AFFINE, module, reads)
     if type(module) not in POINTWISE_MODULES:
-        hint = "; fold it into the layer before it with qnotes.fold" if _is_norm(module) else ""
-        raise _uncovered(name, type(module).__name__ + hint)
+        hint = " Fold it into the layer before it with qnotes.fold." if _is_norm(module) else ""
+        raise _uncovered(name, type(module).__name__, hint)
     _check_options(name, module)
     return Operation(node, POINTWISE, module, reads)
 
@@ -195,8 +195,10 @@ def _sum_operation(node: fx.Node) -> Operation:
     return Operation(node, SUM, None, tuple(node.args))
 
 
-def _uncovered(name: str, what: str) -> UnsupportedOperation:
-    return UnsupportedOperation(f"{name}: {what} is not covered by the theory. Covered: {COVERED}.")
+def _uncovered(name: str, what: str, hint: str = "") -> UnsupportedOperation:
+    return UnsupportedOperation(
+        f"{name}: {what} is not covered by the theory.{hint} Covered: {COVERED}."
+    )
 
 
 def _refuse_lost_values(found: list[Operation]) -> None:

@@ -19,7 +19,8 @@ def trace(network: nn.Module, *, copied: bool = False) -> fx.GraphModule:
         copied: copy the network first, so that the result shares nothing with it.
     """
     if not isinstance(network, nn.Module):
-        raise QnotesError(f"expected a torch.nn.Module; got {type(network).__name__}")
+        hint = "; pass its .model" if isinstance(getattr(network, "model", None), nn.Module) else ""
+        raise QnotesError(f"expected a torch.nn.Module; got {type(network).__name__}{hint}")
     if network.training:
         raise QnotesError(
             "the network is in training mode, where batch norm and dropout act differently; "
@@ -68,5 +69,6 @@ def check_finite(name: str, tensors: dict[str, torch.Tensor | None]) -> None:
         if tensor is not None and not torch.isfinite(tensor).all():
             bad = int((~torch.isfinite(tensor)).sum())
             raise QnotesError(
-                f"{name}: {bad} of {tensor.numel()} values of its {kind} are NaN or infinite"
+                f"{name}: {bad} of {tensor.numel()} values of its {kind} are NaN or infinite; "
+                "a bound needs finite ones: load or train the network again"
             )

@@ -2,7 +2,7 @@
 
 import sympy as sp
 
-from qnotes.theory.proof import Cases, Identity, Monotone, Nonnegative, Step
+from qnotes.theory.proof import Cases, Identity, Monotone, Nonnegative, Step, equation
 from qnotes.theory.symbols import C, E, bits, largest, tau
 from qnotes.theory.theorem import Hypothesis, Result
 
@@ -10,11 +10,16 @@ from qnotes.theory.theorem import Hypothesis, Result
 LARGEST_CODE = 2 ** (bits - 1) - 1
 #: The largest change of a weight: half of the distance a/q of two neighbouring codes.
 HALF_STEP = largest / (2 * LARGEST_CODE)
+_CODES = sp.Symbol("q", positive=True)
+#: How many bits more the first of two bounds asks for.
+_DIFFERENCE = sp.Symbol(r"\lim_{\tau \to 0} \left(b_1 - b_2\right)")
 
 
 def prove(theorem: Result) -> tuple[Step, ...]:
     """The half-step, and the number of bits at which C times it is exactly τ."""
-    scale, code, part = sp.symbols("scale code f", positive=True)
+    scale, code, part = (
+        sp.Symbol(name, positive=True) for name in (r"\,\mathrm{scale}\,", r"\,\mathrm{code}", "f")
+    )
     t, u, q = (sp.Symbol(name, nonnegative=True) for name in ("t", "u", "q"))
     enough = theorem.statement.rhs
     more = sp.Symbol("y", positive=True)  # 2^(b-1) - 1 beyond what is enough
@@ -23,8 +28,8 @@ def prove(theorem: Result) -> tuple[Step, ...]:
     return (
         Cases(
             title="half a step",
-            reason="A weight (code + f) scale with f ≤ 1/2 goes down, one with f ≥ 1/2 up: "
-            "f = 1/2 - t or f = 1/2 + t, so it moves by half a step less t steps.",
+            reason="A weight lies a part $f$ of a step above a level. It goes down where "
+            "$f = 1/2 - t$, and up where $f = 1/2 + t$: by half a step less $t$ steps.",
             pairs=tuple(
                 (moved.subs(part, place), scale / 2 - t * scale)
                 for moved, place in (
@@ -45,6 +50,10 @@ def prove(theorem: Result) -> tuple[Step, ...]:
             reason="At this number of bits C times the half-step is τ exactly.",
             left=C * HALF_STEP.subs(bits, enough),
             right=theorem.conclusion.rhs,
+            printed=(
+                equation(_CODES, LARGEST_CODE.subs(bits, enough)),
+                equation(C * largest / (2 * _CODES), theorem.conclusion.rhs),
+            ),
         ),
         Monotone(
             title="more bits",
@@ -55,9 +64,10 @@ def prove(theorem: Result) -> tuple[Step, ...]:
         ),
         Identity(
             title="two bounds",
-            reason="For small τ two bounds differ by log2(C_1/C_2) bits.",
+            reason="For small τ two bounds with constants $C_1 > C_2$ differ by so many bits.",
             left=sp.limit(sp.logcombine(sp.expand_log(between)), tau, 0, "+"),
             right=sp.log(first / second, 2),
+            printed=(equation(_DIFFERENCE, sp.log(first / second, 2)),),
         ),
     )
 

@@ -118,6 +118,7 @@ DECOMPOSITION = Result(
     form="",
     name="exact decomposition of the error",
     source="Classical in form; stated and proved here.",
+    whose="classical",
     statement=sp.Eq(
         _DIFFERENCE,
         W_matrix[ell] * _ERROR_BEFORE + _CHANGE * S_vector_q[ell - 1] + _BIAS_CHANGE,

@@ -3,7 +3,7 @@
 import sympy as sp
 
 from qnotes.theory import prove_earlier as prove
-from qnotes.theory.layerwise import PRODUCT_FORM_WITH_BIASES, RECURSION
+from qnotes.theory.layerwise import LIPSCHITZ, PRODUCT_FORM_WITH_BIASES, RECURSION
 from qnotes.theory.symbols import D, E, L, R, W, W_chain, eps, r_joint_max, r_max
 from qnotes.theory.theorem import Hypothesis, Theorem
 
@@ -12,8 +12,13 @@ ENTRYWISE = Theorem(
     form="",
     name="entrywise bound",
     source="Form of Berner, Grohs and Jentzen (2020); the proof here is our own.",
+    whose="earlier work",
     statement=sp.Le(E, sp.Max(D, 1) * L * (W_chain + 1) ** L * R ** (L - 1) * eps),
-    hypotheses=(Hypothesis("every weight and bias of both networks is at most R, and R ≥ 1"),),
+    hypotheses=(
+        LIPSCHITZ,
+        Hypothesis("every weight and bias of both networks is at most R, and R ≥ 1"),
+    ),
+    tight=True,  # for equal weights in ever wider rows
     premises=(RECURSION,),
     prove=prove.prove_entrywise,
 )
@@ -23,11 +28,16 @@ UNIFORM_NORM = Theorem(
     form="",
     name="one norm for all layers",
     source=(
-        "Order W L² r^(L-1): Gonon, Brisebarre, Gribonval and Riccietti (2023, arXiv:2205.11874). "
-        "The constant L(L+3)/2 and the proof are our own."
+        "Of the order in Gonon, Brisebarre, Gribonval and Riccietti (2023, arXiv:2205.11874). "
+        "The constant and the proof are our own."
     ),
+    whose="earlier work",
     statement=sp.Le(E, sp.Max(D, 1) * W * L * (L + 3) / 2 * r_max ** (L - 1) * eps),
-    hypotheses=(Hypothesis("every layer norm and absolute bias is at most r, and r ≥ 1"),),
+    hypotheses=(
+        LIPSCHITZ,
+        Hypothesis("every layer norm and absolute bias is at most r, and r ≥ 1"),
+    ),
+    tight=True,  # for rows of one weight, with biases
     premises=(RECURSION,),
     prove=prove.prove_uniform_norm,
 )
@@ -43,11 +53,13 @@ PATH_METRIC = Theorem(
     form="",
     name="path-metric corollary",
     source=(
-        "Order L W² r^(L-1): Gonon, Brisebarre, Gribonval and Riccietti (2024, arXiv:2405.15006), "
+        "Of the order in Gonon, Brisebarre, Gribonval and Riccietti (2024, arXiv:2405.15006), "
         "who need that no weight changes sign. Derived here from T5 without that condition."
     ),
+    whose="earlier work",
     statement=sp.Le(E, sp.Max(D, 1) * L * W**2 * r_joint_max ** (L - 1) * eps),
     hypotheses=(
+        LIPSCHITZ,
         Hypothesis("rows of weights and bias together have absolute sums of at most r̃, and r̃ ≥ 1"),
         Hypothesis("W ≥ 2", _narrow),
     ),

@@ -40,13 +40,18 @@ def prove(theorem: Result) -> tuple[Step, ...]:
     return (
         Cases(
             title="ReLU",
-            reason="Positive factors pass through: σ(c x) = c σ(x), for positive and negative x.",
+            reason="A positive factor passes through, on either side of zero.",
             pairs=_homogeneous(),
+            printed=_homogeneity(),
         ),
         Cases(
             title="rescaling keeps the network",
             reason="Each factor is undone by the next layer; input and output are not rescaled.",
-            pairs=_telescoped(),
+            pairs=tuple((sp.Mul(*factors), sp.Mul(*kept)) for factors, kept in _telescoped()),
+            printed=tuple(
+                equation(sp.Mul(*factors, evaluate=False), sp.Mul(*kept))
+                for factors, kept in _telescoped()[:2]
+            ),
         ),
         _submultiplicative(),
         Identity(
@@ -54,16 +59,18 @@ def prove(theorem: Result) -> tuple[Step, ...]:
             reason="With this choice each row of a hidden layer sums to 1.",
             left=(scaling * row).subs(v[ell, i], growth),
             right=sp.Integer(1),
+            printed=(equation(scaling * row, sp.Integer(1)),),
         ),
         Identity(
             title="the last norm",
-            reason="The last layer only divides by the scaling before it: its row sums are v_L.",
+            reason="The last layer only divides by the scaling before it: its row sums are $v_L$.",
             left=row.subs(ell, L),
             right=growth.subs(ell, L),
+            printed=(equation(v[L, i], row.subs(ell, L)),),
         ),
         Verified(
             title="statement",
-            reason="Row sums of |W_L|···|W_1| for small sizes, multiplied out: the vector v_L.",
+            reason="Row sums of $|W_L| \\cdots |W_1|$, multiplied out for small sizes, are $v_L$.",
             shown=(equation(row.subs(ell, L), v[L, i]),),
             checked=lambda: _check_products(theorem),
         ),
@@ -72,28 +79,41 @@ def prove(theorem: Result) -> tuple[Step, ...]:
 
 def _homogeneous():
     factor, size = sp.symbols("c x", positive=True)
-    relu = sp.Lambda(size, sp.Max(0, size))
-    return tuple((relu(factor * sign * size), factor * relu(sign * size)) for sign in (1, -1))
+    return tuple((_relu(factor * sign * size), factor * _relu(sign * size)) for sign in (1, -1))
 
 
-def _telescoped():
+def _relu(value: sp.Expr) -> sp.Expr:
+    return sp.Max(0, value)
+
+
+def _homogeneity() -> tuple[sp.Eq, ...]:
+    factor, size = sp.symbols("c x", positive=True)
+    relu = sp.Function(r"\operatorname{ReLU}")
+    return tuple(
+        equation(relu(factor * value), factor * relu(value)) for value in (size, -size)
+    )
+
+
+def _telescoped() -> list[tuple[list[sp.Expr], list[sp.Expr]]]:
+    """For depths 2 to 5 the factors of a rescaled product, and those of the product itself."""
     pairs = []
     for depth in range(2, 6):
         weights = sp.symbols(f"W_1:{depth + 1}", commutative=False)
-        scales = (1, *sp.symbols(f"D_1:{depth}", commutative=False), 1)
-        rescaled = [
-            scales[layer + 1] * weights[layer] * scales[layer] ** -1 for layer in range(depth)
-        ]
-        pairs.append((sp.Mul(*rescaled[::-1]), sp.Mul(*weights[::-1])))
-    return tuple(pairs)
+        scales = sp.symbols(f"D_1:{depth}", commutative=False)
+        factors = [weights[-1]]
+        for weight, scale in zip(weights[-2::-1], scales[::-1], strict=True):
+            factors += [scale**-1, scale, weight]
+        pairs.append((factors, list(weights[::-1])))
+    return pairs
 
 
 def _submultiplicative() -> Step:
     a, b, t, u, w, norm, top = sp.symbols("a b t u w rho M", nonnegative=True)
     return Nonnegative(
         title="no rescaling does better",
-        reason="A row sum a + b ≤ ρ and entries M - t, M - u ≤ M give |W| x ≤ ρ M: "
-        "norms multiply to at least the norm of the product, which rescaling does not change.",
+        reason="A row with sum $a + b \\le \\rho$ makes of entries $M - t$, $M - u$ at most "
+        "$\\rho M$. So norms multiply to at least the norm of the product, which rescaling does "
+        "not change.",
         larger=norm * top,
         smaller=a * (top - t) + b * (top - u),
         certificate=a * t + b * u + w * top,

@@ -4,7 +4,7 @@ import sympy as sp
 
 from qnotes.theory.earlier import UNIFORM_NORM
 from qnotes.theory.layerwise import MEAN_FORM_WITH_BIASES
-from qnotes.theory.proof import Cases, Identity, Monotone, Step
+from qnotes.theory.proof import Cases, Identity, Monotone, Step, equation
 from qnotes.theory.symbols import L, W, gain, k, n_joint, n_mean, r_joint_mean, r_max
 from qnotes.theory.theorem import Theorem
 
@@ -19,7 +19,7 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     """The quotient of the two right sides, and how it grows."""
     uniform, layerwise = theorem.premises
     written = theorem.statement.rhs.subs({n_mean: theorem.definitions[n_mean]})
-    ratio = sp.Symbol("r/r_mean", positive=True)
+    ratio = sp.Symbol("q", positive=True)  # r / r_mean
     return (
         Identity(
             title="quotient",
@@ -34,16 +34,21 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
                 (theorem.definitions[r_joint_mean], layerwise.definitions[r_joint_mean]),
                 (L * theorem.definitions[n_mean], sp.Sum(n_joint[k], (k, 1, L))),
             ),
+            printed=(
+                equation(r_joint_mean, layerwise.definitions[r_joint_mean]),
+                equation(L * n_mean, sp.Sum(n_joint[k], (k, 1, L))),
+            ),
         ),
         Identity(
             title="equal layers",
             reason="With equal norms and fan-ins the gain is linear in depth.",
             left=theorem.statement.rhs.subs({r_joint_mean: r_max, n_mean: W}),
             right=(L + 3) / 2,
+            printed=(equation(gain, sp.factor((L + 3) / 2)),),
         ),
         Monotone(
             title="unequal layers",
-            reason="It grows with r/r_mean, as the power L-1: exponential in depth.",
+            reason="With $q = r / \\tilde r_{\\mathrm{mean}}$ it grows, exponentially in depth.",
             expression=ratio ** (L - 1),
             variables=(ratio,),
         ),
@@ -56,6 +61,7 @@ GAIN = Theorem(
     name="gain of the layerwise bound over one norm for all layers",
     source="The paper reports a gain of several orders of magnitude that comes mostly from depth. "
     "The formula is the quotient of our P2 and our T5 (mean form).",
+    whose="the paper's, in our form",
     statement=sp.Eq(gain, sp.Mul(*FACTORS.values())),
     definitions={
         r_joint_mean: MEAN_FORM_WITH_BIASES.definitions[r_joint_mean],

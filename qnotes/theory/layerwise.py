@@ -54,20 +54,22 @@ def _leave_one_out_mean(norm: sp.IndexedBase, smallest: sp.Symbol) -> sp.Expr:
 
 
 NO_BIASES = Hypothesis("no biases", _has_biases)
+LIPSCHITZ = Hypothesis("activations are 1-Lipschitz with σ(0) = 0")
 OUR_PROOF = "The form and the proof are our own."
 PAPER_SHAPE = (
-    "Shape max(D,1) r_mean^(L-1) Σ_ℓ N_{ℓ-1} ‖θ-θ'‖_∞ with arbitrary layer norms: the paper "
-    "(Houache, Aujol and Traonmilin, arXiv:2502.01156). "
+    "The shape, a power of a mean of arbitrary layer norms times a sum of layer sizes, is the "
+    "paper's (Houache, Aujol and Traonmilin, arXiv:2502.01156). "
 )
-MEAN_IS_OURS = "The paper's definition of r_mean is not publicly visible; this one is our own."
+MEAN_IS_OURS = "The paper's definition of the mean is not publicly visible; this one is our own."
 
 RECURSION = Recursion(
     number="T2",
     form="",
     name="recursion along the chain",
     source="Classical in form; stated and proved here. " + OUR_PROOF,
+    whose="classical",
     statement=sp.Le(E, e[L]),
-    hypotheses=(Hypothesis("activations are 1-Lipschitz with σ(0) = 0"),),
+    hypotheses=(LIPSCHITZ,),
     initial={s: D, e: sp.Integer(0)},
     steps={
         s: r[ell] * s[ell - 1] + beta[ell],
@@ -84,7 +86,7 @@ PRODUCT_FORM = Theorem(
     name="layerwise bound without biases, product form",
     source="The step before the paper's bound. " + OUR_PROOF,
     statement=sp.Le(E, D * sp.Sum(delta[k] * _others(r), (k, 1, L))),
-    hypotheses=(NO_BIASES,),
+    hypotheses=(LIPSCHITZ, NO_BIASES),
     tight=True,
     premises=(RECURSION,),
     prove=prove.prove_product_form,
@@ -95,9 +97,10 @@ MEAN_FORM = Theorem(
     form="mean form",
     name="layerwise bound without biases, mean form",
     source=PAPER_SHAPE + MEAN_IS_OURS,
+    whose="the paper's, in our form",
     statement=sp.Le(E, D * r_mean ** (L - 1) * sp.Sum(n[k], (k, 1, L)) * eps),
     definitions={r_mean: _leave_one_out_mean(r, r_min)},
-    hypotheses=(NO_BIASES,),
+    hypotheses=(LIPSCHITZ, NO_BIASES),
     tight=True,
     premises=(PRODUCT_FORM,),
     prove=prove.prove_mean_form,
@@ -111,7 +114,7 @@ PRODUCT_FORM_WITH_BIASES = Theorem(
     statement=sp.Le(
         E, sp.Max(D, 1) * sp.Sum(n_joint[k] * eps_layer[k] * _others(r_joint), (k, 1, L))
     ),
-    hypotheses=(),
+    hypotheses=(LIPSCHITZ,),
     tight=True,
     premises=(PRODUCT_FORM,),
     prove=prove.prove_product_form_with_biases,
@@ -122,11 +125,12 @@ MEAN_FORM_WITH_BIASES = Theorem(
     form="mean form",
     name="layerwise bound with biases, mean form",
     source=PAPER_SHAPE + MEAN_IS_OURS,
+    whose="the paper's, in our form",
     statement=sp.Le(
         E, sp.Max(D, 1) * r_joint_mean ** (L - 1) * sp.Sum(n_joint[k], (k, 1, L)) * eps
     ),
     definitions={r_joint_mean: _leave_one_out_mean(r_joint, r_joint_min)},
-    hypotheses=(),
+    hypotheses=(LIPSCHITZ,),
     tight=True,
     premises=(PRODUCT_FORM_WITH_BIASES,),
     prove=prove.prove_mean_form_with_biases,
@@ -137,12 +141,17 @@ CONVOLUTION = Theorem(
     form="mean form",
     name="convolutional networks",
     source=(
-        "The paper replaces r_mean by r_conv and N_{ℓ-1} by p_ℓ² c_{ℓ-1}. Here a convolution is a "
-        "dense layer of fan-in n_ℓ = p_h p_w c_{ℓ-1}/groups, and T5 does the rest. " + OUR_PROOF
+        "The paper has norms of convolutions, and counts the weights of a kernel over all "
+        "channels. Here a convolution is a dense layer that reads the weights of one filter, and "
+        "T5 does the rest. " + OUR_PROOF
     ),
+    whose="the paper's, in our form",
     statement=MEAN_FORM_WITH_BIASES.statement,
     definitions=MEAN_FORM_WITH_BIASES.definitions,
-    hypotheses=(Hypothesis("at least one layer is a convolution", _has_no_convolution),),
+    hypotheses=(
+        LIPSCHITZ,
+        Hypothesis("at least one layer is a convolution", _has_no_convolution),
+    ),
     tight=True,
     premises=(MEAN_FORM_WITH_BIASES,),
     prove=prove.prove_convolution,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import sympy as sp
+from sympy.core.function import AppliedUndef
 from sympy.printing.latex import LatexPrinter
 
 from qnotes.theory import symbols as sy
@@ -38,6 +41,8 @@ class _Printer(LatexPrinter):
         return super()._print_Add(sp.Add(*terms, evaluate=False), order="none")
 
     def _print_Mul(self, expr):
+        if (argument := _binary_logarithm(expr)) is not None:
+            return rf"\log_{{2}} \left({self._print(argument)}\right)"
         if not expr.is_commutative or expr.could_extract_minus_sign():
             return super()._print_Mul(expr)
         number, factors = _without_numbers(sp.Mul.make_args(expr))
@@ -70,6 +75,12 @@ class _Printer(LatexPrinter):
     def _factor(self, factor, *, alone: bool = False) -> str:
         printed = self._print(factor)
         return rf"\left({printed}\right)" if factor.is_Add and not alone else printed
+
+
+def _binary_logarithm(expr: sp.Mul) -> sp.Expr | None:
+    """x where the product is log(x)/log(2), as SymPy writes the logarithm to base 2."""
+    rest = sp.Mul(expr, sp.log(2))
+    return rest.args[0] if isinstance(rest, sp.log) else None
 
 
 def _without_numbers(given: tuple[sp.Expr, ...]) -> tuple[sp.Rational, list[sp.Expr]]:
@@ -106,6 +117,8 @@ def _factor_rank(factor: sp.Expr) -> tuple[int, str]:
         return (2, "")
     if isinstance(factor, _LAST):
         return (6 + _LAST.index(type(factor)), sp.default_sort_key(factor))
+    if isinstance(factor, AppliedUndef):
+        return (4, str(factor))
     if factor.is_Indexed:
         return (5 if factor.base in (sy.s, sy.e) else 4, str(factor))
     return (3, str(factor))
@@ -121,6 +134,24 @@ def _term_rank(term: sp.Expr) -> tuple:
 def to_latex(expression: sp.Basic) -> str:
     """A SymPy expression in the notation of the book, as LaTeX without delimiters."""
     return _Printer().doprint(expression)
+
+
+def lines(relation: sp.Basic) -> list[str]:
+    """A relation as LaTeX: on one line, or on two where one is too long for a narrow page."""
+    whole = to_latex(relation)
+    fits = not isinstance(relation, sp.Eq) or "matrix" in whole or _width(whole) <= WIDEST
+    if fits or _width(to_latex(relation.lhs)) <= WIDEST // 4:
+        return [whole]
+    return [to_latex(relation.lhs), r"\quad = " + to_latex(relation.rhs)]
+
+
+#: Letters and signs that a line of a column of text holds; on a phone a few of them scroll.
+WIDEST = 40
+
+
+def _width(latex: str) -> int:
+    """About how many letters and signs are printed beside each other."""
+    return len(re.sub(r"\\(left|right|tilde|mathrm|begin|end)|\\\\|[{}_^\s]|(?<=\\)\w+", "", latex))
 
 
 def stacked(*lines: str) -> str:

@@ -14,7 +14,7 @@ import sympy as sp
 
 from qnotes.theory import symbols as sy
 from qnotes.theory.layers import peeled, pulled_out, replaced, written_out
-from qnotes.theory.printing import to_latex
+from qnotes.theory.printing import lines, stacked, to_latex
 
 #: Depths at which a recursion is written out and compared with its closed form.
 DEPTHS = range(1, 7)
@@ -61,19 +61,24 @@ class Step:
 
     def latex(self) -> list[str]:
         """The formulae as LaTeX without delimiters."""
-        return [to_latex(formula) for formula in self.formulae]
+        return [stacked(*lines(formula)) for formula in self.formulae]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity(Step):
-    """Two expressions are equal: their difference expands to zero."""
+    """Two expressions are equal: their difference expands to zero.
+
+    Attributes:
+        printed: what is printed in place of the two sides, where SymPy would show them alike.
+    """
 
     left: sp.Expr
     right: sp.Expr
+    printed: tuple[sp.Basic, ...] = ()
 
     @property
     def formulae(self):
-        return (equation(self.left, self.right),)
+        return self.printed or (equation(self.left, self.right),)
 
     def verify(self):
         must_vanish(self.left - self.right)
@@ -81,14 +86,19 @@ class Identity(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class Cases(Step):
-    """The same identity in several cases, each expanded; only the first few are printed."""
+    """The same identity in several cases, each expanded; only the first few are printed.
+
+    Attributes:
+        printed: what is printed in place of the pairs, where SymPy would show their sides alike.
+    """
 
     pairs: tuple[tuple[sp.Expr, sp.Expr], ...]
     shown: int = 2
+    printed: tuple[sp.Basic, ...] = ()
 
     @property
     def formulae(self):
-        return tuple(equation(*pair) for pair in self.pairs[: self.shown])
+        return self.printed or tuple(equation(*pair) for pair in self.pairs[: self.shown])
 
     def verify(self):
         if not self.pairs:
@@ -113,7 +123,8 @@ class Nonnegative(Step):
     @property
     def formulae(self):
         used = tuple(equation(old, new) for old, new in self.given.items())
-        return (*used, equation(self.larger - self.smaller, self.certificate))
+        difference = sp.Add(self.larger, -self.smaller, evaluate=False)
+        return (*used, equation(difference, self.certificate))
 
     def verify(self):
         must_vanish((self.larger - self.smaller).subs(self.given) - self.certificate)

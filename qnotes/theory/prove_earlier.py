@@ -12,6 +12,7 @@ from qnotes.theory.proof import (
     Nonnegative,
     Step,
     Unrolled,
+    equation,
 )
 from qnotes.theory.symbols import (
     D,
@@ -111,7 +112,7 @@ def prove_uniform_norm(theorem) -> tuple[Step, ...]:
     return (
         Nonnegative(
             title="powers of r",
-            reason="r ≥ 1 makes every power at least 1: if P ≥ 1 is one, the next is r P.",
+            reason="As $r \\ge 1$, every power is at least 1: if $P$ is one, the next is $r P$.",
             larger=r_max * power,
             smaller=sp.Integer(1),
             certificate=sp.expand((1 + x) * (1 + y) - 1),
@@ -119,7 +120,7 @@ def prove_uniform_norm(theorem) -> tuple[Step, ...]:
         ),
         Nonnegative(
             title="activations",
-            reason="s ≤ r^ℓ (D + ℓ), by induction, with P = r^(ℓ-1) ≥ 1; at ℓ = 0 it is D.",
+            reason="By induction $s_\\ell \\le r^\\ell (D + \\ell)$; $P = r^{\\ell-1} \\ge 1$.",
             larger=r_max * power * (D + ell),
             smaller=exact[s].subs(at_previous),
             certificate=r_max * y,
@@ -130,6 +131,7 @@ def prove_uniform_norm(theorem) -> tuple[Step, ...]:
             reason="Before the first layer the bound is the radius of the domain.",
             left=activations.subs(ell, 0),
             right=recursion.initial[s],
+            printed=(equation(s[0], activations.subs(ell, 0)),),
         ),
         Nonnegative(
             title="errors",

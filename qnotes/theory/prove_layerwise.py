@@ -84,17 +84,20 @@ def prove_recursion(theorem) -> tuple[Step, ...]:
                 (_norms(form.rhs), theorem.steps[e])
                 for form in (decomposition.statement, decomposition.also[0])
             ),
+            printed=(equation(e[ell], theorem.steps[e]),),
         ),
         Identity(
             title="activations",
             reason="The same for the activations themselves, since σ(0) = 0.",
             left=_norms(activations),
             right=theorem.steps[s],
+            printed=(equation(s[ell], theorem.steps[s]),),
         ),
         Cases(
             title="start",
             reason="Both networks read the same input, and no coordinate of it exceeds D.",
             pairs=((theorem.initial[s], D), (theorem.initial[e], sp.Integer(0))),
+            printed=tuple(equation(base[0], value) for base, value in theorem.initial.items()),
         ),
         Monotone(
             title="larger norms, larger bound",
@@ -115,6 +118,7 @@ def prove_recursion(theorem) -> tuple[Step, ...]:
             reason="The output is the activation after layer L.",
             left=theorem.statement.rhs,
             right=e[L],
+            printed=(theorem.statement,),
         ),
     )
 
@@ -123,8 +127,9 @@ def _one_product() -> Step:
     """(p+q)·M bounds w·x for w = p - q, |w| = p + q and |x| ≤ M."""
     return Nonnegative(
         title="one product",
-        reason="With |w| = p + q, w = p - q, M - x = t and M + x = u, all four nonnegative: "
-        "w x ≤ |w| M. Exchanging p and q gives the other sign, and a sum of such terms a row.",
+        reason="Let $|w| = p + q$, $w = p - q$, $M - x = t$ and $M + x = u$, all four nonnegative. "
+        "Then $w x \\le |w| M$. Exchanging $p$ and $q$ gives the other sign, and a sum of such "
+        "terms a row.",
         larger=(p + q) * row,
         smaller=(p - q) * new,
         certificate=p * t + q * t_2,
@@ -169,6 +174,7 @@ def prove_product_form(theorem) -> tuple[Step, ...]:
                 (steps[s], r[ell] * s[ell - 1]),
                 (steps[e], r[ell] * e[ell - 1] + delta[ell] * s[ell - 1]),
             ),
+            printed=tuple(equation(base[ell], step) for base, step in steps.items()),
         ),
         Induction(
             title="closed form",
@@ -190,7 +196,7 @@ def prove_mean_form(theorem) -> tuple[Step, ...]:
     terms = sp.Symbol("n_k", integer=True, positive=True)
     row_sum = ClosedSum(
         title="a row of changes",
-        reason="A row of W - W' has at most n entries, none larger than ε: so δ ≤ n ε.",
+        reason="A row of $W - W'$ has at most $n$ entries, each at most ε: so $\\delta \\le n ε$.",
         total=sp.Sum(eps_layer[k], (i, 1, terms)),
         closed=terms * eps_layer[k],
     )
@@ -236,6 +242,7 @@ def _mean_steps(theorem, relaxed, norm, mean, smallest, fan_in) -> tuple[Step, .
             title="depth 1",
             reason="A single layer has no other norm; a product of none is 1.",
             pairs=((written_out(rhs, 1), written_out(relaxed, 1)),),
+            printed=(sp.Le(theorem.statement.lhs, written_out(rhs, 1), evaluate=False),),
         ),
     )
 
@@ -249,12 +256,13 @@ def means_inequality() -> tuple[Step, ...]:
             reason="If A is the mean of m numbers, this is the mean of them and x.",
             left=(m + 1) * joined,
             right=m * average + new,
+            printed=(equation(sp.Mul(m + 1, joined, evaluate=False), m * average + new),),
         ),
         Convex(
             title="the means, by induction",
-            reason="One number equals its mean. If the product of m numbers is at most A^m, then "
-            "with x it is at most A^m x; and the difference below, as a function of x, is "
-            "zero with slope zero at x = A and convex, hence nowhere negative.",
+            reason="One number equals its mean. If the product of $m$ numbers is at most $A^m$, "
+            "then with $x$ it is at most $A^m x$; and the difference below, as a function of $x$, "
+            "is zero with slope zero at $x = A$ and convex, hence nowhere negative.",
             expression=joined ** (m + 1) - average**m * new,
             variable=new,
             touches=average,
@@ -281,13 +289,14 @@ def prove_product_form_with_biases(theorem) -> tuple[Step, ...]:
             title="one coordinate more",
             reason="The matrix with rows (W b) and (0 1), applied to (x, 1), gives (W x + b, 1).",
             pairs=_augmented(),
-            shown=3,
+            printed=(_augmented_product(),),
         ),
         Cases(
             title="its norm",
-            reason="Absolute row sums are Σ|w| + |b|, and 1 for the new row: at most r̃.",
+            reason="Absolute row sums are those of a row and its bias, and 1 for the new row. With "
+            "absolute values for entries they are what the wider matrix makes of ones.",
             pairs=_augmented_sums(),
-            shown=2,
+            printed=(_product_of_ones(),),
         ),
         ClosedSum(
             title="its changes",
@@ -300,12 +309,14 @@ def prove_product_form_with_biases(theorem) -> tuple[Step, ...]:
             title="its input",
             reason="The largest absolute coordinate of (x, 1) is at most max(D, 1).",
             pairs=((sp.Max(D, D, 1), sp.Max(D, 1)),),
+            printed=(sp.Le(_WIDER_INPUT, sp.Max(D, 1), evaluate=False),),
         ),
         Identity(
             title="statement",
             reason="T3 for the wider network.",
             left=wider,
             right=theorem.statement.rhs,
+            printed=(sp.Le(theorem.statement.lhs, wider, evaluate=False),),
         ),
         Cases(
             title="written out",
@@ -313,6 +324,10 @@ def prove_product_form_with_biases(theorem) -> tuple[Step, ...]:
             pairs=tuple(
                 (written_out(wider, depth), written_out(theorem.statement.rhs, depth))
                 for depth in DEPTHS
+            ),
+            printed=tuple(
+                sp.Le(theorem.statement.lhs, written_out(wider, depth), evaluate=False)
+                for depth in (1, 2)
             ),
         ),
     )
@@ -323,10 +338,22 @@ _BIAS = sp.Matrix(2, 1, lambda a, _: sp.Symbol(f"b_{a + 1}", nonnegative=True))
 _WIDER = sp.Matrix(sp.BlockMatrix([[_WEIGHTS, _BIAS], [sp.zeros(1, 2), sp.ones(1, 1)]]))
 
 
+_INPUTS = sp.Matrix(sp.symbols("x_1 x_2"))
+_INPUTS_AND_ONE = _INPUTS.col_join(sp.ones(1, 1))
+_WIDER_INPUT = sp.Symbol(r"\| (x, 1) \|_\infty", positive=True)
+
+
 def _augmented():
-    inputs = sp.Matrix(sp.symbols("x_1 x_2"))
-    wider = _WIDER * inputs.col_join(sp.ones(1, 1))
-    return tuple(zip(wider, (_WEIGHTS * inputs + _BIAS).col_join(sp.ones(1, 1)), strict=True))
+    expected = (_WEIGHTS * _INPUTS + _BIAS).col_join(sp.ones(1, 1))
+    return tuple(zip(_WIDER * _INPUTS_AND_ONE, expected, strict=True))
+
+
+def _augmented_product() -> sp.Eq:
+    return equation(sp.MatMul(_WIDER, _INPUTS_AND_ONE), sp.Matrix([a for _, a in _augmented()]))
+
+
+def _product_of_ones() -> sp.Eq:
+    return equation(sp.MatMul(_WIDER, sp.ones(3, 1)), sp.Matrix([a for _, a in _augmented_sums()]))
 
 
 def _augmented_sums():
@@ -343,13 +370,14 @@ def prove_convolution(theorem) -> tuple[Step, ...]:
     (dense,) = theorem.premises
     inside = sp.symbols("w_1:5", nonnegative=True)
     outside = sp.symbols("w_5:10", nonnegative=True)
-    fan_in, height, width, channels, groups = sp.symbols("n p_h p_w c groups", positive=True)
+    fan_in, height, width, channels = sp.symbols("n p_h p_w c", positive=True)
+    groups = sp.Symbol(r"\mathrm{groups}", positive=True)
     return (
         Verified(
             title="rows of the matrix",
             reason="In the matrix of a convolution, built entry by entry for several kernels, "
             "strides, paddings and groups, each row holds weights of one filter, each at most "
-            "once, and at most p_h p_w c/groups of them; a row in the interior holds them all.",
+            "once, and at most so many of them; a row in the interior holds them all.",
             shown=(equation(fan_in, height * width * channels / groups),),
             checked=_check_rows,
         ),
@@ -366,11 +394,13 @@ def prove_convolution(theorem) -> tuple[Step, ...]:
             reason="So a convolution is a dense layer with this fan-in and this norm: T5.",
             left=theorem.statement.rhs,
             right=dense.statement.rhs,
+            printed=(theorem.statement,),
         ),
         Cases(
             title="the same mean",
             reason="With the norms of the filters, the mean is that of T5.",
             pairs=_definitions(theorem.definitions, dense.definitions),
+            printed=tuple(equation(*pair) for pair in theorem.definitions.items()),
         ),
     )
 

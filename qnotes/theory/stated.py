@@ -62,6 +62,7 @@ INTERVALS = Result(
     form="",
     name="intervals with signs",
     source=STATED + "Differential interval analysis.",
+    whose="earlier work",
     statement=sp.Le(low[ell, i], difference[ell, i], evaluate=False),
     also=(sp.Le(difference[ell, i], high[ell, i], evaluate=False),),
     hypotheses=(Hypothesis("intervals for S and for Δ are propagated together, layer by layer"),),
@@ -72,6 +73,7 @@ EUCLIDEAN = Result(
     form="",
     name="Euclidean norms",
     source=STATED + "The recursion T2 in ℓ² with upper bounds of spectral norms.",
+    whose="classical",
     statement=sp.Le(E, e_euclid[L], evaluate=False),
     definitions={
         s_euclid[0]: D * sp.sqrt(N[0]),
@@ -94,6 +96,7 @@ TYPICAL = Result(
     form="",
     name="typical error",
     source=STATED + "Houache, Traonmilin and Aujol (arXiv:2610.09877), Cantelli's inequality.",
+    whose="the authors' later work",
     statement=sp.Le(
         _probability(sp.Gt(error_norm, _CANTELLI, evaluate=False)),
         risk,

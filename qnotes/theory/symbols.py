@@ -157,7 +157,7 @@ def _gaps(profile) -> list[float]:
 
 QUANTITIES: dict[sp.Basic, Quantity] = {
     L: Quantity("number of affine layers", lambda p: p.depth),
-    D: Quantity("radius of the input domain [-D, D]^N_0", lambda p: p.radius),
+    D: Quantity("radius of the input domain: no input coordinate is larger", lambda p: p.radius),
     W: Quantity(
         "coordinates of the largest feature map that weights read",
         lambda p: max(layer.reads for layer in p.layers),
@@ -181,13 +181,13 @@ QUANTITIES: dict[sp.Basic, Quantity] = {
     r_joint_max: Quantity(
         "largest layer norm, biases included, at least 1", lambda p: max(_joint_norms(p))
     ),
-    eps: Quantity("largest change of a weight or bias, ‖θ - θ'‖_∞", lambda p: max(_gaps(p))),
-    r: Quantity("norm of layer ℓ: the larger of ‖W_ℓ‖ and ‖W'_ℓ‖", _each("norm")),
+    eps: Quantity("largest change of a weight or bias", lambda p: max(_gaps(p))),
+    r: Quantity("norm of layer ℓ: the larger of those of both networks", _each("norm")),
     r_joint: Quantity("norm of layer ℓ with its biases, at least 1", _joint_norms),
     n: Quantity("fan-in of layer ℓ: most weights that one output reads", _each("fan_in")),
     n_joint: Quantity("fan-in, plus 1 where biases are quantized too", _joint_fan_ins),
     eps_layer: Quantity("largest change of a weight or bias of layer ℓ", _gaps),
-    delta: Quantity("norm of the change of layer ℓ, ‖W_ℓ - W'_ℓ‖", _each("gap_norm")),
+    delta: Quantity("norm of the change of layer ℓ", _each("gap_norm")),
     beta: Quantity("largest absolute bias of layer ℓ", _each("bias_norm")),
     gamma: Quantity("largest change of a bias of layer ℓ", _each("bias_gap")),
     r_min: Quantity("smallest layer norm", lambda p: min(layer.norm for layer in p.layers)),

@@ -14,7 +14,7 @@ import sympy as sp
 from qnotes.theory import symbols as sy
 from qnotes.theory.direct import FLOATS, Arithmetic, direct_value
 from qnotes.theory.logdomain import log_value
-from qnotes.theory.printing import stacked, to_latex
+from qnotes.theory.printing import lines, stacked, to_latex
 from qnotes.theory.proof import ProofError, Step, StepError
 
 UNIT_ROUNDOFF = 2.0**-53
@@ -49,11 +49,12 @@ class Result:
         statement: a SymPy relation.
         hypotheses: conditions.
         definitions: symbols that the statement uses, each defined by an expression.
-        tight: whether networks come as close to it as one likes.
+        tight: whether, at every depth, networks come as close to it as one likes.
         premises: theorems that its proof uses.
         prove: makes the steps of the proof from the theorem; None where none is re-done here.
         also: further relations that belong to the statement.
         conclusion: what follows where the statement itself is a condition.
+        whose: the source in a word or two.
     """
 
     number: str
@@ -68,6 +69,7 @@ class Result:
     prove: Callable[[Result], tuple[Step, ...]] | None = None
     also: tuple[sp.Rel, ...] = ()
     conclusion: sp.Rel | None = None
+    whose: str = "ours"
 
     #: Whether a profile gives it a value: then it has `evaluate`, `assumptions` and `shares`.
     computable = False
@@ -120,11 +122,13 @@ class Result:
 
     def latex(self) -> str:
         """The statement, and the definitions that it uses, as LaTeX without delimiters."""
-        lines = [to_latex(self.statement), *map(to_latex, self.also)]
+        printed = lines(self.statement)
         if self.conclusion is not None:
-            lines[0] += r" \quad\Longrightarrow\quad " + to_latex(self.conclusion)
-        lines += [to_latex(sp.Eq(*pair, evaluate=False)) for pair in self.definitions.items()]
-        return stacked(*lines)
+            printed[-1] += r" \quad\Longrightarrow\quad " + to_latex(self.conclusion)
+        meanings = (sp.Eq(*pair, evaluate=False) for pair in self.definitions.items())
+        for relation in (*self.also, *meanings):
+            printed += lines(relation)
+        return stacked(*printed)
 
     def symbols(self) -> dict[sp.Basic, str]:
         """The symbols of the statement that a profile supplies, with their meanings."""

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import threading
+from html import unescape
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -13,7 +14,7 @@ import nbformat
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.book.test_sources import CHAPTERS, pages
+from tests.book.test_sources import CHAPTERS, pages, stated_by_key
 
 SITE = Path(__file__).parents[2] / "_build/html"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -142,6 +143,16 @@ def test_solutions_open_on_a_click(page, address, name):
         assert not solution.locator("section").is_visible()
         solution.locator("button.toggle-button").click()
         solution.locator("section").wait_for(state="visible")
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_formulae_on_the_page_are_those_of_the_objects(name):
+    import qnotes
+
+    html = unescape((SITE / f"{name}.html").read_text(encoding="utf-8"))
+    latex = {entry.key.replace(" ", "-"): entry.latex() for entry in qnotes.theorems()}
+    for key in stated_by_key(name):
+        assert latex[key] in html, f"{name}.html does not show the formula of {key}"
 
 
 def test_api_page_has_the_public_face(page, address):

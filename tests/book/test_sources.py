@@ -12,6 +12,10 @@ import qnotes
 BOOK = Path(__file__).parents[2] / "book"
 CHAPTERS = sorted(path.stem for path in BOOK.glob("*.ipynb"))
 VARIABLES = {"weights", "bits", "seed"}
+FLAGS = re.DOTALL | re.MULTILINE
+# A measured number: a decimal fraction, or a count of something that a run may change.
+TYPED = r"\b\d+\.\d+\b|\b\d+ ?(?:%|percent|decades?|times|orders|seconds|layers|networks)\b"
+ALLOWED = {"intro": {"3.11", "3.13"}, "depth": {"110 layers"}}  # Python; what ResNet-110 means
 
 
 def notebook(name: str):
@@ -25,6 +29,22 @@ def code_cells(name: str) -> list:
 def pages() -> list[str]:
     toc = yaml.safe_load((BOOK / "_toc.yml").read_text())
     return [toc["root"], *(page["file"] for part in toc["parts"] for page in part["chapters"])]
+
+
+def prose(name: str) -> str:
+    """What a chapter says about results, without exercises, statements, proofs and formulae."""
+    cells = [cell.source for cell in notebook(name).cells if cell.cell_type == "markdown"]
+    text = "\n\n".join(cells)
+    text = re.sub(r"^(`{3,})\{(?:exercise|solution|prf:)[^\n]*\n.*?^\1$", "", text, flags=FLAGS)
+    text = re.sub(r"^```\w*\n.*?^```$", "", text, flags=FLAGS)
+    return re.sub(r"\$\$.*?\$\$|\$[^$]*\$|\{[^}\n]*\}`[^`]*`|`[^`\n]*`", "", text, flags=FLAGS)
+
+
+def stated_by_key(name: str) -> list[str]:
+    """Theorems whose formula a chapter takes from the object, such as ``T5-mean-form``."""
+    keys = {theorem.key.replace(" ", "-") for theorem in qnotes.theorems()}
+    sources = "\n".join(cell.source for cell in notebook(name).cells)
+    return [key for key in re.findall(r"\{glue:math\} ([\w-]+)", sources) if key in keys]
 
 
 def declared_to_make(name: str) -> set[str]:
@@ -73,3 +93,21 @@ def test_every_file_is_a_page_and_every_page_a_file():
 def test_api_page_has_every_public_name():
     documented = re.findall(r"^\.\. auto\w+:: (\w+)", (BOOK / "api.md").read_text(), re.MULTILINE)
     assert sorted(documented) == sorted(qnotes.__all__)
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_numbers_in_the_prose_come_by_glue(name):
+    assert set(re.findall(TYPED, prose(name))) - ALLOWED.get(name, set()) == set()
+
+
+def test_theorems_take_their_formulae_from_the_objects():
+    """A statement of a numbered theorem prints its object and types no inequality for E."""
+    stated = []
+    for name in CHAPTERS:
+        sources = "\n\n".join(cell.source for cell in notebook(name).cells)
+        for _, body in re.findall(r"^(`{3,})\{prf:theorem\}(.*?)^\1$", sources, FLAGS):
+            assert "{glue:math}" in body, (name, body)
+            assert not re.search(r"E\s*\\le", re.sub(r"E \\le C", "", body)), (name, body)
+            stated += re.findall(r"\{glue:math\} ([\w-]+)", body)
+    proved = {t.key.replace(" ", "-") for t in qnotes.theorems() if t.proof}
+    assert proved == set(stated) and len(stated) == len(set(stated))

@@ -158,7 +158,7 @@ def names(error) -> str:
         (nn.Softmax(1), "1: Softmax"),
         (nn.LayerNorm(6), "1: LayerNorm"),
         (nn.GroupNorm(1, 2), "1: GroupNorm"),
-        (nn.BatchNorm2d(2), r"1: BatchNorm2d; fold it"),
+        (nn.BatchNorm2d(2), r"1: BatchNorm2d is not covered by the theory. Fold it"),
         (nn.ConvTranspose2d(2, 2, 2), "1: ConvTranspose2d"),
         (nn.ConstantPad2d(1, 1.0), "1: ConstantPad2d"),
         (nn.ReflectionPad2d(1), "1: ReflectionPad2d"),

@@ -1,7 +1,9 @@
 """The search: its vectorized networks and profiles are the real ones, and no bound breaks."""
 
+import json
 import random
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import torch
@@ -84,3 +86,17 @@ def test_ascent_climbs():
     batch = drawn("dense", 3, seed=5, count=8)
     before, after = (_log_ratio(b, theorem) for b in (batch, ascend(batch, theorem, steps=30)))
     assert after > before
+
+
+def test_the_stored_search_covers_every_bound():
+    path = Path(__file__).parents[2] / "data/falsification.json"
+    stored = {row["theorem"]: row for row in json.loads(path.read_text(encoding="utf-8"))}
+    assert stored.keys() == {theorem.key for theorem in on_error()}
+    assert max(row["networks"] for row in stored.values()) > 90_000
+    for row in stored.values():
+        assert row["violations"] == 0
+        assert 0 < row["largest"] <= 1 + 1e-12
+        assert row["largest"] == max(row["by_depth"].values())
+    for key in ("T2", "T3 product form", "T4 mean form", "T5 product form", "T5 mean form"):
+        assert stored[key]["largest"] > 0.999
+    assert stored["T6 mean form"]["largest"] > 0.999

@@ -3,7 +3,7 @@
 import pytest
 
 import qnotes as qn
-from qnotes.falsification import search
+from qnotes.falsification import kills, mutation, search
 from qnotes.theory.mutants import mutants
 
 PROVED = [theorem for theorem in qn.theorems() if theorem.proof]
@@ -36,3 +36,12 @@ def test_the_search_finds_that_the_plain_mean_is_wrong():
     (found,) = search(3000, seed=1, bounds=[plain.broken]).to_dict("records")
     assert found["violations"] > 0
     assert found["largest"] > 1.1
+
+
+def test_it_is_reported_who_kills(monkeypatch):
+    chosen = [theorem for theorem in PROVED if theorem.key in ("T2", "T12")]
+    monkeypatch.setattr(mutation, "theorems", lambda: chosen)
+    found = kills(300)
+    assert set(found["killed by"]) == {"proof", "proof and search"}
+    assert found.loc[found["theorem"] == "T12", "violations"].isna().all()
+    assert found.loc[found["theorem"] == "T2", "violations"].gt(0).any()

@@ -125,3 +125,25 @@ def test_matrix_of_a_convolution_is_that_of_torch(example):
     )
     dense = torch.tensor(matrix.xreplace(values).tolist(), dtype=torch.float64)
     assert torch.allclose(dense @ image.flatten(), expected.flatten(), atol=1e-12)
+
+
+def test_no_step_prints_an_equation_of_a_thing_with_itself():
+    empty = [
+        (theorem.key, step.title)
+        for theorem in THEOREMS
+        for step in theorem.proof
+        for formula in step.formulae
+        if isinstance(formula, sp.Eq) and formula.lhs == formula.rhs
+    ]
+    assert empty == [("T1", "written out")]  # for a single factor both sides are the same
+
+
+def test_homogeneity_is_checked_on_both_sides_of_zero():
+    (theorem,) = [t for t in THEOREMS if t.key == "T9"]
+    above, below = theorem.proof[0].pairs
+    assert above[0] != 0 and below == (0, 0)
+
+
+def test_bounds_name_the_condition_on_activations():
+    on_error = [t for t in THEOREMS if t.computable and isinstance(t.statement, sp.Le)]
+    assert all(any("1-Lipschitz" in h.text for h in t.hypotheses) for t in on_error)

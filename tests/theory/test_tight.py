@@ -68,6 +68,39 @@ def test_recursion_is_reached_with_biases():
     assert 0.999 < reached["T2"] <= 1
 
 
+def shifted(network: nn.Module, step: float) -> nn.Module:
+    """All weights and biases smaller by one step."""
+    changed = moved_outward(network, step)
+    for module in changed.modules():
+        if isinstance(module, nn.Linear):
+            module.bias.data -= step
+    return changed
+
+
+@pytest.mark.parametrize("depth", [1, 2, 6])
+def test_one_norm_for_all_is_reached_by_rows_of_one_weight(depth):
+    network = filled(*(nn.Linear(1, 1) for _ in range(depth)))
+    reached = ratios(network, shifted(network, 1e-6), torch.ones(1, 1).double())
+    assert 0.999 < reached["P2"] <= 1
+
+
+def test_entrywise_bound_is_approached_by_wide_rows_of_equal_weights():
+    found = []
+    for width in (20, 200, 2000):
+        network = filled(nn.Linear(width, width), nn.Linear(width, width))
+        reached = ratios(network, shifted(network, 1e-9), torch.ones(1, width).double())
+        found.append(reached["P1"])
+    assert found == sorted(found)
+    assert 0.999 < found[-1] <= 1
+
+
+def test_path_metric_corollary_is_never_reached():
+    """The square of the width pays for width + 1 entries: three quarters are the most."""
+    network = filled(nn.Linear(2, 1))
+    reached = ratios(network, shifted(network, 1e-6), torch.ones(1, 2).double())
+    assert reached["P3"] == pytest.approx(0.75, rel=1e-6)
+
+
 @pytest.mark.parametrize("options", [{}, {"stride": 2}, {"dilation": 2}, {"groups": 2}])
 def test_convolutions_that_see_their_kernel_inside_the_image(options):
     network = filled(
