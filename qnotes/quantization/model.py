@@ -187,18 +187,21 @@ def _quantized(source: _Source, bits: Mapping[str, int], progress: bool) -> Quan
 
 def _rounded(source: _Source, model, grids, progress: bool) -> Iterator[tuple[str, Tensor]]:
     """The codes of each layer, whose weights in the model are replaced on the way."""
-    if source.inputs is not None:
-        yield from round_on_data(
-            source.network, model, grids, source.inputs, source.scheme.rounding, progress=progress
-        )
-        return
-    rounding = DIRECT.get(source.scheme.rounding)
-    if rounding is None:
-        rounding = stochastic(torch.Generator().manual_seed(source.scheme.seed))
-    for name, module in source.modules.items():
-        codes = grids[name].encode(rows(module.weight), rounding)
+    for name, codes in _codes(source, model, grids, progress):
         set_weight(model.get_submodule(name), name, grids[name].decode(codes))
         yield name, codes
+
+
+def _codes(source: _Source, model, grids, progress: bool) -> Iterator[tuple[str, Tensor]]:
+    rounding = source.scheme.rounding
+    if source.inputs is not None:
+        yield from round_on_data(
+            source.network, model, grids, source.inputs, rounding, progress=progress
+        )
+        return
+    direct = DIRECT.get(rounding) or stochastic(torch.Generator().manual_seed(source.scheme.seed))
+    for name, module in source.modules.items():
+        yield name, grids[name].encode(rows(module.weight), direct)
 
 
 def set_weight(module: nn.Module, name: str, levels: Tensor) -> None:
