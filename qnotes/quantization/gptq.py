@@ -7,7 +7,7 @@ from torch import Tensor
 
 from qnotes.quantization.problem import RoundingProblem
 
-#: Share of the mean of the diagonal that is added to it (Frantar et al., section 3.3).
+#: Share of the mean of the diagonal that is added to it, as the authors do.
 DAMPING = 0.01
 
 

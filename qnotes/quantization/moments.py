@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 #: Columns are made in batches of about this many numbers.
-BLOCK = 1 << 23
+BLOCK = 1 << 20
 
 
 def columns(module: nn.Module, inputs: Tensor) -> Tensor:
