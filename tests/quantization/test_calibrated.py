@@ -20,10 +20,9 @@ every_method = pytest.mark.parametrize("rounding", METHODS)
 
 
 @pytest.fixture(autouse=True)
-def few_steps(request, monkeypatch):
+def few_steps(monkeypatch):
     """What is tested here holds after any number of steps."""
-    if "all_steps" not in request.node.name:
-        monkeypatch.setattr("qnotes.quantization.adaptive.STEPS", 100)
+    monkeypatch.setattr("qnotes.quantization.adaptive.STEPS", 100)
 
 
 def network() -> nn.Module:
@@ -52,11 +51,15 @@ def reads(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             module.register_forward_pre_hook(
-                lambda _, given, name=name: found.setdefault(name, given[0].clone()) and None
+                lambda _, given, name=name: _keep(found, name, given[0])
             )
     with torch.no_grad():
         model(inputs.clone())
     return found
+
+
+def _keep(found: dict[str, Tensor], name: str, value: Tensor) -> None:
+    found.setdefault(name, value.clone())
 
 
 def objective(reference, quant, name: str, weight: Tensor, inputs: Tensor, rounding: str):
@@ -132,14 +135,15 @@ def test_between_nearest_and_the_best_of_all_codes(rounding):
 @pytest.mark.parametrize("bits", [3, 4])
 @every_method
 def test_digits(rounding, bits):
+    """Rounding by 16 images makes the error on other images smaller."""
     folded = qn.fold(qn.load("resnet20"))
     options = {"bits": bits, "granularity": "tensor"}
     quant = qn.quantize(
-        folded, rounding=rounding, calibration=qn.digits("train")[0][:32], **options
+        folded, rounding=rounding, calibration=qn.digits("train")[0][:16], **options
     )
     tested, _ = qn.digits("test")
     found, nearest = (
-        qn.output_errors(folded, made.model, tested[:64]).mean()
+        qn.output_errors(folded, made.model, tested[:32]).mean()
         for made in (quant, qn.quantize(folded, **options))
     )
     assert found < 0.7 * nearest
@@ -262,7 +266,7 @@ def test_operations_in_place(rounding):
         ([torch.ones(1, 2, 4, 4), torch.ones(1, 2, 5, 4)], r"\(2, 4, 4\) and \(2, 5, 4\)"),
         (["image.png"], "calibration yields str; expected batches as tensors"),
         (5, "calibration is int; expected a tensor, an iterable"),
-        (torch.full((1, 2, 4, 4), 1e200).double(), "0: squares of its inputs are too large"),
+        (torch.ones(1, 2, 4, 4).double() * 1e200, "0: squares of its inputs are too large"),
     ],
 )
 def test_calibration_that_cannot_be_used(calibration, message):
