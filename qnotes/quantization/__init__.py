@@ -2,5 +2,13 @@
 
 from qnotes.quantization.layer import QuantizedLayer
 from qnotes.quantization.model import Quantized, quantize, quantize_each
+from qnotes.quantization.storage import load_quantized, save_quantized
 
-__all__ = ["Quantized", "QuantizedLayer", "quantize", "quantize_each"]
+__all__ = [
+    "Quantized",
+    "QuantizedLayer",
+    "load_quantized",
+    "quantize",
+    "quantize_each",
+    "save_quantized",
+]

@@ -7,7 +7,7 @@ one scale a tensor, (rows, 1) for one a channel, and (rows, groups) for one a gr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -54,6 +54,12 @@ class Grid:
         steps = codes.to(self.scale.dtype)
         steps -= self.spread(self.zero_point, codes.shape[1])
         return steps.mul_(self.spread(self.scale, codes.shape[1]))
+
+    def of_rows(self, part: slice) -> Grid:
+        """The grid of some of the rows."""
+        if len(self.scale) == 1:
+            return self
+        return replace(self, scale=self.scale[part], zero_point=self.zero_point[part])
 
     def spread(self, values: Tensor, columns: int) -> Tensor:
         """Values of groups as values of columns; without groups they broadcast as they are."""

@@ -75,7 +75,9 @@ class QuantizedLayer:
     def clipped(self) -> float:
         """Share of the weights that lie more than half a step outside the grid."""
         weight = rows(self.original).double()
-        low, high = (self._spread(end.double(), weight.shape[1]) for end in self.grid.reach)
+        # On the grid "full" the largest weight lies half a step outside, up to rounding.
+        ends = (end.double() * (1 + 1e-6) for end in self.grid.reach)
+        low, high = (self._spread(end, weight.shape[1]) for end in ends)
         return ((weight < low) | (weight > high)).double().mean().item()
 
     @cached_property

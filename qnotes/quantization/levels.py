@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ class Log2Grid(Grid):
         """The levels of codes, in the precision of the scale."""
         scale = self.spread(self.scale, codes.shape[1])
         exponent = codes.abs().to(torch.int32) - self.qmax
-        return torch.ldexp(scale, exponent) * codes.sign()
+        return scale * torch.ldexp(codes.sign().to(scale.dtype), exponent)
 
     @property
     def reach(self) -> tuple[Tensor, Tensor]:
@@ -99,6 +99,10 @@ class Codebook:
         ]
         return torch.cat(found, dim=1)
 
+    def of_rows(self, part: slice) -> Codebook:
+        """The codebooks of some of the rows."""
+        return self if len(self.levels) == 1 else replace(self, levels=self.levels[part])
+
     @property
     def reach(self) -> tuple[Tensor, Tensor]:
         """Everything: the outer levels are means of the weights that they stand for."""
@@ -114,7 +118,7 @@ class Codebook:
 
 
 def kmeans_codebook(rows: Tensor, bits: int, granularity: str, group_size: int | None) -> Codebook:
-    """At most 2^bits levels for each part with a small sum of squared changes (k-means).
+    """At most 2^bits levels for each part, with a small sum of squared changes (k-means).
 
     Lloyd's iteration in one dimension, from equally spaced centres between the smallest and the
     largest weight, which keeps the few large weights in view (Han, Mao and Dally 2016,
@@ -134,7 +138,9 @@ def kmeans_codebook(rows: Tensor, bits: int, granularity: str, group_size: int |
 
 
 def _centres(part: Tensor, bits: int) -> Tensor:
-    count = min(2**bits, part.shape[1])  # more levels than weights would stay empty
+    count = 2**bits
+    if count >= part.shape[1]:
+        return part.sort(dim=1).values  # a level for each weight
     along = torch.linspace(0, 1, count, dtype=part.dtype, device=part.device)
     low, high = part.amin(1, keepdim=True), part.amax(1, keepdim=True)
     centres = low + (high - low) * along

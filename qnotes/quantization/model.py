@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -12,9 +13,14 @@ from torch import Tensor, fx, nn
 from qnotes.networks.operations import AFFINE_MODULES, operations
 from qnotes.networks.tracing import check_finite, trace
 from qnotes.quantization.calibrated import calibration_inputs, round_on_data
+from qnotes.quantization.grid import Grid, code_dtype
 from qnotes.quantization.layer import FLOAT_BITS, QuantizedLayer, rows
+from qnotes.quantization.levels import Codebook
 from qnotes.quantization.rounding import DIRECT, stochastic
 from qnotes.quantization.scheme import CALIBRATED, Scheme, bits_of_layers
+
+#: Weights that are rounded at a time.
+BLOCK = 1 << 16
 
 #: Biases are rounded to the nearest level of one symmetric grid a layer.
 BIAS_SCHEME = Scheme(granularity="tensor")
@@ -150,7 +156,7 @@ def _checked(network: nn.Module, scheme: Scheme, calibration, bias_bits) -> _Sou
     operations(traced)  # refuses what is not covered, before anything is rounded
     modules = {n: m for n, m in traced.named_modules() if isinstance(m, AFFINE_MODULES)}
     for name, module in modules.items():
-        check_finite(name, {"weight": module.weight, "bias": module.bias})
+        _check_finite(name, {"weight": module.weight, "bias": module.bias})
     if bias_bits is not None:
         BIAS_SCHEME.check_bits(bias_bits, "bias_bits")
     needed = scheme.rounding in CALIBRATED
@@ -187,26 +193,45 @@ def _quantized(source: _Source, bits: Mapping[str, int], progress: bool) -> Quan
 
 def _rounded(source: _Source, model, grids, progress: bool) -> Iterator[tuple[str, Tensor]]:
     """The codes of each layer, whose weights in the model are replaced on the way."""
-    for name, codes in _codes(source, model, grids, progress):
-        set_weight(model.get_submodule(name), name, grids[name].decode(codes))
+    if source.inputs is not None:
+        found = round_on_data(
+            source.network, model, grids, source.inputs, source.scheme.rounding, progress=progress
+        )
+        for name, codes in found:
+            set_weight(model.get_submodule(name), name, grids[name].decode(codes))
+            yield name, codes
+        return
+    rounding = DIRECT.get(source.scheme.rounding)
+    if rounding is None:
+        rounding = stochastic(torch.Generator().manual_seed(source.scheme.seed))
+    for name, module in source.modules.items():
+        codes, levels = _put_on_grid(rows(module.weight), grids[name], rounding)
+        set_weight(model.get_submodule(name), name, levels)
         yield name, codes
 
 
-def _codes(source: _Source, model, grids, progress: bool) -> Iterator[tuple[str, Tensor]]:
-    rounding = source.scheme.rounding
-    if source.inputs is not None:
-        yield from round_on_data(
-            source.network, model, grids, source.inputs, rounding, progress=progress
-        )
-        return
-    direct = DIRECT.get(rounding) or stochastic(torch.Generator().manual_seed(source.scheme.seed))
-    for name, module in source.modules.items():
-        yield name, grids[name].encode(rows(module.weight), direct)
+def _put_on_grid(weight: Tensor, grid: Grid | Codebook, rounding) -> tuple[Tensor, Tensor]:
+    """Codes and levels of a weight, in blocks that fit the processor's cache."""
+    codes = torch.empty(weight.shape, dtype=code_dtype(grid.qmin, grid.qmax), device=weight.device)
+    levels = torch.empty_like(weight)
+    step = max(1, BLOCK // weight.shape[1])
+    for part in (slice(at, at + step) for at in range(0, len(weight), step)):
+        here = grid.of_rows(part)
+        codes[part] = here.encode(weight[part], rounding)
+        levels[part] = here.decode(codes[part])
+    return codes, levels
+
+
+def _check_finite(name: str, tensors: dict[str, Tensor | None]) -> None:
+    """As `check_finite`, at the cost of a sum: that one is finite only if every entry is."""
+    given = [tensor for tensor in tensors.values() if tensor is not None]
+    if not all(math.isfinite(tensor.sum()) for tensor in given):
+        check_finite(name, tensors)
 
 
 def set_weight(module: nn.Module, name: str, levels: Tensor) -> None:
     """Give a copied layer a weight of its own: layers that share one would round it twice."""
-    check_finite(name, {"quantized weight": levels})
+    _check_finite(name, {"quantized weight": levels})
     weight = module.weight
     module.weight = nn.Parameter(levels.view(weight.shape), weight.requires_grad)
 
