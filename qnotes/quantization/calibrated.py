@@ -94,6 +94,12 @@ def round_on_data(
 ) -> Iterator[tuple[str, Tensor]]:
     """Names and codes of the layers, one by one.
 
+    Given the grid, the rows of a layer do not depend on each other. So for each row the better of
+    two is kept: what the method finds, or the nearest levels. No method is worse than rounding to
+    nearest on what it makes small: ‖X w - X̃ q‖² for ``adaptive`` and ``gpfq``, ‖X̃ (w - q)‖² for
+    ``gptq``, X what the layer reads in the reference and X̃ what it reads here. For the output of
+    the network that is no theorem.
+
     A layer that is used several times is rounded at its first use, one that is never used to
     nearest.
 
