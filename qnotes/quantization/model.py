@@ -194,9 +194,12 @@ def _quantized(source: _Source, bits: Mapping[str, int], progress: bool) -> Quan
 def _rounded(source: _Source, model, grids, progress: bool) -> Iterator[tuple[str, Tensor]]:
     """The codes of each layer, whose weights in the model are replaced on the way."""
     if source.inputs is not None:
-        yield from round_on_data(
+        found = round_on_data(
             source.network, model, grids, source.inputs, source.scheme.rounding, progress=progress
         )
+        for name, codes in found:
+            set_weight(model.get_submodule(name), name, grids[name].decode(codes))
+            yield name, codes
         return
     rounding = DIRECT.get(source.scheme.rounding)
     if rounding is None:
