@@ -1,0 +1,265 @@
+"""Cross-layer equalization: other weights, the same function, and other norms (theory, T9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from qnotes.errors import QnotesError
+from qnotes.networks.operations import AFFINE_MODULES, operations
+from qnotes.networks.tracing import check_finite, trace
+from qnotes.quantization.regions import Boundary, Regions, Stop, find_regions
+
+METHODS = ("cle", "path")
+RELU6 = ("refuse", "relu")
+#: Sweeps of "cle" end when no factor changes by more than this, relatively, or after so many.
+TOLERANCE, SWEEPS = 1e-10, 1000
+
+
+@dataclass(frozen=True)
+class Equalized:
+    """A network with rescaled hidden units.
+
+    Attributes:
+        model: the new network.
+        reference: the network that it equals as a function: the one that was passed in, or its
+            ReLU network. Every error of `model` and of its quantized copies is against this one.
+        regions: maximal runs of boundaries whose units were rescaled.
+        factors: by the name of the layer before a boundary, what each output channel of the layer
+            was multiplied by, float64.
+        stops: where a region ends, and why.
+        residual: largest relative change of a factor in the last sweep of "cle"; 0 for "path".
+    """
+
+    model: fx.GraphModule
+    reference: nn.Module
+    regions: tuple[tuple[Boundary, ...], ...]
+    factors: Mapping[str, Tensor]
+    stops: tuple[Stop, ...]
+    residual: float
+
+
+def equalize(
+    folded: nn.Module, *, method: str = "cle", relu6: str = "refuse", strength: float = 1.0
+) -> Equalized:
+    r"""Rescale hidden units by positive factors; weights change, the function does not.
+
+    Between two layers that only positively homogeneous operations join, unit i may be multiplied
+    by :math:`d_i > 0`: row i and bias i of the layer before by :math:`d_i`, column i of the layer
+    after by :math:`1/d_i`. The channels of a convolution are its units.
+
+    - ``"cle"``: Nagel, van Baalen, Blankevoort and Welling 2019 (arXiv:1906.04721, section 4.1):
+      :math:`d_i = \sqrt{c_i / r_i}`, where :math:`r_i` is the largest absolute weight of row i and
+      :math:`c_i` that of column i, so that both become :math:`\sqrt{r_i c_i}`. Boundary after
+      boundary, until no factor changes by more than 1e-10 relatively, at most 1000 sweeps.
+    - ``"path"``: the exact optimum of T9. In each region, :math:`d = 1/v_\ell` with
+      :math:`v_\ell = |W_\ell| v_{\ell-1} + |b_\ell|` and :math:`v = 1` before its first layer. Then
+      every row of a hidden layer sums to 1, biases included, and the product of the norms of the
+      region is the path norm. For a convolution v has one number a channel; rows that reach over
+      the border of the image sum to less.
+
+    Biases count in "path" because they count in T5, the product form that holds for networks with
+    biases: there the constant 1 joins the input as one more unit, which keeps its value and so its
+    factor 1, and T9 holds for these wider matrices. Without biases it is T9 as it stands. If they
+    were left out, rows would sum to 1 and a large bias would still make a norm of T5 large.
+
+    A unit whose weights are all zero on one side ("cle"), or that no path reaches ("path"), keeps
+    factor 1. ReLU6 is not positively homogeneous: 6 is not rescaled with the unit.
+
+    Args:
+        folded: the network, with batch norms folded (`qnotes.fold`); it is not changed.
+        method: ``cle`` or ``path``.
+        relu6: ``refuse``, or ``relu`` to replace every ReLU6 by ReLU first: another function,
+            which is then the reference.
+        strength: exponent of the factors, 0 (nothing changes) to 1, for a way from one to the
+            other.
+
+    Raises:
+        QnotesError: for an unknown option, for ReLU6 between two layers that could be rescaled,
+            or for factors that leave the range of floating point, by the layer's name.
+        UnsupportedOperation: for an operation that the theory does not cover, by name.
+    """
+    _check_options(method, relu6, strength)
+    reference = folded if relu6 == "refuse" else relu_network(folded)
+    model = trace(reference, copied=True)
+    found = find_regions(model)
+    if relu6 == "refuse":
+        _refuse_relu6(model)
+    _check_weights(model, "")
+    factors, residual = _all_factors(model, found, method)
+    factors = {name: values**strength for name, values in factors.items()}
+    for boundary in found.boundaries:
+        rescale(model, boundary, factors[boundary.before])
+    _check_weights(model, "equalized ")
+    return Equalized(model, reference, found.regions, factors, found.stops, residual)
+
+
+def _check_options(method: str, relu6: str, strength: float) -> None:
+    for option, value, known in (("method", method, METHODS), ("relu6", relu6, RELU6)):
+        if value not in known:
+            names = ", ".join(map(repr, known))
+            raise QnotesError(f"{option} must be one of {names}; got {value!r}")
+    if (
+        isinstance(strength, bool)
+        or not isinstance(strength, int | float)
+        or not 0 <= strength <= 1
+    ):
+        raise QnotesError(f"strength must be a number from 0 to 1; got {strength!r}")
+
+
+def _check_weights(model: fx.GraphModule, what: str) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, AFFINE_MODULES):
+            check_finite(name, {f"{what}weight": module.weight, f"{what}bias": module.bias})
+
+
+# -- ReLU6 -----------------------------------------------------------------------------------------
+
+
+def relu_network(network: nn.Module) -> fx.GraphModule:
+    """A copy of a network with ReLU in place of every ReLU6: another function beyond 6."""
+    graph = trace(network, copied=True)
+    for operation in operations(graph):
+        if isinstance(operation.module, nn.ReLU6):
+            if operation.node.op == "call_module":
+                graph.set_submodule(operation.name, nn.ReLU(operation.module.inplace))
+            else:
+                operation.node.target = F.relu
+    graph.recompile()
+    return graph
+
+
+def _refuse_relu6(model: fx.GraphModule) -> None:
+    clipped = {step.name for step in operations(model) if isinstance(step.module, nn.ReLU6)}
+    for boundary in find_regions(relu_network(model)).boundaries if clipped else ():
+        for step in boundary.between:
+            if step.name in clipped:
+                raise QnotesError(
+                    f"{step.name}: ReLU6 between {boundary.before} and {boundary.after} is not "
+                    "positively homogeneous: it clips at 6, whatever the factor of the unit, so "
+                    'rescaling would change the function. Pass relu6="relu" to equalize the '
+                    "network with ReLU in place of ReLU6; that one is then the reference of every "
+                    "error."
+                )
+
+
+# -- factors ---------------------------------------------------------------------------------------
+
+
+def _all_factors(
+    model: fx.GraphModule, found: Regions, method: str
+) -> tuple[dict[str, Tensor], float]:
+    factors, residual = {}, 0.0
+    for region in found.regions:
+        names = [region[0].before, *(boundary.after for boundary in region)]
+        layers = [_Absolute.of(model.get_submodule(name)) for name in names]
+        counts = [boundary.channels for boundary in region]
+        if method == "path":
+            values = _path_factors(layers, counts)
+        else:
+            values, change = _balanced_factors(layers, counts)
+            residual = max(residual, change)
+        factors |= dict(zip(names[:-1], values, strict=True))
+    return factors, residual
+
+
+@dataclass
+class _Absolute:
+    """|W| and |b| of a layer in float64, read by rows (outputs) and by columns (input channels)."""
+
+    weight: Tensor
+    bias: Tensor
+    groups: int
+
+    @classmethod
+    def of(cls, module: nn.Module) -> _Absolute:
+        weight = module.weight.detach().double().abs()
+        bias = weight.new_zeros(len(weight)) if module.bias is None else module.bias.detach()
+        return cls(weight, bias.double().abs(), getattr(module, "groups", 1))
+
+    def row_peaks(self) -> Tensor:
+        return self.weight.flatten(1).amax(1)
+
+    def column_peaks(self, channels: int) -> Tensor:
+        return by_channel(self.weight, self.groups, channels).amax((1, 3)).flatten()
+
+    def times(self, values: Tensor) -> Tensor:
+        """|W| v + |b|, one value a channel."""
+        columns = by_channel(self.weight, self.groups, len(values))
+        return (columns * _as_columns(values, self.groups)).sum((2, 3)).flatten() + self.bias
+
+
+def _path_factors(layers: list[_Absolute], counts: list[int]) -> list[Tensor]:
+    values = layers[0].weight.flatten(1).sum(1) + layers[0].bias
+    found = [values]
+    for layer in layers[1:-1]:
+        values = layer.times(values)
+        found.append(values)
+    return [torch.where(values > 0, 1 / values, 1.0) for values in found]
+
+
+def _balanced_factors(layers: list[_Absolute], counts: list[int]) -> tuple[list[Tensor], float]:
+    factors = [torch.ones(count, dtype=torch.float64) for count in counts]
+    for _ in range(SWEEPS):
+        residual = 0.0
+        for at, count in enumerate(counts):
+            before, after = layers[at], layers[at + 1]
+            rows, columns = before.row_peaks(), after.column_peaks(count)
+            alive = (rows > 0) & (columns > 0)
+            change = torch.where(alive, columns.sqrt() / rows.sqrt(), 1.0)
+            before.weight = scaled_rows(before.weight, change)
+            after.weight = scaled_columns(after.weight, 1 / change, after.groups)
+            factors[at] = factors[at] * change
+            residual = max(residual, (change - 1).abs().max().item())
+        if residual <= TOLERANCE:
+            break
+    return factors, residual
+
+
+# -- weights ---------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def rescale(model: fx.GraphModule, boundary: Boundary, factors: Tensor) -> None:
+    """Multiply the units of a boundary by factors; changes `model`, a copy."""
+    before = model.get_submodule(boundary.before)
+    after = model.get_submodule(boundary.after)
+    _set(before, "weight", scaled_rows(before.weight, factors.to(before.weight)))
+    if before.bias is not None:
+        _set(before, "bias", before.bias * factors.to(before.bias))
+    undone = (1 / factors).to(after.weight)
+    _set(after, "weight", scaled_columns(after.weight, undone, getattr(after, "groups", 1)))
+
+
+def _set(module: nn.Module, name: str, values: Tensor) -> None:
+    setattr(module, name, nn.Parameter(values, getattr(module, name).requires_grad))
+
+
+def scaled_rows(weight: Tensor, factors: Tensor) -> Tensor:
+    """Weights with each output channel multiplied by its factor."""
+    return weight * factors.view(-1, *[1] * (weight.ndim - 1))
+
+
+def scaled_columns(weight: Tensor, factors: Tensor, groups: int) -> Tensor:
+    """Weights with each input channel multiplied by its factor."""
+    columns = by_channel(weight, groups, len(factors)) * _as_columns(factors, groups)
+    return columns.view_as(weight)
+
+
+def by_channel(weight: Tensor, groups: int, channels: int) -> Tensor:
+    """Weights as (groups, outputs of a group, input channels of a group, weights of a channel).
+
+    Args:
+        weight: of a linear layer or a convolution.
+        groups: of the convolution; 1 for a linear layer.
+        channels: input channels. A linear layer on a flattened image reads several values of each.
+    """
+    return weight.reshape(groups, len(weight) // groups, channels // groups, -1)
+
+
+def _as_columns(values: Tensor, groups: int) -> Tensor:
+    return values.view(groups, 1, -1, 1)
