@@ -68,7 +68,8 @@ def equalize(
     were left out, rows would sum to 1 and a large bias would still make a norm of T5 large.
 
     A unit whose weights are all zero on one side ("cle"), or that no path reaches ("path"), keeps
-    factor 1. ReLU6 is not positively homogeneous: 6 is not rescaled with the unit.
+    factor 1; with such units the path norm is approached by larger and larger factors, not reached.
+    ReLU6 is not positively homogeneous: 6 is not rescaled with the unit.
 
     Args:
         folded: the network, with batch norms folded (`qnotes.fold`); it is not changed.
