@@ -12,6 +12,15 @@ from torch import Tensor, fx, nn
 from qnotes.errors import QnotesError
 from qnotes.networks.operations import AFFINE_MODULES, operations
 from qnotes.networks.tracing import check_finite, trace
+from qnotes.quantization.channels import (
+    bias_of,
+    by_channel,
+    groups_of,
+    product,
+    replace,
+    scaled_columns,
+    scaled_rows,
+)
 from qnotes.quantization.regions import Boundary, Regions, Stop, find_regions
 
 METHODS = ("cle", "path")
@@ -179,8 +188,7 @@ class _Absolute:
     @classmethod
     def of(cls, module: nn.Module) -> _Absolute:
         weight = module.weight.detach().double().abs()
-        bias = weight.new_zeros(len(weight)) if module.bias is None else module.bias.detach()
-        return cls(weight, bias.double().abs(), getattr(module, "groups", 1))
+        return cls(weight, bias_of(module).abs(), groups_of(module))
 
     def row_peaks(self) -> Tensor:
         return self.weight.flatten(1).amax(1)
@@ -190,8 +198,7 @@ class _Absolute:
 
     def times(self, values: Tensor) -> Tensor:
         """|W| v + |b|, one value a channel."""
-        columns = by_channel(self.weight, self.groups, len(values))
-        return (columns * _as_columns(values, self.groups)).sum((2, 3)).flatten() + self.bias
+        return product(self.weight, values, self.groups) + self.bias
 
 
 def _path_factors(layers: list[_Absolute], counts: list[int]) -> list[Tensor]:
@@ -229,38 +236,8 @@ def rescale(model: fx.GraphModule, boundary: Boundary, factors: Tensor) -> None:
     """Multiply the units of a boundary by factors; changes `model`, a copy."""
     before = model.get_submodule(boundary.before)
     after = model.get_submodule(boundary.after)
-    _set(before, "weight", scaled_rows(before.weight, factors.to(before.weight)))
+    replace(before, "weight", scaled_rows(before.weight, factors.to(before.weight)))
     if before.bias is not None:
-        _set(before, "bias", before.bias * factors.to(before.bias))
+        replace(before, "bias", before.bias * factors.to(before.bias))
     undone = (1 / factors).to(after.weight)
-    _set(after, "weight", scaled_columns(after.weight, undone, getattr(after, "groups", 1)))
-
-
-def _set(module: nn.Module, name: str, values: Tensor) -> None:
-    setattr(module, name, nn.Parameter(values, getattr(module, name).requires_grad))
-
-
-def scaled_rows(weight: Tensor, factors: Tensor) -> Tensor:
-    """Weights with each output channel multiplied by its factor."""
-    return weight * factors.view(-1, *[1] * (weight.ndim - 1))
-
-
-def scaled_columns(weight: Tensor, factors: Tensor, groups: int) -> Tensor:
-    """Weights with each input channel multiplied by its factor."""
-    columns = by_channel(weight, groups, len(factors)) * _as_columns(factors, groups)
-    return columns.view_as(weight)
-
-
-def by_channel(weight: Tensor, groups: int, channels: int) -> Tensor:
-    """Weights as (groups, outputs of a group, input channels of a group, weights of a channel).
-
-    Args:
-        weight: of a linear layer or a convolution.
-        groups: of the convolution; 1 for a linear layer.
-        channels: input channels. A linear layer on a flattened image reads several values of each.
-    """
-    return weight.reshape(groups, len(weight) // groups, channels // groups, -1)
-
-
-def _as_columns(values: Tensor, groups: int) -> Tensor:
-    return values.view(groups, 1, -1, 1)
+    replace(after, "weight", scaled_columns(after.weight, undone, groups_of(after)))

@@ -145,7 +145,7 @@ class _Walker:
         if source.name in self.fixed:
             return Stop(source.name, source.name, self.fixed[source.name])
         at, between = source, []
-        dimensions = _dimensions(source.module)
+        made = dimensions = dimensions_of(source.module)
         while True:
             if len(at.node.users) != 1:
                 what = "is read more than once" if at.node.users else "is not read"
@@ -159,13 +159,15 @@ class _Walker:
                 return Stop(source.name, at.name, reason)
             dimensions = 0 if isinstance(at.module, nn.Flatten) else dimensions
             between.append(at)
-        reason = self.fixed.get(at.name) or _misfit(source.module, at.module, dimensions)
+        reason = self.fixed.get(at.name) or misfit(
+            at.module, units=len(source.module.weight), of_image=made > 0, dimensions=dimensions
+        )
         if reason:
             return Stop(source.name, at.name, reason)
-        return Boundary(source.name, at.name, tuple(between), source.module.weight.shape[0])
+        return Boundary(source.name, at.name, tuple(between), len(source.module.weight))
 
 
-def _dimensions(module: nn.Module) -> int:
+def dimensions_of(module: nn.Module) -> int:
     """Dimensions of the image of each channel; 0 for a vector."""
     return 0 if isinstance(module, nn.Linear) else len(module.kernel_size)
 
@@ -177,23 +179,30 @@ def _obstacle(operation: Operation, dimensions: int) -> str | None:
         return "it is a sum: its other summand would need the same factors"
     if type(operation.module) not in HOMOGENEOUS:
         return f"{type(operation.module).__name__} is not positively homogeneous"
-    is_pool = any(type(operation.module) in pools for pools in POOLS.values())
-    if is_pool and type(operation.module) not in POOLS.get(dimensions, ()):
+    if mixes_units(operation.module, dimensions):
         return "it pools over several units, which have factors of their own"
     return None
 
 
-def _misfit(made: nn.Module, reads: nn.Module, dimensions: int) -> str | None:
-    """Why the columns of a layer are not the units of the layer before; None where they are."""
-    if _dimensions(reads) != dimensions:
+def mixes_units(module: nn.Module, dimensions: int) -> bool:
+    """Whether a pool is not one over the image of each channel, but over channels or a vector."""
+    is_pool = any(type(module) in pools for pools in POOLS.values())
+    return is_pool and type(module) not in POOLS.get(dimensions, ())
+
+
+def misfit(reads: nn.Module, *, units: int, of_image: bool, dimensions: int) -> str | None:
+    """Why the input channels of a layer are not given units; None where they are.
+
+    Args:
+        reads: the layer.
+        units: how many there are.
+        of_image: whether they are the channels of an image; flattened, each has several columns.
+        dimensions: of the image of each channel when it is read; 0 for a vector.
+    """
+    if dimensions_of(reads) != dimensions:
         return "it reads another dimension than that of the units"
-    units, columns = made.weight.shape[0], _columns(reads)
-    # A flattened image has several columns for each channel, one after the other.
-    several = _dimensions(made) > 0 and isinstance(reads, nn.Linear)
-    if columns != units and not (several and columns % units == 0):
+    columns = reads.in_features if isinstance(reads, nn.Linear) else reads.in_channels
+    flattened = of_image and dimensions == 0
+    if columns != units and not (flattened and columns % units == 0):
         return f"it reads {columns} values, not {units} units"
     return None
-
-
-def _columns(module: nn.Module) -> int:
-    return module.in_features if isinstance(module, nn.Linear) else module.in_channels

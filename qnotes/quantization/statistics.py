@@ -10,8 +10,9 @@ from torch import Tensor, fx, nn
 
 from qnotes.errors import QnotesError
 from qnotes.networks.folding import NORMS, fold
-from qnotes.networks.operations import AFFINE, AFFINE_MODULES, operations
+from qnotes.networks.operations import AFFINE, AFFINE_MODULES, Operation, operations
 from qnotes.networks.tracing import trace
+from qnotes.quantization.regions import dimensions_of
 
 BATCH = 64
 
@@ -106,16 +107,11 @@ def measured_statistics(folded: nn.Module, inputs: Tensor) -> dict[str, ChannelS
     """
     moments: dict[str, _Moments] = {}
 
-    def add(name: str, outputs: Tensor) -> None:
-        moments[name] = moments.get(name, _Moments.none()).joined(_Moments.of(rows(outputs)))
+    def add(name: str, rows: Tensor) -> None:
+        moments[name] = moments.get(name, _Moments.none()).joined(_Moments.of(rows))
 
     watch(folded, inputs, add)
     return {name: ChannelStatistics(found.mean, found.std) for name, found in moments.items()}
-
-
-def rows(outputs: Tensor) -> Tensor:
-    """Outputs of a layer, (inputs, channels, ...), as float64 rows with a column for a channel."""
-    return outputs.detach().double().movedim(1, -1).flatten(0, -2)
 
 
 def watch(network: nn.Module, inputs: Tensor, see: Callable[[str, Tensor], None]) -> None:
@@ -124,38 +120,70 @@ def watch(network: nn.Module, inputs: Tensor, see: Callable[[str, Tensor], None]
     Args:
         network: with batch norms folded.
         inputs: of shape (inputs, ...); they pass in batches of 64.
-        see: takes the layer's name and its outputs for one batch.
+        see: takes the layer's name and its outputs for one batch: a column for each channel, a row
+            for each input and position, float64.
     """
     watcher = _Watcher(trace(network), see)
-    inputs = checked_inputs(network, inputs)
     with torch.no_grad():
-        for batch in inputs.split(BATCH):
+        for batch in checked_inputs(network, inputs).split(BATCH):
             watcher.run(batch.clone())  # a network may overwrite its input
-
-
-def checked_inputs(network: nn.Module, inputs: Tensor) -> Tensor:
-    """Calibration inputs in the precision of a network; refuses none at all."""
-    if not isinstance(inputs, Tensor) or not len(inputs):
-        given = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
-        raise QnotesError(f"inputs must be a tensor of shape (inputs, ...); got {given}")
-    return inputs.to(next(network.parameters()).dtype)
 
 
 class _Watcher(fx.Interpreter):
     def __init__(self, graph: fx.GraphModule, see: Callable[[str, Tensor], None]) -> None:
         super().__init__(graph)
         self.see = see
-        self.names = {
-            operation.node: operation.name
-            for operation in operations(graph)
-            if operation.kind == AFFINE
-        }
+        self.layers = {step.node: step for step in operations(graph) if step.kind == AFFINE}
 
     def run_node(self, node: fx.Node) -> object:
         result = super().run_node(node)
-        if node in self.names:
-            self.see(self.names[node], result)
+        if node in self.layers:
+            self.see(self.layers[node].name, rows_of(self.layers[node], result))
         return result
+
+
+def rows_of(layer: Operation, outputs: Tensor) -> Tensor:
+    """Outputs of a layer as rows of channels, float64."""
+    expected = dimensions_of(layer.module) + 2
+    if outputs.ndim != expected:
+        raise QnotesError(
+            f"{layer.name}: gives a tensor of shape {tuple(outputs.shape)}; expected {expected} "
+            "dimensions, batch first. Check the shape of the inputs."
+        )
+    return outputs.detach().double().movedim(1, -1).flatten(0, -2)
+
+
+# -- checks ----------------------------------------------------------------------------------------
+
+
+def checked_inputs(network: nn.Module, inputs: Tensor) -> Tensor:
+    """Calibration inputs in the precision of a network; refuses none at all."""
+    if not isinstance(inputs, Tensor) or inputs.ndim < 2 or not len(inputs):
+        given = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise QnotesError(f"inputs must be a tensor of shape (inputs, ...); got {given}")
+    return inputs.to(next(network.parameters()).dtype)
+
+
+def check_source(statistics: Statistics | None, inputs: Tensor | None) -> None:
+    """Refuse both at once, and neither."""
+    if (statistics is None) == (inputs is None):
+        given = "neither" if statistics is None else "both"
+        raise QnotesError(f"pass either statistics or inputs; got {given}")
+
+
+def check_channels(graph: fx.GraphModule, statistics: Statistics) -> None:
+    """Refuse statistics of another network, by the layer's name."""
+    for name, entry in statistics.items():
+        module = dict(graph.named_modules()).get(name)
+        if not isinstance(module, AFFINE_MODULES):
+            raise QnotesError(f"{name}: has statistics, but is no layer of this network")
+        for what in ("mean", "std"):
+            shape, expected = tuple(getattr(entry, what).shape), (len(module.weight),)
+            if shape != expected:
+                raise QnotesError(f"{name}: its {what} has shape {shape}; expected {expected}")
+
+
+# -- moments ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
