@@ -13,13 +13,24 @@ from qnotes.ladder import bounds, gain_factors
 from qnotes.networks import digits, fold, input_shape, load, names, profile, provenance
 from qnotes.observation import Observation, accuracy, observe, output_errors, outputs, random_inputs
 from qnotes.profiles import Layer, Profile
-from qnotes.quantization import Quantized, QuantizedLayer, quantize
+from qnotes.quantization import (
+    Equalized,
+    Quantized,
+    QuantizedLayer,
+    absorb_biases,
+    batch_norm_statistics,
+    correct_bias,
+    equalize,
+    measured_statistics,
+    quantize,
+)
 from qnotes.sweeping import describe, sweep
 from qnotes.theory import Theorem, theorems
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Equalized",
     "Layer",
     "Observation",
     "Profile",
@@ -29,14 +40,19 @@ __all__ = [
     "Theorem",
     "UnsupportedOperation",
     "WeightsUnavailable",
+    "absorb_biases",
     "accuracy",
+    "batch_norm_statistics",
     "bounds",
+    "correct_bias",
     "describe",
     "digits",
+    "equalize",
     "fold",
     "gain_factors",
     "input_shape",
     "load",
+    "measured_statistics",
     "names",
     "observe",
     "output_errors",

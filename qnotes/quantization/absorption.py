@@ -44,9 +44,10 @@ def absorb_biases(
 ) -> Absorbed:
     r"""Move large biases past the ReLU into the next layer.
 
-    Nagel, van Baalen, Blankevoort and Welling 2019 (arXiv:1906.04721, section 4.1). As long as :math:`y \geq c \geq 0`, :math:`\max(0, y - c) = \max(0, y) - c`. So c may be taken
-    away from the bias of a channel, and W c added to the bias of the layer W that reads it.
-    Activations get smaller; weights stay. A layer without a bias gets one.
+    Nagel, van Baalen, Blankevoort and Welling 2019 (arXiv:1906.04721, section 4.1). As long as
+    :math:`y \geq c \geq 0`, :math:`\max(0, y - c) = \max(0, y) - c`. So c may be taken away from
+    the bias of a channel, and W c added to the bias of the layer W that reads it. Activations get
+    smaller; weights stay. A layer without a bias gets one.
 
     - With ``statistics``, :math:`c = \max(0, \mu - 3\sigma)`. The function changes where a
       pre-activation falls below c, for a normal variable with c > 0 in 0.13 % of the cases.

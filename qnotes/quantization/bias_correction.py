@@ -53,8 +53,9 @@ def correct_bias(
 ) -> Corrected:
     r"""Give a quantized network the mean outputs of the reference, layer by layer.
 
-    Nagel, van Baalen, Blankevoort and Welling 2019 (arXiv:1906.04721, section 4.2). A layer with W' for W moves
-    the mean of its outputs by :math:`(W' - W)\,\mathbb{E}[x]`; its bias takes that back.
+    Nagel, van Baalen, Blankevoort and Welling 2019 (arXiv:1906.04721, section 4.2). A layer
+    with W' for W moves the mean of its outputs by :math:`(W' - W)\,\mathbb{E}[x]`; its bias takes
+    that back.
 
     - With ``statistics``, :math:`\mathbb{E}[x]` comes from those of the layer before: normal
       outputs, clipped by ReLU or ReLU6 (`qnotes.theory.clipped_normal`). It ignores that padding
