@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,8 +24,10 @@ from qnotes.quantization.channels import (
 )
 from qnotes.quantization.regions import Boundary, Regions, Stop, find_regions
 
-METHODS = ("cle", "path")
+METHODS = ("cle", "path", "even")
 RELU6 = ("refuse", "relu")
+#: Halvings of the interval, in the logarithm, that holds the row sum of "even".
+HALVINGS = 60
 #: Sweeps of "cle" end when no factor changes by more than this, relatively, or after so many.
 TOLERANCE, SWEEPS = 1e-10, 1000
 
@@ -41,7 +44,7 @@ class Equalized:
         factors: by the name of the layer before a boundary, what each output channel of the layer
             was multiplied by, float64.
         stops: where a region ends, and why.
-        residual: largest relative change of a factor in the last sweep of "cle"; 0 for "path".
+        residual: largest relative change of a factor in the last sweep of "cle"; 0 for the others.
     """
 
     model: fx.GraphModule
@@ -71,18 +74,18 @@ def equalize(
       region is the path norm. For a convolution v has one number a channel; rows that reach over
       the border of the image sum to less.
 
-    Biases count in "path" because they count in T5, the product form that holds for networks with
+    Biases count in "path" and "even" because they count in T5, which holds for networks with
     biases: there the constant 1 joins the input as one more unit, which keeps its value and so its
     factor 1, and T9 holds for these wider matrices. Without biases it is T9 as it stands. If they
     were left out, rows would sum to 1 and a large bias would still make a norm of T5 large.
 
-    A unit whose weights are all zero on one side ("cle"), or that no path reaches ("path"), keeps
+    A unit whose weights are all zero on one side ("cle"), or that no path reaches (else), keeps
     factor 1; with such units the path norm is approached by larger and larger factors, not reached.
     ReLU6 is not positively homogeneous: 6 is not rescaled with the unit.
 
     Args:
         folded: the network, with batch norms folded (`qnotes.fold`); it is not changed.
-        method: ``cle`` or ``path``.
+        method: ``cle``, ``path`` or ``even``.
         relu6: ``refuse``, or ``relu`` to replace every ReLU6 by ReLU first: another function,
             which is then the reference.
         strength: exponent of the factors, 0 (nothing changes) to 1, for a way from one to the
@@ -168,11 +171,12 @@ def _all_factors(
         names = [region[0].before, *(boundary.after for boundary in region)]
         layers = [_Absolute.of(model.get_submodule(name)) for name in names]
         counts = [boundary.channels for boundary in region]
-        if method == "path":
-            values = _path_factors(layers, counts)
-        else:
+        if method == "cle":
             values, change = _balanced_factors(layers, counts)
             residual = max(residual, change)
+        else:
+            row_sum = _smallest_row_sum(layers) if method == "even" else 1.0
+            values = [_inverse(reach) for reach in _path_sums(layers, row_sum)[:-1]]
         factors |= dict(zip(names[:-1], values, strict=True))
     return factors, residual
 
@@ -201,13 +205,30 @@ class _Absolute:
         return product(self.weight, values, self.groups) + self.bias
 
 
-def _path_factors(layers: list[_Absolute], counts: list[int]) -> list[Tensor]:
+def _path_sums(layers: list[_Absolute], row_sum: float) -> list[Tensor]:
+    """v of each layer of a region, with v = 1 before it and hidden rows to sum to `row_sum`."""
     values = layers[0].weight.flatten(1).sum(1) + layers[0].bias
     found = [values]
-    for layer in layers[1:-1]:
-        values = layer.times(values)
+    for layer in layers[1:]:
+        values = layer.times(values / row_sum)
         found.append(values)
-    return [torch.where(values > 0, 1 / values, 1.0) for values in found]
+    return [*(values / row_sum for values in found[:-1]), found[-1]]
+
+
+def _smallest_row_sum(layers: list[_Absolute]) -> float:
+    """The smallest t ≥ 1 for which the last rows sum to t at most; they fall as t grows."""
+    low, high = 1.0, max(1.0, _path_sums(layers, 1.0)[-1].max().item())
+    for _ in range(HALVINGS):
+        middle = math.sqrt(low) * math.sqrt(high)
+        if _path_sums(layers, middle)[-1].max() <= middle:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _inverse(reach: Tensor) -> Tensor:
+    return torch.where(reach > 0, 1 / reach, 1.0)
 
 
 def _balanced_factors(layers: list[_Absolute], counts: list[int]) -> tuple[list[Tensor], float]:

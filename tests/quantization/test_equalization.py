@@ -13,7 +13,8 @@ import qnotes as qn
 from qnotes.networks.operations import operations
 from qnotes.networks.tracing import trace
 from qnotes.quantization.channels import by_channel, groups_of
-from qnotes.quantization.equalization import METHODS, equalize, relu_network
+from qnotes.quantization.equalization import METHODS, equalize, relu_network, rescale
+from qnotes.quantization.regions import find_regions
 from tests.random_networks import ARCHITECTURES, Net, Residual, draw_weights
 
 IMAGE = (1, 1, 32, 32)
@@ -184,6 +185,51 @@ def test_units_that_no_path_reaches_leave_the_infimum_unreached():
     assert product_of_norms(equalize(network, method="path").model) == pytest.approx(4, rel=2e-3)
 
 
+def norms(network: nn.Module) -> list[float]:
+    return [matrix.sum(1).max().item() for matrix in matrices(network)]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_even_has_the_smallest_largest_norm(bias):
+    """Not below the optimum by any method, and rows of all layers reach it."""
+    reached = 0
+    for seed in range(40):
+        network = random_chain(seed, bias=bias)
+        if not all_reached(network):
+            continue
+        even = norms(equalize(network, method="even").model)
+        for method in ("cle", "path"):
+            assert max(even) <= max(1, *norms(equalize(network, method=method).model)) * (1 + 1e-9)
+        if max(even) > 1 + 1e-9:
+            reached += 1
+            assert even == pytest.approx([max(even)] * len(even), rel=1e-9)
+            if not bias:
+                assert max(even) ** len(even) == pytest.approx(path_norm(network), rel=1e-9)
+        _compare_with_random_rescalings(network, max(even))
+    assert reached > 10
+
+
+def _compare_with_random_rescalings(network: nn.Module, best: float) -> None:
+    start = equalize(network, method="even").model
+    for _ in range(5):
+        moved = trace(start, copied=True)
+        for boundary in find_regions(moved).boundaries:
+            rescale(moved, boundary, 10 ** (0.2 * torch.randn(boundary.channels).double()))
+        assert max(1, *norms(moved)) >= best * (1 - 1e-9)
+
+
+def test_even_is_the_best_for_the_mean_form():
+    """T4 of a chain without biases: its mean is smallest where all norms are equal."""
+    for seed in range(20):
+        network = random_chain(seed)
+        means = {}
+        for method in METHODS:
+            found = norms(equalize(network, method=method).model)
+            means[method] = (sum(found) - min(found)) / (len(found) - 1) if len(found) > 1 else 0
+        if all_reached(network) and path_norm(network) > 1:
+            assert means["even"] <= min(means.values()) * (1 + 1e-9)
+
+
 def test_no_rescaling_of_a_chain_goes_below_the_path_norm():
     for seed in range(50):
         network = random_chain(seed)
@@ -333,7 +379,7 @@ def test_the_relu_network_is_the_reference():
 @pytest.mark.parametrize(
     "options, match",
     [
-        ({"method": "CLE"}, "method must be one of 'cle', 'path'; got 'CLE'"),
+        ({"method": "CLE"}, "method must be one of 'cle', 'path', 'even'; got 'CLE'"),
         ({"relu6": True}, "relu6 must be one of 'refuse', 'relu'; got True"),
         ({"strength": 1.5}, "strength must be a number from 0 to 1; got 1.5"),
         ({"strength": math.nan}, "strength must be a number from 0 to 1; got nan"),
@@ -353,4 +399,4 @@ def test_product_form_falls_and_never_below_the_path():
         for model in (network, *(equalize(network, method=method).model for method in METHODS)):
             layers = qn.profile(model, model, input_shape=shape).layers
             products.append(sum(math.log(max(1, layer.joint_norm)) for layer in layers))
-        assert products[2] <= min(products) + 1e-9
+        assert products[1 + METHODS.index("path")] <= min(products) + 1e-9
