@@ -73,6 +73,12 @@ def equalize(
       every row of a hidden layer sums to 1, biases included, and the product of the norms of the
       region is the path norm. For a convolution v has one number a channel; rows that reach over
       the border of the image sum to less.
+    - ``"even"``: the same with :math:`v_\ell = (|W_\ell| v_{\ell-1} + |b_\ell|) / t`, so that rows
+      of hidden layers sum to t, for the smallest t ≥ 1 for which the rows of the last layer sum to
+      t at most. No rescaling of the region has a smaller largest norm. "path" leaves all of the
+      path norm to the last layer of a region, which the product form does not mind; the mean form
+      is smallest where norms are equal. Without biases t is the m-th root of the path norm of a
+      region of m layers (if that is at least 1), and the product of norms stays the path norm.
 
     Biases count in "path" and "even" because they count in T5, which holds for networks with
     biases: there the constant 1 joins the input as one more unit, which keeps its value and so its
