@@ -14,7 +14,7 @@ from qnotes.networks import digits, fold, input_shape, load, names, profile, pro
 from qnotes.observation import Observation, accuracy, observe, output_errors, outputs, random_inputs
 from qnotes.profiles import Layer, Profile
 from qnotes.quantization import Quantized, QuantizedLayer, quantize
-from qnotes.sweeping import describe, sweep
+from qnotes.sweeps import describe, sweep
 from qnotes.theory import Theorem, theorems
 
 __version__ = "0.1.0"
