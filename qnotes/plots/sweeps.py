@@ -38,7 +38,7 @@ def against_depth(table: pd.DataFrame) -> Figure:
     for panel, bits in zip(panels.flat, widths, strict=True):
         _lines(panel, table[table["bits"] == bits], "depth")
         panel.set_title(f"{bits} bits")
-        panel.set_xticks(sorted(table["depth"].unique()))
+        panel.set_xticks(sorted(table["depth"].dropna().unique()))
     _finish(figure, panels, "depth $L$ (affine layers)", len(widths))
     return figure
 

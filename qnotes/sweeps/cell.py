@@ -19,10 +19,10 @@ from qnotes.sweeps.code import CODE
 from qnotes.sweeps.grid import Cell
 from qnotes.sweeps.reference import (
     Reference,
+    digits_accuracy,
     in_precision,
     reference,
     some_digits,
-    test_accuracy,
 )
 
 MEASURED = "measured"
@@ -67,7 +67,7 @@ def rows(cell: Cell) -> list[dict]:
     running = in_precision(quantized, cell.precision)
     shared = {
         "depth": measured.depth,
-        "accuracy": test_accuracy(running, cell),
+        "accuracy": digits_accuracy(running, cell),
         "reference_accuracy": ours.accuracy,
     }
     return [{**shared, **row} for row in (*_bounds(measured), *_errors(ours, running))]

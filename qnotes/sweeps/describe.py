@@ -7,6 +7,8 @@ from importlib.metadata import version
 import pandas as pd
 import torch
 
+from qnotes.sweeps.grid import scheme_options
+
 
 def describe(table: pd.DataFrame) -> str:
     """Where the numbers of a sweep come from, in one line to stand under a figure.
@@ -34,17 +36,22 @@ def _listed(table: pd.DataFrame, column: str) -> str:
 
 def _schemes(table: pd.DataFrame) -> list[str]:
     """Each scheme of the table in words."""
-    options = [c for c in ("symmetric", "granularity", "rounding", "clip") if c in table]
+    options = [option for option in scheme_options() if option in table]
     return [_scheme(row) for row in table[options].drop_duplicates().to_dict("records")]
 
 
 def _scheme(options: dict) -> str:
-    grid = "symmetric" if options["symmetric"] else "affine"
-    rounding = options.get("rounding", "nearest")
+    """A scheme in words; options beside the first three only where they are not the default."""
+    grid = "symmetric" if options.pop("symmetric") else "affine"
+    granularity, rounding = options.pop("granularity"), options.pop("rounding", "nearest")
     rounded = "rounded to nearest" if rounding == "nearest" else f"{rounding} rounding"
-    clip = options.get("clip", "minmax")
-    clipped = "" if clip == "minmax" else f", clipped by {clip}"
-    return f"{grid}, a scale per {options['granularity']}, {rounded}{clipped}"
+    defaults = scheme_options()
+    others = [
+        f", {option} {value}"
+        for option, value in options.items()
+        if value != defaults[option] and not pd.isna(value)
+    ]
+    return f"{grid}, a scale per {granularity}, {rounded}{''.join(others)}"
 
 
 def _equalization(table: pd.DataFrame) -> str:

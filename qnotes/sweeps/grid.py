@@ -11,6 +11,9 @@ from qnotes.errors import QnotesError
 from qnotes.networks import provenance
 from qnotes.quantization import quantize
 
+#: What `quantize` takes and a scheme does not set: the axes, and what does not change a result.
+OTHERS = ("network", "bits", "seed", "progress")
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -145,7 +148,7 @@ def _name(options) -> str:
 def scheme_options() -> dict[str, object]:
     """The options of `quantize` that a scheme may set, with their defaults."""
     parameters = inspect.signature(quantize).parameters.values()
-    return {p.name: p.default for p in parameters if p.name not in ("network", "bits", "seed")}
+    return {p.name: p.default for p in parameters if p.name not in OTHERS}
 
 
 def _check_options(name: str, options: Mapping[str, object]) -> None:

@@ -54,7 +54,7 @@ def in_precision(network: nn.Module, precision: str) -> nn.Module:
     return copy.deepcopy(network).to(PRECISIONS[precision])
 
 
-def test_accuracy(network: nn.Module, cell: Cell) -> float:
+def digits_accuracy(network: nn.Module, cell: Cell) -> float:
     """Share of the digits' test images that a network names; NaN where the cell asks for none."""
     if not cell.accuracy or cell.weights != "digits":
         return math.nan
@@ -72,7 +72,7 @@ def _reference(cell: Cell) -> Reference:
         input_shape(cell.network, cell.weights),
         inputs,
         {kind: outputs(running, batch) for kind, batch in inputs.items()},
-        test_accuracy(running, cell),
+        digits_accuracy(running, cell),
     )
 
 

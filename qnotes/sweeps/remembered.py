@@ -47,4 +47,6 @@ class Memory:
 
 
 def _contents(cell: Cell) -> dict[str, object]:
-    return {"code": CODE, "cell": asdict(cell)}
+    """What decides the rows: the code and the cell, whatever its scheme is called."""
+    own = {name: value for name, value in asdict(cell).items() if name != "scheme"}
+    return {"code": CODE, "cell": own}
