@@ -20,7 +20,9 @@ def test_one_scheme():
 
 
 def test_all_of_several_values():
-    text = described({}, {"bits": 4, "symmetric": False, "rounding": "floor", "clip": "mse"})
+    plain = {"rounding": "nearest", "clip": "minmax"}
+    other = {"bits": 4, "symmetric": False, "rounding": "floor", "clip": "mse"}
+    text = described(plain, other)
     assert "Grid: 4, 8 bits, symmetric, a scale per channel, rounded to nearest; affine" in text
     assert "floor rounding, clip mse." in text
     text = described({}, {"seed": 3, "radius": 0.5, "weights": "random"})
