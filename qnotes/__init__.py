@@ -13,7 +13,14 @@ from qnotes.ladder import bounds, gain_factors
 from qnotes.networks import digits, fold, input_shape, load, names, profile, provenance
 from qnotes.observation import Observation, accuracy, observe, output_errors, outputs, random_inputs
 from qnotes.profiles import Layer, Profile
-from qnotes.quantization import Quantized, QuantizedLayer, quantize
+from qnotes.quantization import (
+    Quantized,
+    QuantizedLayer,
+    load_quantized,
+    quantize,
+    quantize_each,
+    save_quantized,
+)
 from qnotes.sweeps import describe, sweep
 from qnotes.theory import Theorem, theorems
 
@@ -37,6 +44,7 @@ __all__ = [
     "gain_factors",
     "input_shape",
     "load",
+    "load_quantized",
     "names",
     "observe",
     "output_errors",
@@ -44,7 +52,9 @@ __all__ = [
     "profile",
     "provenance",
     "quantize",
+    "quantize_each",
     "random_inputs",
+    "save_quantized",
     "sweep",
     "theorems",
 ]

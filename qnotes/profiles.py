@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from qnotes.errors import QnotesError
+from qnotes.files import write_whole
 
 FORMAT = 1
 
@@ -118,9 +118,7 @@ class Profile:
     def save(self, path: str | Path) -> None:
         """Write the profile to a file, whole or not at all."""
         path = Path(path)
-        partial = path.with_name(path.name + ".part")
-        partial.write_text(self.to_json(), encoding="utf-8")
-        os.replace(partial, path)
+        write_whole(path.parent, {path.name: self.to_json().encode()})
 
     @classmethod
     def read(cls, path: str | Path) -> Profile:

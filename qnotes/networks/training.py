@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import json
-import os
 import platform
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from torch.nn.functional import cross_entropy, pad
 from tqdm import tqdm
 
 from qnotes.errors import QnotesError, WeightsUnavailable
+from qnotes.files import write_whole
 from qnotes.networks._torchvision import torchvision
 from qnotes.networks.architectures import SMALL, seeded
 from qnotes.networks.digits import digits
@@ -88,7 +88,7 @@ def save(name: str, trained: Trained, folder: Path) -> dict[str, Any]:
     content = to_safetensors(trained.model.state_dict())
     entry = _entry(name, trained, content)
     manifest = _as_json(_earlier(folder) | {name: entry})
-    _replace(folder, {entry["file"]: content, "manifest.json": manifest})
+    write_whole(folder, {entry["file"]: content, "manifest.json": manifest})
     return entry
 
 
@@ -192,30 +192,6 @@ def _as_json(networks: dict[str, Any]) -> bytes:
     ordered = {name: networks[name] for name in SMALL if name in networks}
     return (json.dumps({"networks": ordered | networks}, indent=2) + "\n").encode()
 
-
-def _replace(folder: Path, contents: dict[str, bytes]) -> None:
-    """Write files beside their places, then move them all: an interruption leaves the old ones."""
-    temporaries: dict[str, str] = {}
-    try:
-        for file, content in contents.items():
-            temporaries[file] = _temporary(folder, file, content)
-        for file, temporary in temporaries.items():
-            os.replace(temporary, folder / file)
-    finally:
-        for temporary in temporaries.values():
-            Path(temporary).unlink(missing_ok=True)
-
-
-def _temporary(folder: Path, file: str, content: bytes) -> str:
-    handle, path = tempfile.mkstemp(dir=folder, prefix=f".{file}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(path, 0o644)  # mkstemp makes files that only their owner can read
-    except BaseException:  # also KeyboardInterrupt: leave no half file behind
-        Path(path).unlink()
-        raise
-    return path
 
 
 def _earlier(folder: Path) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 from qnotes.errors import QnotesError
+from qnotes.files import write_whole
 from qnotes.sweeps.code import CODE
 from qnotes.sweeps.grid import Cell
 
@@ -36,10 +36,8 @@ class Memory:
 
     def remember(self, cell: Cell, rows: list[dict]) -> None:
         """Write the rows of a cell, whole or not at all."""
-        path = self._path(cell)
-        partial = path.with_suffix(f".{os.getpid()}.part")
-        partial.write_text(json.dumps({**_contents(cell), "rows": rows}), encoding="utf-8")
-        os.replace(partial, path)
+        text = json.dumps({**_contents(cell), "rows": rows})
+        write_whole(self.folder, {self._path(cell).name: text.encode()})
 
     def _path(self, cell: Cell) -> Path:
         text = json.dumps(_contents(cell), sort_keys=True)

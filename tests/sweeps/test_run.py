@@ -23,7 +23,7 @@ def alone():
 
 def assert_same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
     """Equal but for the rounding of float32, which depends on the number of threads."""
-    pd.testing.assert_frame_equal(found, expected, rtol=1e-3)
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def counted(monkeypatch) -> list:
