@@ -51,7 +51,7 @@ _HOMES = {
         "quantize_each",
         "save_quantized",
     ),
-    "sweeping": ("describe", "sweep"),
+    "sweeps": ("describe", "sweep"),
     "theory": ("Theorem", "theorems"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
