@@ -152,9 +152,7 @@ class _Builder:
         options = {key: _plain(given[key]) for key in ("stride", "padding", "dilation", "groups")}
         channels = weight.shape[1] * options["groups"], weight.shape[0]
         size, has_bias = tuple(weight.shape[2:]), bias is not None
-        module = CONVOLUTIONS[node.target](
-            *channels, size, **options, bias=has_bias, device="meta"
-        )
+        module = CONVOLUTIONS[node.target](*channels, size, **options, bias=has_bias, device="meta")
         return self._layer(given["weight"]), _with(module, weight=weight, bias=bias)
 
     def _linear(self, node: fx.Node, given: dict) -> tuple[str, nn.Module]:

@@ -225,7 +225,7 @@ def test_training_mode_is_refused():
 
 def test_decomposed_programs_are_refused():
     program = exported(nn.Sequential(conv()).eval()).run_decompositions()
-    with pytest.raises(qn.UnsupportedOperation, match="aten.convolution.*do not decompose"):
+    with pytest.raises(qn.UnsupportedOperation, match=r"aten.convolution.*do not decompose"):
         from_export(program)
 
 
