@@ -7,7 +7,6 @@ import importlib.util
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -40,7 +39,7 @@ def add_network(parser: argparse.ArgumentParser, also: str = "") -> None:
         metavar="NETWORK",
         help=f"a name ({', '.join(names())}, and others with other weights); FILE.py:FUNCTION, a "
         "function without arguments that returns a torch.nn.Module; a program that "
-        f"torch.export.save wrote, FILE.pt2{also}. Such files may run code: open only what you trust",
+        f"torch.export.save wrote, FILE.pt2{also}. They may run code: open only what you trust",
     )
     parser.add_argument(
         "--weights", choices=SOURCES, default="digits", help="of a named network (default: digits)"
@@ -72,11 +71,6 @@ def choose(options: argparse.Namespace) -> Chosen:
     folded = fold(load(options.network, weights=options.weights, seed=options.seed))
     given = options.input_shape or input_shape(options.network, options.weights)
     return Chosen(folded, given, provenance(options.network, options.weights, options.seed))
-
-
-def versions() -> dict[str, str]:
-    """What computed a result."""
-    return {"qnotes": version("qnotes"), "torch": torch.__version__}
 
 
 def _from_program(path: Path, given: tuple[int, ...] | None) -> Chosen:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from qnotes.commands.networks import add_network, choose, versions
+from qnotes.commands.networks import add_network, choose
 from qnotes.commands.numbers import positive
 from qnotes.commands.scheme import add_scheme, scheme
 from qnotes.networks import profile
 from qnotes.profiles import Profile
 from qnotes.quantization import quantize
+from qnotes.storing import versions
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
