@@ -60,6 +60,8 @@ def _printable(table: pd.DataFrame, profile: Profile, options: argparse.Namespac
 
 def _note(profile: Profile) -> str:
     known = ", ".join(
-        f"{key} {value}" for key, value in profile.provenance.items() if value is not None
+        f"{key} {value}"
+        for key, value in profile.provenance.items()
+        if isinstance(value, str | int | float)
     )
     return f"L = {profile.depth} layers, D = {profile.radius:g}. {known}".rstrip()

@@ -94,7 +94,7 @@ def test_options_of_the_quantizer_arrive(file, capsys):
     for options in ([], ["--affine"], ["--granularity", "tensor"]):
         assert main(["profile", f"{file}:network", *SHAPE, "--bits", "3", *options]) == 0
         found.append(qn.Profile.from_json(capsys.readouterr().out))
-    assert len({profile.layers[0].gap for profile in found}) == 3
+    assert len({profile.layers[0].gap_norm for profile in found}) == 3
     assert [p.provenance["granularity"] for p in found] == ["channel", "channel", "tensor"]
     assert [p.provenance["symmetric"] for p in found] == [True, False, True]
     assert all(p.provenance["source"] == "own.py:network" for p in found)
