@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from qnotes.errors import QnotesError
+from qnotes.networks.chain import checked_shape
 
 #: Sizes of the coarse random images that are enlarged to patches.
 COARSE = (1, 2, 4, 8)
@@ -107,7 +108,7 @@ def _middle(input_shape: tuple[int, ...] | None, center: Tensor | None) -> Tenso
     if center is None:
         if input_shape is None:
             raise QnotesError("give input_shape, such as (1, 3, 224, 224), or center, an input")
-        return torch.zeros(_checked_shape(input_shape), dtype=torch.float64)
+        return torch.zeros(checked_shape(input_shape), dtype=torch.float64)
     if not isinstance(center, Tensor) or center.dim() < 2 or len(center) != 1:
         came = tuple(center.shape) if isinstance(center, Tensor) else type(center).__name__
         raise QnotesError(f"center must be one input as a tensor of shape (1, ...); got {came}")
@@ -119,19 +120,6 @@ def _middle(input_shape: tuple[int, ...] | None, center: Tensor | None) -> Tenso
     if not torch.isfinite(center).all():
         raise QnotesError("the center has values that are NaN or infinite")
     return center.detach().double().cpu()
-
-
-def _checked_shape(input_shape: tuple[int, ...]) -> tuple[int, ...]:
-    try:
-        shape = tuple(input_shape)
-    except TypeError:
-        shape = ()
-    if len(shape) < 2 or not all(isinstance(size, int) and size > 0 for size in shape):
-        raise QnotesError(
-            "input_shape must be positive integers, batch dimension first, such as "
-            f"(1, 3, 224, 224); got {input_shape!r}"
-        )
-    return (1, *shape[1:])
 
 
 def _checked_box(box: tuple[float, float]) -> tuple[float, float]:

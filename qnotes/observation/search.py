@@ -95,7 +95,7 @@ def observe(
         QnotesError: for options that cannot be used, networks in training mode, an input shape
             that a network cannot take, or outputs that are not finite.
     """
-    _check_counts(samples=samples, starts=starts, steps=steps)
+    _check_counts(samples=samples, starts=starts, steps=steps, seed=seed)
     domain = make_domain(input_shape, radius, center, box)
     place = _device(network, device)
     domain, difference = domain.to(place), _difference(network, quantized, place)
@@ -115,8 +115,8 @@ def observe(
 
 def _check_counts(**counts: int) -> None:
     for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < (name != "steps"):
-            least = 0 if name == "steps" else 1
+        least = 0 if name in ("steps", "seed") else 1
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise QnotesError(f"{name} must be a whole number, {least} or larger; got {value!r}")
 
 

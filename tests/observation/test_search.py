@@ -253,6 +253,7 @@ def test_networks_that_overwrite_their_input():
         ({"samples": 0}, "samples must be a whole number, 1 or larger; got 0"),
         ({"starts": 1.5}, "starts must be a whole number, 1 or larger; got 1.5"),
         ({"steps": -1}, "steps must be a whole number, 0 or larger; got -1"),
+        ({"seed": "x"}, "seed must be a whole number, 0 or larger; got 'x'"),
         ({"input_shape": (1, 3)}, r"a network cannot take inputs of shape \(\d+, 3\)"),
         ({"images": torch.ones(4, 3)}, r"images must be a tensor of shape.*got \(4, 3\)"),
         ({"images": torch.ones(0, 2)}, r"images must be a tensor of shape.*got \(0, 2\)"),
