@@ -5,6 +5,7 @@
 ## make falsify       search 100 000 networks for one that breaks a bound (some minutes)
 ## make bench         what profiles and quantizing cost, as ratios measured in one run (minutes)
 ## make checkpoints   train the networks in data/ again (about 10 minutes) and compare with the manifest
+## make profiles      measure the stored profiles in data/profiles again
 ## make lint          check the style of the code with ruff
 ## make clean         remove everything that was built; the environment .venv stays
 ## make help          print this
@@ -36,7 +37,7 @@ ENV =
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help book test prove falsify bench serve checkpoints lint clean writable FORCE
+.PHONY: help book test prove falsify bench serve checkpoints profiles lint clean writable FORCE
 
 # Threads that wait for each other without spinning: much faster where others use the cores too.
 export OMP_WAIT_POLICY = PASSIVE
@@ -178,6 +179,9 @@ bench: $(environment)
 
 checkpoints: $(environment)
 	$(python) -m qnotes.networks.training
+
+profiles: $(environment)
+	@$(python) -m qnotes.storing
 
 lint: $(environment)
 	$(python) -m ruff check .

@@ -21,6 +21,7 @@ _HOMES = {
     "networks": (
         "digits",
         "fold",
+        "from_export",
         "input_shape",
         "load",
         "names",
@@ -35,7 +36,7 @@ _HOMES = {
         "outputs",
         "random_inputs",
     ),
-    "profiles": ("Layer", "Profile"),
+    "profiles": ("Layer", "Profile", "stored_profile"),
     "quantization": (
         "Equalized",
         "Quantized",

@@ -18,6 +18,9 @@ from qnotes.files import write_whole
 
 FORMAT = 1
 
+#: Bit-widths of the stored profiles.
+STORED_BITS = (4, 8)
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -124,3 +127,33 @@ class Profile:
     def read(cls, path: str | Path) -> Profile:
         """Read a profile that `save` wrote."""
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+def stored_profile(name: str, *, bits: int) -> Profile:
+    """A profile that comes with the book: a digits network, a symmetric grid for each channel.
+
+    Reading it and its bounds need no torch.
+
+    Args:
+        name: one of `names()`, such as ``resnet20``.
+        bits: 4 or 8.
+    """
+    path = profiles_folder() / stored_name(name, bits)
+    if not path.is_file():
+        found = ", ".join(sorted(file.stem for file in profiles_folder().glob("*.json")))
+        raise QnotesError(
+            f"no stored profile of {name!r} at {bits!r} bits in {path.parent}; there are: "
+            f"{found or 'none; run `make profiles`'}"
+        )
+    return Profile.read(path)
+
+
+def stored_name(name: str, bits: int) -> str:
+    """What the file of a stored profile is called."""
+    return f"{name}-{bits}bit.json"
+
+
+def profiles_folder() -> Path:
+    """The folder ``profiles`` beside the checkpoints, or in the folder ``QNOTES_DATA`` names."""
+    given = os.environ.get("QNOTES_DATA")
+    return (Path(given) if given else Path(__file__).parents[1] / "data") / "profiles"
