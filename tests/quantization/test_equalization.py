@@ -230,6 +230,20 @@ def test_even_is_the_best_for_the_mean_form():
             assert means["even"] <= min(means.values()) * (1 + 1e-9)
 
 
+def test_path_and_even_round_alike_where_a_region_has_two_layers():
+    """They differ by one factor a layer, which the grid follows: same codes, other bounds."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 9), nn.ReLU(), nn.Linear(9, 2)).double().eval()
+    path, even = (
+        qn.quantize(equalize(network, method=method).model, bits=4, granularity="tensor")
+        for method in ("path", "even")
+    )
+    for name, stored in path.layers.items():
+        assert torch.equal(stored.codes, even.layers[name].codes)
+    assert qn.output_errors(path.model, even.model, qn.random_inputs((1, 3), count=8)).max() < 1e-12
+    assert max(norms(even.model)) < 0.9 * max(norms(path.model))
+
+
 def test_no_rescaling_of_a_chain_goes_below_the_path_norm():
     for seed in range(50):
         network = random_chain(seed)
