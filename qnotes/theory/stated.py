@@ -73,6 +73,7 @@ EUCLIDEAN = Result(
     form="",
     name="Euclidean norms",
     source=STATED + "The recursion T2 in ℓ² with upper bounds of spectral norms.",
+    whose="classical",
     statement=sp.Le(E, e_euclid[L], evaluate=False),
     definitions={
         s_euclid[0]: D * sp.sqrt(N[0]),
