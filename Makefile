@@ -4,8 +4,9 @@
 ## make prove         derive every step of every proof again, with times
 ## make falsify       search many networks for one that breaks a bound (some minutes), and store the
 ##                    result in data/falsification.json, which the book shows
-## make bench         what a profile costs, as a ratio measured in one run
+## make bench         what profiles and quantizing cost, as ratios measured in one run (minutes)
 ## make checkpoints   train the networks in data/ again (about 10 minutes) and compare with the manifest
+## make profiles      measure the stored profiles in data/profiles again
 ## make lint          check the style of the code with ruff
 ## make clean         remove everything that was built; the environment .venv stays
 ## make help          print this
@@ -37,7 +38,7 @@ ENV =
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help book test prove falsify bench serve checkpoints lint clean writable FORCE
+.PHONY: help book test prove falsify bench serve checkpoints profiles lint clean writable FORCE
 
 # Threads that wait for each other without spinning: much faster where others use the cores too.
 export OMP_WAIT_POLICY = PASSIVE
@@ -174,10 +175,14 @@ falsify: $(environment)
 	@$(python) -m qnotes falsify --json data/falsification.json
 
 bench: $(environment)
-	@$(python) tests/benchmarks/profile_cost.py
+	@$(python) -m tests.benchmarks.profile_cost
+	@$(python) -m tests.benchmarks.quantization_cost
 
 checkpoints: $(environment)
 	$(python) -m qnotes.networks.training
+
+profiles: $(environment)
+	@$(python) -m qnotes.storing
 
 lint: $(environment)
 	$(python) -m ruff check .

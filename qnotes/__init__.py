@@ -6,45 +6,65 @@
     quant = qn.quantize(folded, bits=8)
     profile = qn.profile(folded, quant.model, input_shape=(1, 1, 32, 32))
     qn.bounds(profile)
+
+A name is imported when it is first used, so that reading a stored profile and its bounds need no
+torch.
 """
 
-from qnotes.errors import QnotesError, UnsupportedOperation, WeightsUnavailable
-from qnotes.ladder import bounds, gain_factors
-from qnotes.networks import digits, fold, input_shape, load, names, profile, provenance
-from qnotes.observation import Observation, accuracy, observe, output_errors, outputs, random_inputs
-from qnotes.profiles import Layer, Profile
-from qnotes.quantization import Quantized, QuantizedLayer, quantize
-from qnotes.sweeping import describe, sweep
-from qnotes.theory import Theorem, theorems
+from importlib import import_module
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Layer",
-    "Observation",
-    "Profile",
-    "QnotesError",
-    "Quantized",
-    "QuantizedLayer",
-    "Theorem",
-    "UnsupportedOperation",
-    "WeightsUnavailable",
-    "accuracy",
-    "bounds",
-    "describe",
-    "digits",
-    "fold",
-    "gain_factors",
-    "input_shape",
-    "load",
-    "names",
-    "observe",
-    "output_errors",
-    "outputs",
-    "profile",
-    "provenance",
-    "quantize",
-    "random_inputs",
-    "sweep",
-    "theorems",
-]
+_HOMES = {
+    "errors": ("QnotesError", "UnsupportedOperation", "WeightsUnavailable"),
+    "ladder": ("bounds", "gain_factors"),
+    "networks": (
+        "digits",
+        "fold",
+        "from_export",
+        "input_shape",
+        "load",
+        "names",
+        "profile",
+        "provenance",
+    ),
+    "observation": (
+        "Observation",
+        "accuracy",
+        "observe",
+        "output_errors",
+        "outputs",
+        "random_inputs",
+    ),
+    "profiles": ("Layer", "Profile", "stored_profile"),
+    "quantization": (
+        "Equalized",
+        "Quantized",
+        "QuantizedLayer",
+        "absorb_biases",
+        "batch_norm_statistics",
+        "correct_bias",
+        "equalize",
+        "finetune",
+        "load_quantized",
+        "measured_statistics",
+        "quantize",
+        "quantize_each",
+        "save_quantized",
+    ),
+    "sweeps": ("describe", "sweep"),
+    "theory": ("Theorem", "theorems"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'qnotes' has no attribute {name!r}")
+    return getattr(import_module(f"qnotes.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

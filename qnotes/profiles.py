@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from qnotes.errors import QnotesError
+from qnotes.files import write_whole
 
 FORMAT = 1
+
+#: Bit-widths of the stored profiles.
+STORED_BITS = (4, 8)
 
 
 @dataclass(frozen=True)
@@ -118,11 +121,39 @@ class Profile:
     def save(self, path: str | Path) -> None:
         """Write the profile to a file, whole or not at all."""
         path = Path(path)
-        partial = path.with_name(path.name + ".part")
-        partial.write_text(self.to_json(), encoding="utf-8")
-        os.replace(partial, path)
+        write_whole(path.parent, {path.name: self.to_json().encode()})
 
     @classmethod
     def read(cls, path: str | Path) -> Profile:
         """Read a profile that `save` wrote."""
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+def stored_profile(name: str, *, bits: int) -> Profile:
+    """A profile that comes with the book: a digits network, a symmetric grid for each channel.
+
+    Reading it and its bounds need no torch.
+
+    Args:
+        name: one of `names()`, such as ``resnet20``.
+        bits: 4 or 8.
+    """
+    path = profiles_folder() / stored_name(name, bits)
+    if not path.is_file():
+        found = ", ".join(sorted(file.stem for file in profiles_folder().glob("*.json")))
+        raise QnotesError(
+            f"no stored profile of {name!r} at {bits!r} bits in {path.parent}; there are: "
+            f"{found or 'none; run `make profiles`'}"
+        )
+    return Profile.read(path)
+
+
+def stored_name(name: str, bits: int) -> str:
+    """What the file of a stored profile is called."""
+    return f"{name}-{bits}bit.json"
+
+
+def profiles_folder() -> Path:
+    """The folder ``profiles`` beside the checkpoints, or in the folder ``QNOTES_DATA`` names."""
+    given = os.environ.get("QNOTES_DATA")
+    return (Path(given) if given else Path(__file__).parents[1] / "data") / "profiles"

@@ -1,10 +1,10 @@
 """Profiles as files and as objects."""
 
+import io
 import json
 import os
 import random
 from dataclasses import FrozenInstanceError, replace
-from pathlib import Path
 
 import pytest
 
@@ -44,15 +44,16 @@ def test_a_write_that_fails_leaves_the_old_file(profile, tmp_path, monkeypatch):
     path = tmp_path / "profile.json"
     profile.save(path)
 
-    def half_a_write(self, text, **options):
-        with self.open("w") as file:
-            file.write(text[: len(text) // 2])
-        raise OSError("No space left on device")
+    class Full(io.FileIO):
+        def write(self, content):
+            super().write(content[: len(content) // 2])
+            raise OSError("No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", half_a_write)
+    monkeypatch.setattr(os, "fdopen", lambda handle, mode: Full(handle, mode))
     with pytest.raises(OSError, match="No space left"):
         replace(profile, radius=7.0).save(path)
     assert qn.Profile.read(path) == profile
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_first_write_that_fails_leaves_no_file(profile, tmp_path, monkeypatch):

@@ -91,6 +91,12 @@ def test_all_that_is_promised_is_there():
     assert len(set(qn.__all__)) == len(qn.__all__)
 
 
+def test_names_are_imported_when_used():
+    assert set(qn.__all__) <= set(dir(qn))
+    with pytest.raises(AttributeError, match="module 'qnotes' has no attribute 'bound'"):
+        qn.bound  # noqa: B018
+
+
 def test_errors_are_value_errors():
     assert issubclass(qn.UnsupportedOperation, qn.QnotesError)
     assert issubclass(qn.QnotesError, ValueError)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -21,6 +20,7 @@ from qnotes.falsification.forward import outputs
 from qnotes.falsification.measured import TENSORS, Measured, measure
 from qnotes.theory import theorems
 from qnotes.theory.theorem import UNIT_ROUNDOFF, Theorem
+from qnotes.threads import one_thread
 
 #: Networks in one random batch, and in one ascent.
 BATCH, CLIMBERS = 256, 16
@@ -96,7 +96,7 @@ def search(
     """
     rng = random.Random(seed)
     records = [Record(theorem) for theorem in (on_error() if bounds is None else bounds)]
-    with _one_thread():
+    with one_thread():
         _fill(records, networks, rng, ascents, progress)
     return pd.DataFrame([record.row() for record in records])
 
@@ -116,17 +116,6 @@ def _fill(records: list[Record], networks: int, rng, ascents: bool, progress: bo
                 count += CLIMBERS
             tried += count
             bar.update(count)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """These tensors are too small to share; threads that wait for each other cost far more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _draw(rng: random.Random, count: int) -> Batch:

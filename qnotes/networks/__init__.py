@@ -1,8 +1,18 @@
 """The torch side: named networks and their weights, folding, and the measured profile."""
 
 from qnotes.networks.digits import digits
+from qnotes.networks.exported import from_export
 from qnotes.networks.folding import fold
 from qnotes.networks.measure import profile
 from qnotes.networks.weights import input_shape, load, names, provenance
 
-__all__ = ["digits", "fold", "input_shape", "load", "names", "profile", "provenance"]
+__all__ = [
+    "digits",
+    "fold",
+    "from_export",
+    "input_shape",
+    "load",
+    "names",
+    "profile",
+    "provenance",
+]

@@ -84,10 +84,11 @@ def chain(network: fx.GraphModule, input_shape: tuple[int, ...]) -> Chain:
         UnsupportedOperation: for anything that the theory does not cover, by name.
         QnotesError: for an input shape that the network cannot take.
     """
-    return _Builder(_checked_shape(input_shape)).build(operations(network))
+    return _Builder(checked_shape(input_shape)).build(operations(network))
 
 
-def _checked_shape(input_shape) -> tuple[int, ...]:
+def checked_shape(input_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of one input, (1, ...), from the shape of a batch."""
     try:
         shape = tuple(input_shape)
     except TypeError:

@@ -47,14 +47,15 @@ def profile(
             are not finite, or a radius that is not positive.
     """
     reference, other = trace(network), trace(quantized)
-    _check_same_graph(reference, other)
+    check_same_graph(reference, other)
     operations(other)  # refuses what is covered in one network and not in the other
     links = chain(reference, input_shape)
     layers = tuple(_layer(link, other) for link in links.links)
     return Profile(layers, links.input_width, radius, provenance or {})
 
 
-def _check_same_graph(network: fx.GraphModule, quantized: fx.GraphModule) -> None:
+def check_same_graph(network: fx.GraphModule, quantized: fx.GraphModule) -> None:
+    """Refuse two networks that differ in more than their weights, by the first difference."""
     pairs = zip(network.graph.nodes, quantized.graph.nodes, strict=False)
     for ours, theirs in pairs:
         for side in ("op", "target", "args", "kwargs"):

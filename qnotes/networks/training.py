@@ -3,12 +3,10 @@
 import argparse
 import hashlib
 import json
-import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,12 @@ from torch.nn.functional import cross_entropy, pad
 from tqdm import tqdm
 
 from qnotes.errors import QnotesError, WeightsUnavailable
+from qnotes.files import write_whole
 from qnotes.networks._torchvision import torchvision
 from qnotes.networks.architectures import SMALL, seeded
 from qnotes.networks.digits import digits
 from qnotes.networks.weights import data_folder, read_manifest
+from qnotes.threads import one_thread
 
 BATCH = 64
 LARGEST_SHIFT = 3  # pixels of 32: less than one of the original 8×8
@@ -64,8 +64,8 @@ def train(
     epochs = _epochs(name, epochs)
     images, labels = digits("train")
     model = SMALL[name].build(seed=seed).to(memory_format=torch.channels_last)  # twice as fast
-    with seeded(seed), _one_thread():
-        _fit(model, images, labels, epochs, progress)
+    with seeded(seed), one_thread():
+        fit(model, images, labels, epochs=epochs, progress=progress)
     model = model.to(memory_format=torch.contiguous_format).eval()
     return Trained(model, accuracy(model, *digits("test")), seed, epochs)
 
@@ -88,7 +88,7 @@ def save(name: str, trained: Trained, folder: Path) -> dict[str, Any]:
     content = to_safetensors(trained.model.state_dict())
     entry = _entry(name, trained, content)
     manifest = _as_json(_earlier(folder) | {name: entry})
-    _replace(folder, {entry["file"]: content, "manifest.json": manifest})
+    write_whole(folder, {entry["file"]: content, "manifest.json": manifest})
     return entry
 
 
@@ -116,29 +116,29 @@ def _check(name: str, epochs: int | None) -> None:
         raise QnotesError(f"epochs must be at least 1, got {epochs!r}.")
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Run a block on one thread.
-
-    The order of sums, and with it the weights, then does not depend on the number of cores. The
-    layers are so small that a second thread gains a third at best, and costs several times as
-    much when it has to wait for a core that is busy with something else.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _fit(
-    model: nn.Module, images: Tensor, labels: Tensor, epochs: int, progress: Callable[[], object]
+def fit(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epochs: int,
+    learning_rate: float = LEARNING_RATE,
+    progress: Callable[[], object] = lambda: None,
 ) -> None:
+    """Train a classifier in place; it is left in training mode.
+
+    Args:
+        model: to be trained.
+        images: of shape (images, 1, height, width).
+        labels: class numbers, of shape (images,).
+        epochs: how often each image is seen.
+        learning_rate: the largest of a one-cycle schedule.
+        progress: called after each epoch.
+    """
     batches = max(1, len(images) // BATCH)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=LEARNING_RATE, total_steps=epochs * batches
+        optimizer, max_lr=learning_rate, total_steps=epochs * batches
     )
     model.train()
     for _ in range(epochs):
@@ -192,30 +192,6 @@ def _as_json(networks: dict[str, Any]) -> bytes:
     ordered = {name: networks[name] for name in SMALL if name in networks}
     return (json.dumps({"networks": ordered | networks}, indent=2) + "\n").encode()
 
-
-def _replace(folder: Path, contents: dict[str, bytes]) -> None:
-    """Write files beside their places, then move them all: an interruption leaves the old ones."""
-    temporaries: dict[str, str] = {}
-    try:
-        for file, content in contents.items():
-            temporaries[file] = _temporary(folder, file, content)
-        for file, temporary in temporaries.items():
-            os.replace(temporary, folder / file)
-    finally:
-        for temporary in temporaries.values():
-            Path(temporary).unlink(missing_ok=True)
-
-
-def _temporary(folder: Path, file: str, content: bytes) -> str:
-    handle, path = tempfile.mkstemp(dir=folder, prefix=f".{file}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(path, 0o644)  # mkstemp makes files that only their owner can read
-    except BaseException:  # also KeyboardInterrupt: leave no half file behind
-        Path(path).unlink()
-        raise
-    return path
 
 
 def _earlier(folder: Path) -> dict[str, Any]:

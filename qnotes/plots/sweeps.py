@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qnotes.plots.style import SERIES, decades, subplots, title
-from qnotes.sweeping import MEASURED
+from qnotes.sweeps import MEASURED
 
 FACTORS = {"depth": "#009E73", "width": "#56B4E9", "norms": "#0072B2"}
 
@@ -38,7 +38,7 @@ def against_depth(table: pd.DataFrame) -> Figure:
     for panel, bits in zip(panels.flat, widths, strict=True):
         _lines(panel, table[table["bits"] == bits], "depth")
         panel.set_title(f"{bits} bits")
-        panel.set_xticks(sorted(table["depth"].unique()))
+        panel.set_xticks(sorted(table["depth"].dropna().unique()))
     _finish(figure, panels, "depth $L$ (affine layers)", len(widths))
     return figure
 

@@ -1,5 +1,26 @@
-"""Quantization routines: grids, and whole networks."""
+"""Quantization routines: grids, whole networks, and what is done before and after rounding."""
 
-from qnotes.quantization.model import Quantized, QuantizedLayer, quantize
+from qnotes.quantization.absorption import absorb_biases
+from qnotes.quantization.bias_correction import correct_bias
+from qnotes.quantization.equalization import Equalized, equalize
+from qnotes.quantization.finetuning import finetune
+from qnotes.quantization.layer import QuantizedLayer
+from qnotes.quantization.model import Quantized, quantize, quantize_each
+from qnotes.quantization.statistics import batch_norm_statistics, measured_statistics
+from qnotes.quantization.storage import load_quantized, save_quantized
 
-__all__ = ["Quantized", "QuantizedLayer", "quantize"]
+__all__ = [
+    "Equalized",
+    "Quantized",
+    "QuantizedLayer",
+    "absorb_biases",
+    "batch_norm_statistics",
+    "correct_bias",
+    "equalize",
+    "finetune",
+    "load_quantized",
+    "measured_statistics",
+    "quantize",
+    "quantize_each",
+    "save_quantized",
+]

@@ -1,18 +1,13 @@
 """What a profile costs: profile and bounds of ResNet-152 against one pass over its weights.
 
-Run with ``make bench``. Machines are noisy, so only ratios of times measured side by side count.
+Run with ``make bench``.
 """
-
-import statistics
-import time
-
-import torch
 
 import qnotes as qn
 from qnotes.networks.operations import AFFINE_MODULES
+from tests.benchmarks.timing import compare
 
 NETWORK = "resnet152"
-ROUNDS = 9
 
 
 def main() -> None:
@@ -33,17 +28,7 @@ def main() -> None:
         "profile and bounds at 224²": lambda: profile_and_bounds(224),
         "profile and bounds at 448²": lambda: profile_and_bounds(448),
     }
-    times = {name: [] for name in jobs}
-    for _ in range(ROUNDS + 1):  # the first round warms up
-        for name, job in jobs.items():
-            start = time.perf_counter()
-            job()
-            times[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
-    floor = medians["one pass of absolute row sums"]
-    print(f"{NETWORK}, float64, {torch.get_num_threads()} threads, median of {ROUNDS} rounds")
-    for name, seconds in medians.items():
-        print(f"{name:32} {1000 * seconds:8.1f} ms {seconds / floor:6.2f} ×")
+    compare(f"{NETWORK}, float64", jobs)
 
 
 if __name__ == "__main__":

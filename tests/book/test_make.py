@@ -309,7 +309,7 @@ def test_buttons_appear_with_the_address_of_a_repository(project):
 
 def test_help_explains_targets_and_variables(built):
     shown = make(built, "help").stdout
-    for word in ("book", "test", "serve", "clean", "checkpoints", "lint", "help"):
+    for word in ("book", "test", "serve", "clean", "checkpoints", "profiles", "lint", "help"):
         assert f"make {word} " in shown
     for word in ("WEIGHTS", "BITS", "SEED", "TESTS", "PORT", "PYTHON", "ENV"):
         assert f"  {word} " in shown

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from qnotes import files
 from qnotes.errors import QnotesError
 from qnotes.networks import training
 from qnotes.networks.architectures import SMALL, seeded
@@ -57,7 +58,9 @@ def test_training_learns():
         before = cross_entropy(model(images), labels)
     ticks = []
     with seeded(0):
-        training._fit(model, images, labels, 15, lambda: ticks.append(1))
+        training.fit(
+            model, images, labels, epochs=15, progress=lambda: ticks.append(1)
+        )
     with torch.no_grad():
         after = cross_entropy(model(images), labels)
     assert len(ticks) == 15
@@ -165,7 +168,7 @@ def test_saving_over_a_damaged_manifest_makes_a_new_one(tmp_path):
 def test_interrupted_saving_leaves_everything_as_it_was(tmp_path, monkeypatch, failing):
     save("resnet20", fresh(), tmp_path)
     before = contents(tmp_path)
-    fdopen = training.os.fdopen
+    fdopen = files.os.fdopen
     order = iter(["resnet20.safetensors", "manifest.json"])
 
     def interrupted(*arguments):
@@ -173,7 +176,7 @@ def test_interrupted_saving_leaves_everything_as_it_was(tmp_path, monkeypatch, f
             raise KeyboardInterrupt
         return fdopen(*arguments)
 
-    monkeypatch.setattr(training.os, "fdopen", interrupted)
+    monkeypatch.setattr(files.os, "fdopen", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save("resnet20", fresh(seed=1), tmp_path)
     assert contents(tmp_path) == before
@@ -210,7 +213,7 @@ def test_ctrl_c_leaves_checkpoints_and_manifest(tmp_path, capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_fit", interrupted)
+    monkeypatch.setattr(training, "fit", interrupted)
     assert main(["--data", str(tmp_path), "resnet20"]) == 130
     assert "interrupted" in capsys.readouterr().err
     assert contents(tmp_path) == before

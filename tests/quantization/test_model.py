@@ -26,8 +26,10 @@ def test_weights_change_and_biases_do_not():
         "bits": 3,
         "granularity": "channel",
         "symmetric": True,
-        "rounding": "nearest",
+        "convention": "narrow",
+        "grid": "uniform",
         "clip": "minmax",
+        "rounding": "nearest",
     }
 
 
@@ -63,21 +65,23 @@ def test_a_module_used_twice_is_stored_once():
     assert list(quant.layers) == ["0"]
 
 
-@pytest.mark.parametrize("bits", [1, 0, 17, -8, True, "8", 8.0, None])
+@pytest.mark.parametrize("bits", [0, 17, -8, True, "8", 8.0, None])
 def test_bits_out_of_range(bits):
-    with pytest.raises(qn.QnotesError, match=r"bits must be an integer from 2 to 16; got"):
+    with pytest.raises(qn.QnotesError, match=r"bits must be an integer from 1 to 16; got"):
         qn.quantize(network(), bits=bits)
 
 
 @pytest.mark.parametrize(
     ("option", "value", "known"),
     [
-        ("granularity", "group", "'tensor', 'channel'"),
-        ("granularity", "Tensor", "'tensor', 'channel'"),
-        ("rounding", "even", "'nearest'"),
-        ("clip", "mse", "'minmax'"),
+        ("granularity", "Tensor", "'tensor', 'channel', 'group'"),
+        ("grid", "linear", "'uniform', 'power-of-two', 'log2', 'kmeans'"),
+        ("convention", True, "'narrow', 'full', 'unclipped'"),
+        ("rounding", "even", "'nearest', 'floor', 'ceil', 'zero', 'stochastic', 'adaptive', .*"),
+        ("clip", "max", "'minmax', 'percentile', 'mse'"),
         ("symmetric", "yes", "True, False"),
         ("symmetric", None, "True, False"),
+        ("symmetric", 1, "True, False"),
     ],
 )
 def test_unknown_options_name_the_known(option, value, known):
@@ -108,3 +112,63 @@ def test_batch_norms_must_be_folded_first():
     with pytest.raises(qn.UnsupportedOperation, match=message):
         qn.quantize(normed)
     assert qn.quantize(qn.fold(normed)).layers.keys() == {"0"}
+
+
+def test_bits_of_each_layer():
+    folded = qn.fold(network())
+    quant = qn.quantize(folded, bits={"0": 3, "3": 8})
+    assert quant.scheme["bits"] == {"0": 3, "3": 8}
+    for name, bits in (("0", 3), ("3", 8)):
+        alone = qn.quantize(folded, bits=bits).layers[name]
+        assert torch.equal(quant.layers[name].codes, alone.codes)
+
+
+@pytest.mark.parametrize(
+    ("bits", "message"),
+    [
+        ({"0": 3}, "got a mapping without 3"),
+        ({"0": 3, "3": 4, "7": 5}, "with the unknown 7"),
+        ({"0": 3, "3": 17}, "3: bits must be an integer from 1 to 16; got 17"),
+        ({}, "without 0, 3"),
+    ],
+)
+def test_bits_of_each_layer_must_fit(bits, message):
+    with pytest.raises(qn.QnotesError, match=message):
+        qn.quantize(network(), bits=bits)
+
+
+@pytest.mark.parametrize("scheme", [{}, {"clip": "mse"}, {"grid": "kmeans"}, {"symmetric": False}])
+def test_many_bit_widths_in_one_pass(scheme):
+    """The same as one after the other, and the network is copied for each."""
+    folded = qn.fold(network())
+    widths = [2, 5, 9]
+    several = list(qn.quantize_each(folded, widths, **scheme))
+    for bits, quant in zip(widths, several, strict=True):
+        alone = qn.quantize(folded, bits=bits, **scheme)
+        assert quant.scheme == alone.scheme
+        for name in alone.layers:
+            assert torch.equal(quant.layers[name].weight, alone.layers[name].weight)
+            model = quant.model.get_submodule(name)
+            assert torch.equal(model.weight, alone.layers[name].weight)
+            assert not torch.equal(model.weight, folded.get_submodule(name).weight)
+
+
+def test_wrong_bits_are_refused_before_the_first_network():
+    with pytest.raises(qn.QnotesError, match="got 99"):
+        qn.quantize_each(network(), [4, 99])
+
+
+def test_biases_on_a_grid():
+    folded = qn.fold(network())
+    quant = qn.quantize(folded, bits=8, bias_bits=4)
+    assert quant.scheme["bias_bits"] == 4 and set(quant.biases) == {"0", "3"}
+    for name, stored in quant.biases.items():
+        bias = quant.model.get_submodule(name).bias
+        assert torch.equal(stored.weight, bias) and stored.scale.shape == (1,)
+        assert not torch.equal(bias, folded.get_submodule(name).bias)
+    profile = qn.profile(folded, quant.model, input_shape=(1, 2, 4, 4))
+    assert [layer.bias_gap for layer in profile.layers] == pytest.approx(
+        [quant.biases[name].gap for name in ("0", "3")]
+    )
+    with pytest.raises(qn.QnotesError, match="bias_bits: bits must be an integer"):
+        qn.quantize(folded, bias_bits=0.5)

@@ -1,11 +1,9 @@
-"""The command line."""
+"""The commands `prove` and `falsify`."""
 
 import json
 
-import pytest
-
 from qnotes import theory
-from qnotes.__main__ import main
+from qnotes.commands import main
 from qnotes.theory import report
 from qnotes.theory.mutants import mutants
 
@@ -41,13 +39,6 @@ def test_an_unknown_theorem_is_named(capsys):
     assert main(["prove", "T99"]) == 2
     error = capsys.readouterr().err
     assert "T99" in error and "T1, T2" in error
-
-
-@pytest.mark.parametrize("arguments", [[], ["guess"], ["falsify", "--networks", "0"]])
-def test_wrong_calls(arguments, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
 
 
 def test_falsify_writes_its_table(tmp_path, capsys):

@@ -1,0 +1,286 @@
+"""Programs of `torch.export` as networks: from ATen calls back to modules that have weights.
+
+An exported program has no modules left, only calls such as ``aten.conv2d`` that get the weights as
+arguments. Each call that a module makes becomes that module again, with the program's weights. Any
+other call is refused by name: a program is converted as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+
+from qnotes.errors import QnotesError, UnsupportedOperation
+
+aten = torch.ops.aten
+
+CONVOLUTIONS = {
+    aten.conv1d.default: nn.Conv1d,
+    aten.conv2d.default: nn.Conv2d,
+    aten.conv3d.default: nn.Conv3d,
+    aten.conv1d.padding: nn.Conv1d,
+    aten.conv2d.padding: nn.Conv2d,
+    aten.conv3d.padding: nn.Conv3d,
+}
+#: By the number of dimensions of what they read.
+NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
+#: The arguments of these calls have the names of the module's options.
+POOLS = {
+    aten.max_pool1d.default: nn.MaxPool1d,
+    aten.max_pool2d.default: nn.MaxPool2d,
+    aten.max_pool3d.default: nn.MaxPool3d,
+    aten.avg_pool1d.default: nn.AvgPool1d,
+    aten.avg_pool2d.default: nn.AvgPool2d,
+    aten.avg_pool3d.default: nn.AvgPool3d,
+    aten.adaptive_avg_pool1d.default: nn.AdaptiveAvgPool1d,
+    aten.adaptive_avg_pool2d.default: nn.AdaptiveAvgPool2d,
+    aten.adaptive_avg_pool3d.default: nn.AdaptiveAvgPool3d,
+}
+RELUS = {aten.relu.default: False, aten.relu_.default: True}  # whether it is in place
+RELU6S = {
+    aten.relu6.default: False,
+    aten.relu6_.default: True,
+    aten.hardtanh.default: False,
+    aten.hardtanh_.default: True,
+}
+DROPOUTS = (aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default)
+VIEWS = (aten.view.default, aten.reshape.default)
+SIZES = (aten.sym_size.int,)  # read by views alone, and the shape of a view says enough
+SUMS = {aten.add.Tensor: operator.add, aten.add_.Tensor: operator.iadd}
+
+
+def from_export(program: ExportedProgram) -> fx.GraphModule:
+    """An exported program as a network that `fold`, `quantize` and `profile` take.
+
+    Args:
+        program: from `torch.export.export`, or from a ``.pt2`` file by `torch.export.load`;
+            exported in evaluation mode, with one input and one output. It is not changed.
+
+    Returns:
+        The same function, made of modules with copies of the program's weights, in eval mode.
+        A layer is called what its weights are called in the program.
+
+    Raises:
+        UnsupportedOperation: for a call that the theory does not cover, by name.
+        QnotesError: for a program exported in training mode.
+    """
+    if not isinstance(program, ExportedProgram):
+        raise QnotesError(f"expected a torch.export program; got {type(program).__name__}")
+    return _Builder(program).build()
+
+
+def exported_input_shape(program: ExportedProgram) -> tuple[int, ...]:
+    """Shape of one input of an exported program, (1, ...); free sizes as in its example."""
+    name = _only(program, "inputs")
+    (node,) = (node for node in program.graph.nodes if node.name == name)
+    return (1, *(int(size) for size in _shape(node)[1:]))
+
+
+def _only(program: ExportedProgram, side: str) -> str:
+    names = getattr(program.graph_signature, f"user_{side}")
+    if len(names) != 1 or not isinstance(names[0], str):
+        raise UnsupportedOperation(
+            f"the exported program has {len(names)} {side}; one tensor is covered"
+        )
+    return names[0]
+
+
+def _shape(node: fx.Node) -> tuple:
+    return tuple(node.meta["val"].shape)
+
+
+class _Builder:
+    """Walks the calls of a program once, and writes a graph of modules."""
+
+    def __init__(self, program: ExportedProgram) -> None:
+        signature = program.graph_signature
+        self.program = program
+        self.input, self.output = _only(program, "inputs"), _only(program, "outputs")
+        if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
+            raise UnsupportedOperation("the exported program changes its buffers or its input")
+        self.names: dict[str, str] = {  # of weights, by the node that stands for them
+            **signature.inputs_to_parameters,
+            **signature.inputs_to_buffers,
+            **signature.inputs_to_lifted_tensor_constants,
+        }
+        self.weights: dict[str, nn.Parameter] = {}
+        self.modules: dict[str, nn.Module] = {}
+        self.graph = fx.Graph()
+        self.made: dict[fx.Node, fx.Node] = {}
+
+    def build(self) -> fx.GraphModule:
+        for node in self.program.graph.nodes:
+            if node.op == "placeholder" and node.name == self.input:
+                self.made[node] = self.graph.placeholder(node.name)
+            elif node.op == "call_function" and node.target not in SIZES:
+                self.made[node] = self._call(node)
+        (result,) = (node for node in self.made if node.name == self.output)
+        self.graph.output(self.made[result])
+        return fx.GraphModule(self.modules, self.graph, "Exported").eval()
+
+    def _call(self, node: fx.Node) -> fx.Node:
+        given = _arguments(node)
+        if node.target in SUMS:
+            if given["alpha"] != 1:
+                raise _refused(node, f"a sum with alpha={given['alpha']}")
+            read = tuple(self._read(node, given[side]) for side in ("self", "other"))
+            return self.graph.call_function(SUMS[node.target], read)
+        source = given.pop("self", None) or given.pop("input", None)
+        name, module = self._module(node, given, source)
+        return self.graph.call_module(self._placed(name, module), (self._read(node, source),))
+
+    def _read(self, node: fx.Node, source: object) -> fx.Node:
+        if source not in self.made:
+            raise _refused(node, f"{node.target} of {source}, which does not depend on the input,")
+        return self.made[source]
+
+    def _module(self, node: fx.Node, given: dict, source: fx.Node) -> tuple[str, nn.Module]:
+        if node.target in CONVOLUTIONS:
+            return self._convolution(node, given)
+        if node.target is aten.linear.default:
+            return self._linear(node, given)
+        if node.target is aten.batch_norm.default:
+            return self._norm(node, given, len(_shape(source)))
+        return node.name, _without_weights(node, given, source)
+
+    def _convolution(self, node: fx.Node, given: dict) -> tuple[str, nn.Module]:
+        weight, bias = self._weight(node, given["weight"]), self._weight(node, given["bias"])
+        options = {key: _plain(given[key]) for key in ("stride", "padding", "dilation", "groups")}
+        channels = weight.shape[1] * options["groups"], weight.shape[0]
+        size, has_bias = tuple(weight.shape[2:]), bias is not None
+        module = CONVOLUTIONS[node.target](*channels, size, **options, bias=has_bias, device="meta")
+        return self._layer(given["weight"]), _with(module, weight=weight, bias=bias)
+
+    def _linear(self, node: fx.Node, given: dict) -> tuple[str, nn.Module]:
+        weight, bias = self._weight(node, given["weight"]), self._weight(node, given["bias"])
+        width, fan_in = weight.shape
+        module = nn.Linear(fan_in, width, bias is not None, device="meta")
+        return self._layer(given["weight"]), _with(module, weight=weight, bias=bias)
+
+    def _norm(self, node: fx.Node, given: dict, dimensions: int) -> tuple[str, nn.Module]:
+        _refuse_training(node, given["training"])
+        mean, variance = (
+            self._weight(node, given[side]) for side in ("running_mean", "running_var")
+        )
+        module = NORMS[dimensions](len(mean), given["eps"], affine=False)
+        module.running_mean, module.running_var = mean.data, variance.data
+        scale, shift = self._weight(node, given["weight"]), self._weight(node, given["bias"])
+        return self._layer(given["running_mean"]), _with(module, weight=scale, bias=shift)
+
+    def _weight(self, node: fx.Node, source: fx.Node | None) -> nn.Parameter | None:
+        if source is None:
+            return None
+        if source.name not in self.names:
+            raise _refused(node, f"{node.target} with weights that {source} computes")
+        name = self.names[source.name]
+        if name not in self.weights:
+            tensor = self.program.state_dict.get(name, self.program.constants.get(name))
+            self.weights[name] = nn.Parameter(tensor.detach().clone(), requires_grad=False)
+        return self.weights[name]
+
+    def _layer(self, weight: fx.Node) -> str:
+        """What a layer is called: ``stage1.conv`` if its weights are ``stage1.conv.weight``."""
+        name = self.names[weight.name]
+        return name.rpartition(".")[0] or name
+
+    def _placed(self, name: str, module: nn.Module) -> str:
+        """Keep a module under its name; one that is called again is the same module."""
+        while name in self.modules and not _same(self.modules[name], module):
+            name += "_"
+        self.modules.setdefault(name, module)
+        return name
+
+
+def _without_weights(node: fx.Node, given: dict, source: fx.Node) -> nn.Module:
+    if node.target in POOLS:
+        # No stride is an empty list here, and None there.
+        options = {key: value if value != [] else None for key, value in given.items()}
+        return POOLS[node.target](**{key: _plain(value) for key, value in options.items()})
+    if node.target in RELUS:
+        return nn.ReLU(inplace=RELUS[node.target])
+    if node.target in RELU6S:
+        limits = given.get("min_val", 0), given.get("max_val", 6)
+        if limits != (0, 6):
+            raise _refused(node, f"a clamp to [{limits[0]:g}, {limits[1]:g}] other than ReLU6's")
+        return nn.ReLU6(inplace=RELU6S[node.target])
+    if node.target in DROPOUTS:
+        _refuse_training(node, given["train"])
+        return nn.Dropout(given["p"])
+    if node.target is aten.flatten.using_ints:
+        return nn.Flatten(given["start_dim"], given["end_dim"])
+    if node.target in VIEWS:
+        return _flatten(node, _shape(source), _shape(node))
+    raise _refused(node, str(node.target))
+
+
+def _flatten(node: fx.Node, before: tuple, after: tuple) -> nn.Flatten:
+    """A view is covered where it keeps the batch dimension and flattens all others."""
+    if len(after) != 2 or after[0] != before[0] or after[1] != math.prod(before[1:]):
+        raise _refused(node, f"{node.target} from {tuple(before)} to {tuple(after)}")
+    return nn.Flatten()
+
+
+def _arguments(node: fx.Node) -> dict[str, object]:
+    """All arguments of a call by name, those left out by their defaults."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        raise _refused(node, getattr(node.target, "__name__", str(node.target)))
+    given = dict(zip((entry.name for entry in schema.arguments), node.args, strict=False))
+    defaults = {entry.name: entry.default_value for entry in schema.arguments}
+    return {**defaults, **given, **node.kwargs}
+
+
+def _plain(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _with(module: nn.Module, **weights: nn.Parameter | None) -> nn.Module:
+    for name, weight in weights.items():
+        setattr(module, name, weight)
+    return module
+
+
+def _same(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two modules do the same with the very same weights."""
+    ours, theirs = (_addresses(module) for module in (one, other))
+    return repr(one) == repr(other) and bool(ours) and ours == theirs
+
+
+def _addresses(module: nn.Module) -> dict[str, int]:
+    tensors: dict[str, Tensor] = dict(module.named_parameters()) | dict(module.named_buffers())
+    tensors.pop("num_batches_tracked", None)
+    return {name: tensor.data_ptr() for name, tensor in tensors.items()}
+
+
+def _refuse_training(node: fx.Node, training: bool) -> None:
+    if training:
+        raise QnotesError(
+            f"{node.name}: the program was exported in training mode; call .eval() on the network "
+            "and export it again"
+        )
+
+
+def _refused(node: fx.Node, what: str) -> UnsupportedOperation:
+    covered = ", ".join(sorted({target.name().split("::")[1].split(".")[0] for target in _COVERED}))
+    return UnsupportedOperation(
+        f"{node.name}: {what} is not covered in an exported program. Covered: {covered}. Export "
+        "with torch.export.export and do not decompose it."
+    )
+
+
+_COVERED = (
+    *CONVOLUTIONS,
+    aten.linear.default,
+    aten.batch_norm.default,
+    *POOLS,
+    *RELUS,
+    *RELU6S,
+    *DROPOUTS,
+    aten.flatten.using_ints,
+    *VIEWS,
+    *SUMS,
+)

@@ -1,0 +1,150 @@
+"""The inputs that a search may try: a box, and random points of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from qnotes.errors import QnotesError
+from qnotes.networks.chain import checked_shape
+
+#: Sizes of the coarse random images that are enlarged to patches.
+COARSE = (1, 2, 4, 8)
+
+
+def random_inputs(
+    input_shape: tuple[int, ...], *, count: int, radius: float = 1.0, seed: int = 0
+) -> Tensor:
+    """Inputs from [-radius, radius]: one half uniform, the other half corners, float64.
+
+    Args:
+        input_shape: shape of one batch; its first entry is not used.
+        count: how many inputs, at least 2.
+        radius: D.
+        seed: of a generator of its own.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    uniform = _uniform((count, *input_shape[1:]), generator)
+    uniform[count // 2 :] = uniform[count // 2 :].sign()
+    return radius * uniform
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The inputs between two corners, coordinate by coordinate.
+
+    Attributes:
+        low: smallest values, of shape (1, ...), float64.
+        high: largest values, of the same shape.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    @property
+    def reach(self) -> Tensor:
+        """Half the width of the box in each coordinate."""
+        return (self.high - self.low) / 2
+
+    def to(self, device: torch.device) -> Domain:
+        """The same box on another device."""
+        return Domain(self.low.to(device), self.high.to(device))
+
+    def project(self, inputs: Tensor) -> Tensor:
+        """The nearest points of the box."""
+        return inputs.clamp(self.low, self.high)
+
+    def placed(self, unit: Tensor) -> Tensor:
+        """Points of [-1, 1]^N_0 moved to the box: corners to corners, 0 to the middle."""
+        return self.project((self.low + self.high) / 2 + unit.to(self.low) * self.reach)
+
+    def uniform(self, count: int, generator: torch.Generator) -> Tensor:
+        """Random points of the box."""
+        return self.placed(_uniform((count, *self.low.shape[1:]), generator))
+
+    def random(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Random points of the box by kind: uniform, corners, and patches where there are images.
+
+        Patches are coarse random images, enlarged: neighbouring coordinates are equal, as nearly
+        in real images. Noise averages out in a convolutional network, and patches do not.
+        """
+        shape = tuple(self.low.shape[1:])
+        draws = {"uniform": _uniform, "corner": _signs, "patches": _patches}
+        if len(shape) == 1:
+            del draws["patches"]
+        return {
+            kind: self.placed(draw((len(range(first, count, len(draws))), *shape), generator))
+            for first, (kind, draw) in enumerate(draws.items())
+        }
+
+
+def make_domain(
+    input_shape: tuple[int, ...] | None,
+    radius: float,
+    center: Tensor | None,
+    box: tuple[float, float] | None,
+) -> Domain:
+    """[-radius, radius]^N_0, or the ball of that radius around an input, cut to a box if given."""
+    if not isinstance(radius, int | float) or not 0 < radius < math.inf:
+        raise QnotesError(f"radius must be a positive finite number; got {radius!r}")
+    middle = _middle(input_shape, center)
+    low, high = middle - radius, middle + radius
+    if box is None:
+        return Domain(low, high)
+    smallest, largest = _checked_box(box)
+    domain = Domain(low.clamp_min(smallest), high.clamp_max(largest))
+    if (domain.low > domain.high).any():
+        raise QnotesError(
+            f"box={box!r} leaves nothing of the inputs within {radius:g} of the center"
+        )
+    return domain
+
+
+def _middle(input_shape: tuple[int, ...] | None, center: Tensor | None) -> Tensor:
+    if center is None:
+        if input_shape is None:
+            raise QnotesError("give input_shape, such as (1, 3, 224, 224), or center, an input")
+        return torch.zeros(checked_shape(input_shape), dtype=torch.float64)
+    if not isinstance(center, Tensor) or center.dim() < 2 or len(center) != 1:
+        came = tuple(center.shape) if isinstance(center, Tensor) else type(center).__name__
+        raise QnotesError(f"center must be one input as a tensor of shape (1, ...); got {came}")
+    if input_shape is not None and tuple(input_shape)[1:] != tuple(center.shape)[1:]:
+        raise QnotesError(
+            f"input_shape is {tuple(input_shape)} and the center has shape {tuple(center.shape)}; "
+            "leave input_shape out"
+        )
+    if not torch.isfinite(center).all():
+        raise QnotesError("the center has values that are NaN or infinite")
+    return center.detach().double().cpu()
+
+
+def _checked_box(box: tuple[float, float]) -> tuple[float, float]:
+    try:
+        low, high = (float(end) for end in box)
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
+    if not low < high:
+        raise QnotesError(f"box must be two numbers, the smaller first, as in (-1, 1); got {box!r}")
+    return low, high
+
+
+def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1
+
+
+def _signs(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return _uniform(shape, generator).sign()
+
+
+def _patches(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    count, channels, *sizes = shape
+    images = []
+    for number in range(count):
+        coarse = COARSE[number % len(COARSE)]
+        small = _uniform((1, channels, *[coarse] * len(sizes)), generator)
+        images.append(interpolate(small, size=tuple(sizes)))
+    return torch.cat(images) if images else torch.empty(shape, dtype=torch.float64)

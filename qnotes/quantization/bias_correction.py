@@ -1,0 +1,242 @@
+"""Bias correction: rounded weights shift the mean of a layer's outputs; its bias takes it back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import replace as with_changes
+
+import torch
+from torch import Tensor, fx, nn
+
+from qnotes.networks.measure import check_same_graph
+from qnotes.networks.operations import AFFINE, IDENTITIES, INPUT, SUM, Operation, operations
+from qnotes.networks.tracing import trace
+from qnotes.quantization.channels import bias_of, groups_of, product, replace
+from qnotes.quantization.clipped_normal import relu6_mean, relu_mean
+from qnotes.quantization.regions import POOLS, Stop, dimensions_of, misfit, mixes_units
+from qnotes.quantization.statistics import (
+    ChannelStatistics,
+    Statistics,
+    check_channels,
+    check_source,
+    checked_inputs,
+    measured_statistics,
+    rows_of,
+)
+
+AVERAGES = tuple(module for pools in POOLS.values() for module in pools if "Avg" in module.__name__)
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A quantized network with other biases.
+
+    Attributes:
+        model: the new network; its weights are the quantized ones.
+        corrections: by the name of a layer, what was added to its biases, float64.
+        stops: layers that were left alone, and why.
+    """
+
+    model: fx.GraphModule
+    corrections: Mapping[str, Tensor]
+    stops: tuple[Stop, ...]
+
+
+def correct_bias(
+    folded: nn.Module,
+    quantized_model: nn.Module,
+    *,
+    statistics: Statistics | None = None,
+    inputs: Tensor | None = None,
+) -> Corrected:
+    r"""Give a quantized network the mean outputs of the reference, layer by layer.
+
+    Nagel, van Baalen, Blankevoort and Welling 2019 (arXiv:1906.04721, section 4.2). A layer
+    with W' for W moves the mean of its outputs by :math:`(W' - W)\,\mathbb{E}[x]`; its bias takes
+    that back.
+
+    - With ``statistics``, :math:`\mathbb{E}[x]` comes from those of the layer before: normal
+      outputs, clipped by ReLU or ReLU6 (`qnotes.theory.clipped_normal`). It ignores that padding
+      puts zeros at the border, that outputs are not normal, and what layers that are left alone
+      still shift. A mean passes through average pooling and sums, whatever the correlations; where
+      a ReLU follows a sum or an average, their spread would be needed, which correlations change,
+      and the layer is left alone. So are layers that read the input, a maximum, or a layer whose
+      statistics are not known; `stops` lists them.
+    - With ``inputs``, both networks run on them, layer after layer, each layer of the quantized
+      network with the layers before it corrected: the mean of each output channel, over inputs and
+      positions, becomes the reference's, up to rounding. All inputs pass at once, in memory.
+
+    Layers that are used in several places are left alone: one bias cannot serve them all. A bias
+    that was quantized too is replaced, not kept on its grid. A layer without a bias gets one.
+
+    Args:
+        folded: the reference, with batch norms folded; it is not changed.
+        quantized_model: the same network with other weights; it is not changed.
+        statistics: `batch_norm_statistics` of the network before folding, or
+            `measured_statistics` of the reference.
+        inputs: in place of statistics; of shape (inputs, ...).
+
+    Raises:
+        QnotesError: unless exactly one of statistics and inputs is given, for networks that do not
+            match, or for statistics or inputs that do not fit.
+        UnsupportedOperation: for an operation that the theory does not cover, by name.
+    """
+    check_source(statistics, inputs)
+    reference, model = trace(folded), trace(quantized_model, copied=True)
+    check_same_graph(reference, model)
+    layers = [operation for operation in operations(model) if operation.kind == AFFINE]
+    uses = Counter(layer.name for layer in layers)
+    shared = {name for name, count in uses.items() if count > 1}
+    if inputs is not None:
+        corrections, stops = _correct_by_inputs(reference, model, inputs, shared), []
+    else:
+        check_channels(reference, statistics)
+        corrections, stops = _correct_by_statistics(reference, model, statistics, shared)
+    several = [Stop(name, name, "is used in several places") for name in sorted(shared)]
+    return Corrected(model, corrections, (*several, *stops))
+
+
+# -- with inputs -----------------------------------------------------------------------------------
+
+
+def _correct_by_inputs(
+    reference: fx.GraphModule, model: fx.GraphModule, inputs: Tensor, shared: set[str]
+) -> dict[str, Tensor]:
+    expected = measured_statistics(reference, inputs)
+    corrector = _Corrector(model, expected, shared)
+    with torch.no_grad():
+        corrector.run(checked_inputs(model, inputs).clone())
+    return corrector.corrections
+
+
+class _Corrector(fx.Interpreter):
+    """Runs a network and corrects each layer before the next one sees its outputs."""
+
+    def __init__(self, model: fx.GraphModule, expected: Statistics, shared: set[str]) -> None:
+        super().__init__(model)
+        self.expected = expected
+        self.layers = {
+            step.node: step
+            for step in operations(model)
+            if step.kind == AFFINE and step.name not in shared
+        }
+        self.corrections: dict[str, Tensor] = {}
+
+    def run_node(self, node: fx.Node) -> object:
+        result = super().run_node(node)
+        if node not in self.layers:
+            return result
+        layer = self.layers[node]
+        missing = self.expected[layer.name].mean - rows_of(layer, result).mean(0)
+        self.corrections[layer.name] = missing
+        replace(layer.module, "bias", bias_of(layer.module) + missing)
+        return result + missing.to(result).view(-1, *[1] * (result.ndim - 2))
+
+
+# -- with statistics -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Means of the channels of a value; their spread where the value is normal.
+
+    Attributes:
+        mean: one for each channel.
+        std: None where the value is not taken to be normal.
+        of_image: whether the channels are those of an image, perhaps flattened.
+        dimensions: of the image of each channel; 0 for a vector.
+    """
+
+    mean: Tensor
+    std: Tensor | None
+    of_image: bool
+    dimensions: int
+
+
+@dataclass(frozen=True)
+class _Unknown:
+    """Where the mean of a value was lost, and why."""
+
+    at: str
+    reason: str
+
+
+def _correct_by_statistics(
+    reference: fx.GraphModule, model: fx.GraphModule, statistics: Statistics, shared: set[str]
+) -> tuple[dict[str, Tensor], list[Stop]]:
+    usable = {name: entry for name, entry in statistics.items() if name not in shared}
+    values: dict[fx.Node, _Known | _Unknown] = {}
+    corrections, stops = {}, []
+    for operation in operations(reference):
+        reads = [values[node] for node in operation.inputs]
+        values[operation.node] = _value(operation, reads, usable)
+        if operation.kind == AFFINE and operation.name not in shared:
+            found = _correction(operation, model.get_submodule(operation.name), reads[0])
+            if isinstance(found, Stop):
+                stops.append(found)
+            else:
+                corrections[operation.name] = found
+    for name, correction in corrections.items():
+        module = model.get_submodule(name)
+        replace(module, "bias", bias_of(module) + correction)
+    return corrections, stops
+
+
+def _correction(operation: Operation, quantized: nn.Module, read: _Known | _Unknown):
+    ours = operation.module
+    if isinstance(read, _Unknown):
+        return Stop(operation.name, read.at, read.reason)
+    reason = misfit(ours, units=len(read.mean), of_image=read.of_image, dimensions=read.dimensions)
+    if reason:
+        return Stop(operation.name, operation.name, reason)
+    change = ours.weight.detach().double() - quantized.weight.detach().double()
+    shift = product(change, read.mean, groups_of(ours))
+    return shift + bias_of(ours) - bias_of(quantized)
+
+
+def _value(operation: Operation, reads, statistics: Statistics) -> _Known | _Unknown:
+    if operation.kind == INPUT:
+        return _Unknown(operation.name, "the mean of the input is not known")
+    if operation.kind == AFFINE:
+        return _layer_value(operation, statistics.get(operation.name))
+    for read in reads:
+        if isinstance(read, _Unknown):
+            return read
+    if operation.kind == SUM:
+        return _sum_value(operation, *reads)
+    return _pointwise_value(operation, reads[0])
+
+
+def _layer_value(operation: Operation, known: ChannelStatistics | None) -> _Known | _Unknown:
+    if known is None:
+        return _Unknown(operation.name, "its statistics are not known")
+    dimensions = dimensions_of(operation.module)
+    return _Known(known.mean, known.std, dimensions > 0, dimensions)
+
+
+def _sum_value(operation: Operation, one: _Known, two: _Known) -> _Known | _Unknown:
+    shapes = [(value.mean.shape, value.of_image, value.dimensions) for value in (one, two)]
+    if shapes[0] != shapes[1]:
+        return _Unknown(operation.name, "it adds values of different channels")
+    return with_changes(one, mean=one.mean + two.mean, std=None)
+
+
+def _pointwise_value(operation: Operation, read: _Known) -> _Known | _Unknown:
+    module = operation.module
+    if module is None or isinstance(module, IDENTITIES):
+        return read
+    if isinstance(module, nn.Flatten):
+        return with_changes(read, dimensions=0)
+    if isinstance(module, AVERAGES) and not mixes_units(module, read.dimensions):
+        return with_changes(read, std=None)
+    if type(module) in CLIPPED and read.std is not None:
+        return with_changes(read, mean=CLIPPED[type(module)](read.mean, read.std), std=None)
+    if type(module) in CLIPPED:
+        return _Unknown(operation.name, "the spread of what it clips is not known")
+    return _Unknown(operation.name, f"the mean after {type(module).__name__} is not known")
+
+
+#: Means of normal variables after an activation.
+CLIPPED = {nn.ReLU: relu_mean, nn.ReLU6: relu6_mean}

@@ -1,0 +1,102 @@
+"""Training that knows of the rounding: the straight-through estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.parametrize import register_parametrization, remove_parametrizations
+
+from qnotes.errors import QnotesError
+from qnotes.networks.architectures import seeded
+from qnotes.networks.operations import AFFINE_MODULES, operations
+from qnotes.networks.tracing import trace
+from qnotes.networks.training import fit
+from qnotes.quantization.layer import rows
+from qnotes.quantization.scheme import Scheme
+from qnotes.threads import one_thread
+
+#: A third of what training from scratch uses: the network is already trained.
+LEARNING_RATE = 1e-3
+
+
+def finetune(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    bits: int | None,
+    epochs: int = 4,
+    learning_rate: float = LEARNING_RATE,
+    seed: int = 0,
+    progress: Callable[[], object] = lambda: None,
+    **options,
+) -> fx.GraphModule:
+    """Train a folded classifier further while its weights are rounded in every forward pass.
+
+    The forward pass uses Q(W), the weights on their grid. Q is a staircase, its derivative is zero
+    almost everywhere, so the backward pass takes it for the identity: the straight-through
+    estimator (Bengio, Léonard and Courville 2013, arXiv:1308.3432). The grid follows the weights,
+    step by step.
+
+    Args:
+        network: the reference, with batch norms folded; it is not changed.
+        images: of shape (images, 1, height, width), such as the digits.
+        labels: class numbers, of shape (images,).
+        bits: width of a code in the forward pass; None trains without rounding, for comparison.
+        epochs: how often each image is seen.
+        learning_rate: the largest of a one-cycle schedule.
+        seed: of the order and the shifts of the images.
+        progress: called after each epoch.
+        options: of `qnotes.quantize` that choose grid, range and granularity.
+
+    Returns:
+        A network with the trained weights, *not* rounded, in float64: quantize it with the same
+        bits and options.
+
+    Raises:
+        QnotesError: for options that look at data, fewer than one epoch, or training that diverged.
+    """
+    scheme = Scheme(**options)
+    if scheme.rounding != "nearest":
+        raise QnotesError(f"finetune rounds to nearest; got rounding={scheme.rounding!r}")
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        raise QnotesError(f"epochs must be a whole number of at least 1; got {epochs!r}")
+    model = trace(network, copied=True)
+    operations(model)
+    model = model.float()
+    layers = [module for module in model.modules() if isinstance(module, AFFINE_MODULES)]
+    if bits is not None:
+        scheme.check_bits(bits)
+        for layer in layers:
+            register_parametrization(layer, "weight", _StraightThrough(scheme, bits), unsafe=True)
+    with seeded(seed), one_thread():
+        fit(model, images, labels, epochs=epochs, learning_rate=learning_rate, progress=progress)
+    if bits is not None:
+        for layer in layers:
+            _keep_unrounded(layer)
+    if not all(torch.isfinite(weight).all() for weight in model.parameters()):
+        raise QnotesError(f"training diverged at learning_rate={learning_rate}; use a smaller one")
+    return model.double().eval()
+
+
+class _StraightThrough(nn.Module):
+    """Forward: the weight on its grid. Backward: the identity."""
+
+    def __init__(self, scheme: Scheme, bits: int) -> None:
+        super().__init__()
+        self.scheme, self.bits = scheme, bits
+
+    def forward(self, weight: Tensor) -> Tensor:
+        with torch.no_grad():
+            weight_rows = rows(weight)
+            grid = self.scheme.make_grid(weight_rows, self.bits)
+            levels = grid.decode(grid.encode(weight_rows)).view(weight.shape)
+        return weight + (levels - weight).detach()
+
+
+def _keep_unrounded(layer: nn.Module) -> None:
+    trained = layer.parametrizations.weight.original.detach().clone()
+    remove_parametrizations(layer, "weight")
+    layer.weight = nn.Parameter(trained)

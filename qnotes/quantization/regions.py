@@ -1,0 +1,208 @@
+"""Where hidden units may be rescaled: between two layers that only homogeneous operations join.
+
+A positive factor passes through an operation σ with σ(c x) = c σ(x). So a layer may multiply its
+outputs by positive factors, one a channel, and the next layer divide its weights by them, as long
+as nothing else reads the values in between.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from torch import fx, nn
+
+from qnotes.networks.operations import (
+    AFFINE,
+    IDENTITIES,
+    INPUT,
+    OUTPUT,
+    POINTWISE_MODULES,
+    SUM,
+    Operation,
+    operations,
+)
+from qnotes.networks.tracing import trace
+
+#: Pools by the number of dimensions that they pool over.
+POOLS = {
+    dimensions: tuple(m for m in POINTWISE_MODULES if m.__name__.endswith(f"Pool{dimensions}d"))
+    for dimensions in (1, 2, 3)
+}
+#: Operations with σ(c x) = c σ(x) for c > 0. Max pooling pads with -inf, which stays -inf.
+HOMOGENEOUS = (*IDENTITIES, nn.ReLU, nn.Flatten, *POOLS[1], *POOLS[2], *POOLS[3])
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """Hidden units between two layers that may be rescaled.
+
+    Attributes:
+        before: the layer that makes them; factors multiply its rows and biases.
+        after: the layer that reads them; its columns are divided by the factors.
+        between: the operations on the way.
+        channels: how many units there are, a channel of a feature map counted once.
+    """
+
+    before: str
+    after: str
+    between: tuple[Operation, ...]
+    channels: int
+
+    def __str__(self) -> str:
+        return " → ".join([self.before, *(step.name for step in self.between), self.after])
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Values that may not be changed.
+
+    Attributes:
+        source: the layer that makes them, or the network's input.
+        at: the operation where the way to the next layer ends.
+        reason: why.
+    """
+
+    source: str
+    at: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Regions:
+    """All boundaries of a network, and where there is none.
+
+    Attributes:
+        regions: maximal runs of boundaries; each reads on from the layer where the last one ended.
+        stops: one for the input and for each use of a layer without a boundary after it.
+    """
+
+    regions: tuple[tuple[Boundary, ...], ...]
+    stops: tuple[Stop, ...]
+
+    @property
+    def boundaries(self) -> tuple[Boundary, ...]:
+        """The boundaries of all regions, in order."""
+        return tuple(boundary for region in self.regions for boundary in region)
+
+
+def find_regions(network: nn.Module) -> Regions:
+    """Find the regions of a network that can be rescaled, and say where and why they stop.
+
+    Args:
+        network: with batch norms folded; its input has a batch dimension first.
+
+    Raises:
+        UnsupportedOperation: for an operation that the theory does not cover, by name.
+    """
+    graph = trace(network)
+    found = operations(graph)
+    walker = _Walker(
+        {operation.node: operation for operation in found}, _fixed_layers(graph, found)
+    )
+    ends = [walker.walk(operation) for operation in found if operation.kind in (INPUT, AFFINE)]
+    boundaries = [end for end in ends if isinstance(end, Boundary)]
+    stops = tuple(end for end in ends if isinstance(end, Stop))
+    return Regions(_runs(boundaries), stops)
+
+
+def _runs(boundaries: list[Boundary]) -> tuple[tuple[Boundary, ...], ...]:
+    after = {boundary.before: boundary for boundary in boundaries}
+    inner = {boundary.after for boundary in boundaries}
+    runs = []
+    for first in boundaries:
+        if first.before not in inner:
+            run = [first]
+            while run[-1].after in after:
+                run.append(after[run[-1].after])
+            runs.append(tuple(run))
+    return tuple(runs)
+
+
+def _fixed_layers(graph: fx.GraphModule, found: list[Operation]) -> dict[str, str]:
+    """Layers whose weights may not change, and why: those that are used, or stored, twice."""
+    uses = Counter(operation.name for operation in found if operation.kind == AFFINE)
+    fixed = {name: "is used in several places" for name, count in uses.items() if count > 1}
+    owners: dict[int, set[str]] = {}
+    for name, parameter in graph.named_parameters(remove_duplicate=False):
+        owners.setdefault(parameter.data_ptr(), set()).add(name.rpartition(".")[0])
+    for shared in owners.values():
+        for name in shared & uses.keys() if len(shared) > 1 else ():
+            others = ", ".join(sorted(shared - {name}))
+            fixed.setdefault(name, f"shares its weights with {others}")
+    return fixed
+
+
+@dataclass(frozen=True)
+class _Walker:
+    by_node: dict[fx.Node, Operation]
+    fixed: dict[str, str]
+
+    def walk(self, source: Operation) -> Boundary | Stop:
+        """From a layer forward to the next one, or to what is in the way."""
+        if source.kind == INPUT:
+            return Stop(source.name, source.name, "it is the input of the network")
+        if source.name in self.fixed:
+            return Stop(source.name, source.name, self.fixed[source.name])
+        at, between = source, []
+        made = dimensions = dimensions_of(source.module)
+        while True:
+            if len(at.node.users) != 1:
+                what = "is read more than once" if at.node.users else "is not read"
+                return Stop(source.name, at.name, what)
+            (reader,) = at.node.users
+            at = self.by_node[reader]
+            if at.kind == AFFINE:
+                break
+            reason = _obstacle(at, dimensions)
+            if reason:
+                return Stop(source.name, at.name, reason)
+            dimensions = 0 if isinstance(at.module, nn.Flatten) else dimensions
+            between.append(at)
+        reason = self.fixed.get(at.name) or misfit(
+            at.module, units=len(source.module.weight), of_image=made > 0, dimensions=dimensions
+        )
+        if reason:
+            return Stop(source.name, at.name, reason)
+        return Boundary(source.name, at.name, tuple(between), len(source.module.weight))
+
+
+def dimensions_of(module: nn.Module) -> int:
+    """Dimensions of the image of each channel; 0 for a vector."""
+    return 0 if isinstance(module, nn.Linear) else len(module.kernel_size)
+
+
+def _obstacle(operation: Operation, dimensions: int) -> str | None:
+    if operation.kind == OUTPUT:
+        return "it is the output of the network"
+    if operation.kind == SUM:
+        return "it is a sum: its other summand would need the same factors"
+    if type(operation.module) not in HOMOGENEOUS:
+        return f"{type(operation.module).__name__} is not positively homogeneous"
+    if mixes_units(operation.module, dimensions):
+        return "it pools over several units, which have factors of their own"
+    return None
+
+
+def mixes_units(module: nn.Module, dimensions: int) -> bool:
+    """Whether a pool is not one over the image of each channel, but over channels or a vector."""
+    is_pool = any(type(module) in pools for pools in POOLS.values())
+    return is_pool and type(module) not in POOLS.get(dimensions, ())
+
+
+def misfit(reads: nn.Module, *, units: int, of_image: bool, dimensions: int) -> str | None:
+    """Why the input channels of a layer are not given units; None where they are.
+
+    Args:
+        reads: the layer.
+        units: how many there are.
+        of_image: whether they are the channels of an image; flattened, each has several columns.
+        dimensions: of the image of each channel when it is read; 0 for a vector.
+    """
+    if dimensions_of(reads) != dimensions:
+        return "it reads another dimension than that of the units"
+    columns = reads.in_features if isinstance(reads, nn.Linear) else reads.in_channels
+    flattened = of_image and dimensions == 0
+    if columns != units and not (flattened and columns % units == 0):
+        return f"it reads {columns} values, not {units} units"
+    return None

@@ -1,0 +1,295 @@
+"""The worst input found: between sampling and every bound, and right where it is known."""
+
+import copy
+import math
+import random
+
+import pytest
+import torch
+from torch import nn
+
+import qnotes as qn
+from qnotes.networks.architectures import seeded
+from tests.random_networks import (
+    ARCHITECTURES,
+    assert_bounded,
+    bound_values,
+    change_weights,
+    draw_weights,
+)
+
+#: What `observe` says that it finds beyond random inputs.
+FACTOR = 1.5
+
+
+def pair(family: str, seed: int):
+    rng = random.Random(seed)
+    torch.manual_seed(seed)
+    network, shape = ARCHITECTURES[family](rng, True)
+    folded = qn.fold(network.eval())
+    draw_weights(rng, folded)
+    return folded, change_weights(rng, folded), shape
+
+
+@pytest.mark.parametrize("family", ARCHITECTURES)
+@pytest.mark.parametrize("seed", range(8))
+def test_between_sampling_and_the_bounds(family, seed):
+    network, changed, shape = pair(family, seed)
+    radius = (0.3, 1.0, 2.5)[seed % 3]
+    seen = qn.observe(network, changed, input_shape=shape, radius=radius, samples=16, steps=8)
+    assert seen.sampled <= seen.error
+    assert list(seen.history) == sorted(seen.history)
+    assert (seen.history[0], seen.history[-1]) == (seen.sampled, seen.error)
+    profile = qn.profile(network, changed, input_shape=shape, radius=radius)
+    assert_bounded(seen.error, bound_values(profile))
+
+
+def test_the_input_found_has_the_error_reported():
+    network, changed, shape = pair("convolutional", 2)
+    seen = qn.observe(network, changed, input_shape=shape, radius=0.5, samples=8, steps=5)
+    assert seen.input.shape == shape
+    assert seen.input.abs().max() <= 0.5
+    again = qn.output_errors(network, changed, seen.input).item()
+    assert again == pytest.approx(seen.error, rel=1e-12)
+
+
+def test_seeds_give_the_same_answer_again():
+    network, changed, shape = pair("residual", 1)
+    first, again, other = (
+        qn.observe(network, changed, input_shape=shape, samples=8, steps=5, seed=seed)
+        for seed in (4, 4, 5)
+    )
+    assert first.history == again.history and torch.equal(first.input, again.input)
+    assert first.sampled != other.sampled
+
+
+def test_it_does_not_touch_the_global_generator():
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    network, changed = nn.Sequential(nn.Linear(2, 1)), nn.Sequential(nn.Linear(2, 1))
+    torch.manual_seed(0)
+    qn.observe(network.eval(), changed.eval(), input_shape=(1, 2), samples=4, steps=2)
+    assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.mark.parametrize("radius", [0.25, 1.0, 3.0])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_linear_networks_worst_input_is_reached(radius, depth):
+    """The error is |(A - B) x|, largest at the corner of the signs of one row."""
+    torch.manual_seed(0)
+    layers = [nn.Linear(12, 12, bias=False) for _ in range(depth)]
+    network = qn.fold(nn.Sequential(*layers).eval())
+    changed = qn.quantize(network, bits=3).model
+    eye = torch.eye(12, dtype=torch.float64)
+    worst = radius * (network(eye) - changed(eye)).abs().sum(0).max().item()
+    seen = qn.observe(network, changed, input_shape=(1, 12), radius=radius)
+    assert seen.error == pytest.approx(worst, rel=1e-9)
+
+
+@pytest.mark.parametrize(("seed", "bits"), [(0, 4), (1, 8)])
+def test_more_than_sampling_finds(seed, bits):
+    """The factor that the docstring names, on small convolutional networks; random inputs of
+    another seed, four times as many as the search has, count too."""
+    with seeded(seed):
+        network = nn.Sequential(
+            *[nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()],
+            *[nn.Conv2d(4, 8, 3, stride=2, padding=1), nn.ReLU()],
+            *[nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)],
+            *[nn.Flatten(), nn.Linear(8, 5)],
+        )
+    network = qn.fold(network.eval())
+    changed = qn.quantize(network, bits=bits).model
+    seen = qn.observe(network, changed, input_shape=(1, 1, 16, 16))
+    others = qn.random_inputs((1, 1, 16, 16), count=256, seed=seed + 1)
+    assert seen.error > FACTOR * seen.sampled
+    assert seen.error > FACTOR * qn.output_errors(network, changed, others).max().item()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("bias", [False, True])
+def test_one_layer_reaches_the_row_sum(seed, bias):
+    """E = D max_i (Σ_j |w_ij - w'_ij|) for one layer without bias changes, at a known corner."""
+    with seeded(seed):
+        network = qn.fold(nn.Sequential(nn.Linear(40, 25, bias=bias)).eval())
+    changed = qn.quantize(network, bits=4, granularity="tensor").model
+    gaps = (network.get_submodule("0").weight - changed.get_submodule("0").weight).abs().sum(1)
+    seen = qn.observe(network, changed, input_shape=(1, 40), radius=0.7, samples=4, steps=0)
+    assert seen.error == pytest.approx(0.7 * gaps.max().item(), rel=1e-12)
+    assert seen.start == "linear corner"
+
+
+def test_one_layer_with_other_biases():
+    network = nn.Sequential(nn.Linear(2, 2)).double().eval()
+    changed = copy.deepcopy(network)
+    changed[0].weight.data += torch.tensor([[1.0, -2.0], [0.5, 0.5]])
+    changed[0].bias.data += torch.tensor([0.25, -3.0])
+    seen = qn.observe(network, changed, input_shape=(1, 2))
+    assert seen.error == pytest.approx(4.0, rel=1e-12)  # row 1: 0.5 + 0.5 + 3
+
+
+def test_a_layer_on_a_ball():
+    """Around a center the optimum is |(W - W') c| plus the radius times a row sum."""
+    with seeded(0):
+        network = qn.fold(nn.Sequential(nn.Linear(6, 4, bias=False)).eval())
+        center = torch.rand(1, 6)
+    changed = qn.quantize(network, bits=3).model
+    gap = network.get_submodule("0").weight - changed.get_submodule("0").weight
+    expected = ((gap @ center[0].double()).abs() + 0.01 * gap.abs().sum(1)).max().item()
+    seen = qn.observe(network, changed, center=center, radius=0.01)
+    assert seen.error == pytest.approx(expected, rel=1e-9)
+    assert (seen.input - center).abs().max() <= 0.01 + 1e-12
+
+
+def test_a_box_cuts_the_ball():
+    network, changed, shape = pair("convolutional", 2)
+    center = torch.full(shape, 0.99)
+    whole, cut = (
+        qn.observe(network, changed, center=center, radius=0.2, box=box) for box in (None, (-1, 1))
+    )
+    assert whole.input.max() > 1 and cut.input.max() <= 1
+
+
+def test_images_are_starts():
+    """Only near one image do these networks differ, too small a place to be drawn."""
+    network = nn.Sequential(nn.Linear(9, 1), nn.ReLU()).double().eval()
+    network[0].weight.data.fill_(1.0)
+    network[0].bias.data.fill_(-8.0)
+    changed = copy.deepcopy(network)
+    changed[0].bias.data -= 0.5
+    image = torch.full((1, 9), 0.95)
+    blind = qn.observe(network, changed, input_shape=(1, 9), samples=2, starts=1, steps=0)
+    images = torch.cat([-image, image])
+    seen = qn.observe(
+        network, changed, input_shape=(1, 9), samples=2, starts=1, steps=3, images=images
+    )
+    assert blind.error < seen.error == pytest.approx(0.5)
+    assert seen.start == "image 1"
+
+
+def test_images_are_projected():
+    network, changed, shape = pair("convolutional", 2)
+    images = 100 * torch.ones(3, *shape[1:])
+    seen = qn.observe(network, changed, input_shape=shape, radius=0.5, images=images, steps=2)
+    assert seen.input.abs().max() <= 0.5
+
+
+def test_starts_without_a_gradient_go_on_elsewhere():
+    """Both networks are dead on most of the domain; more steps are then more random inputs."""
+    network = nn.Sequential(nn.Linear(1, 1), nn.ReLU()).double().eval()
+    network[0].weight.data.fill_(1.0)
+    network[0].bias.data.fill_(-0.9)
+    changed = copy.deepcopy(network)
+    changed[0].weight.data.fill_(0.95)
+    changed[0].bias.data.fill_(-0.9)
+
+    def seen(steps):
+        return qn.observe(
+            network, changed, input_shape=(1, 1), samples=1, starts=1, steps=steps, seed=1
+        )
+
+    assert seen(0).error == 0
+    assert seen(60).error > 0.045 and seen(60).start == "uniform"
+
+
+def test_outputs_that_differ_alike():
+    """Two outputs tie in the middle, where their gradients are opposite."""
+    network = nn.Sequential(nn.Linear(1, 2)).double().eval()
+    changed = copy.deepcopy(network)
+    changed[0].weight.data += torch.tensor([[1.0], [-1.0]])
+    changed[0].bias.data += 1.0
+    seen = qn.observe(network, changed, input_shape=(1, 1), samples=1, starts=1)
+    assert seen.error == pytest.approx(2.0)
+
+
+def test_equal_networks():
+    network, _, shape = pair("convolutional", 3)
+    seen = qn.observe(network, network, input_shape=shape, samples=4, steps=3)
+    assert seen.error == 0 and seen.history == (0,) * 5
+
+
+def test_networks_that_ignore_their_input():
+    network = nn.Sequential(nn.Linear(2, 2)).double().eval()
+    network[0].weight.data.zero_()
+    changed = copy.deepcopy(network)
+    changed[0].bias.data += 0.5
+    assert qn.observe(network, changed, input_shape=(1, 2), steps=2).error == pytest.approx(0.5)
+
+
+def test_history_starts_sampled_and_ends_at_the_error():
+    network, changed, shape = pair("dense", 4)
+    seen = qn.observe(network, changed, input_shape=shape, steps=7)
+    assert len(seen.history) == 9
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_float32_rounding_is_not_counted(seed):
+    """At 16 bits the error of one layer is close to its bound, and float32 noise is larger."""
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Linear(64, 8, bias=False)).eval()
+    changed = qn.quantize(network, bits=16).model
+    seen = qn.observe(network, changed, input_shape=(1, 64))
+    profile = qn.profile(network, changed, input_shape=(1, 64))
+    assert math.log10(seen.error) <= bound_values(profile)["T2"] + 1e-9
+
+
+def test_networks_that_overwrite_their_input():
+    network = qn.fold(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(2, 2)).eval())
+    changed = qn.quantize(network, bits=3).model
+    inputs = -torch.ones(3, 2, dtype=torch.float64)
+    kept = inputs.clone()
+    qn.output_errors(network, changed, inputs)
+    qn.accuracy(network, inputs, torch.zeros(3, dtype=torch.long))
+    assert torch.equal(inputs, kept)
+    seen = qn.observe(network, changed, input_shape=(1, 2), samples=4, steps=3)
+    assert qn.output_errors(network, changed, seen.input).item() == seen.error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"radius": 0}, "radius must be a positive finite number; got 0"),
+        ({"radius": float("nan")}, "radius must be a positive finite number; got nan"),
+        ({"samples": 0}, "samples must be a whole number, 1 or larger; got 0"),
+        ({"starts": 1.5}, "starts must be a whole number, 1 or larger; got 1.5"),
+        ({"steps": -1}, "steps must be a whole number, 0 or larger; got -1"),
+        ({"seed": "x"}, "seed must be a whole number, 0 or larger; got 'x'"),
+        ({"input_shape": (1, 3)}, r"a network cannot take inputs of shape \(\d+, 3\)"),
+        ({"images": torch.ones(4, 3)}, r"images must be a tensor of shape.*got \(4, 3\)"),
+        ({"images": torch.ones(0, 2)}, r"images must be a tensor of shape.*got \(0, 2\)"),
+        ({"images": torch.full((1, 2), torch.inf)}, "images have values that are NaN or infinite"),
+        ({"device": "abacus"}, "device='abacus' cannot compute in float64 here"),
+    ],
+)
+def test_wrong_calls(options, message):
+    network = nn.Sequential(nn.Linear(2, 2)).eval()
+    with pytest.raises(qn.QnotesError, match=message):
+        qn.observe(network, network, **{"input_shape": (1, 2), **options})
+
+
+def test_training_mode():
+    network = nn.Sequential(nn.Linear(2, 2))
+    with pytest.raises(qn.QnotesError, match="the quantized network is in training mode"):
+        qn.observe(copy.deepcopy(network).eval(), network, input_shape=(1, 2))
+
+
+def test_outputs_of_other_shapes():
+    one, other = (nn.Sequential(nn.Linear(2, width)).eval() for width in (2, 3))
+    with pytest.raises(qn.QnotesError, match=r"outputs of shapes \(\d+, 2\) and \(\d+, 3\)"):
+        qn.observe(one, other, input_shape=(1, 2))
+
+
+def test_outputs_that_overflow():
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)).double().eval()
+    for layer in network:
+        layer.weight.data.fill_(1e200)
+    with pytest.raises(qn.QnotesError, match="the outputs are too large for float64"):
+        qn.observe(network, network, input_shape=(1, 2))
+
+
+def test_a_bar_on_request(capsys):
+    network, changed, shape = pair("dense", 4)
+    qn.observe(network, changed, input_shape=shape, steps=2)
+    assert capsys.readouterr().err == ""
+    qn.observe(network, changed, input_shape=shape, steps=2, progress=True)
+    assert "observe" in capsys.readouterr().err

@@ -1,0 +1,62 @@
+"""The hash of the code: it changes with what rows depend on, and with nothing else."""
+
+import subprocess
+import sys
+
+import pytest
+
+from qnotes.sweeps import code
+
+SWEEP = """
+import sys
+import qnotes
+qnotes.sweep("resnet20", bits=4, inputs=2, jobs=1, progress=False)
+print(*sorted(name for name in sys.modules if name.startswith("qnotes.")))
+"""
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    for name in ("ladder.py", "__main__.py", "plots/style.py", "theory/gain.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("before")
+    monkeypatch.setattr(code, "PACKAGE", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("ladder.py", True),
+        ("theory/gain.py", True),
+        ("new.py", True),
+        ("plots/style.py", False),
+        ("__main__.py", False),
+    ],
+)
+def test_what_counts(package, name, counts):
+    before = code._hash()
+    (package / name).write_text("after")
+    assert (code._hash() != before) == counts
+
+
+def test_names_of_files_count(package):
+    before = code._hash()
+    (package / "ladder.py").rename(package / "ladders.py")
+    assert code._hash() != before
+
+
+def test_versions_of_libraries_count(package, monkeypatch):
+    before = code._hash()
+    monkeypatch.setattr(code, "version", lambda library: "0.0")
+    assert code._hash() != before
+
+
+def test_a_sweep_uses_nothing_that_is_left_aside(root):
+    run = subprocess.run(
+        [sys.executable, "-c", SWEEP], cwd=root, capture_output=True, text=True, check=True
+    )
+    loaded = {name.split(".")[1] for name in run.stdout.split()}
+    assert {"sweeps", "theory", "ladder"} <= loaded
+    assert not {name.removesuffix(".py") for name in code.ASIDE} & loaded
+    assert all((code.PACKAGE / name).exists() for name in code.ASIDE)
