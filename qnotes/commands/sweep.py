@@ -10,7 +10,7 @@ from qnotes.commands.numbers import positive
 from qnotes.commands.tables import add_format, show
 from qnotes.networks import names
 from qnotes.networks.weights import SOURCES
-from qnotes.sweeping import sweep
+from qnotes.sweeps import sweep
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
