@@ -2,7 +2,8 @@
 ## make test          run the tests (they open the built site; it is built first if there is none)
 ## make serve         show the site at http://localhost:8000
 ## make prove         derive every step of every proof again, with times
-## make falsify       search 100 000 networks for one that breaks a bound (some minutes)
+## make falsify       search many networks for one that breaks a bound (some minutes), and store the
+##                    result in data/falsification.json, which the book shows
 ## make bench         what profiles and quantizing cost, as ratios measured in one run (minutes)
 ## make checkpoints   train the networks in data/ again (about 10 minutes) and compare with the manifest
 ## make profiles      measure the stored profiles in data/profiles again

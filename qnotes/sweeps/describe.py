@@ -47,11 +47,16 @@ def _scheme(options: dict) -> str:
     rounded = "rounded to nearest" if rounding == "nearest" else f"{rounding} rounding"
     defaults = scheme_options()
     others = [
-        f", {option} {value}"
+        f", {option} {_plain(value)}"
         for option, value in options.items()
         if value != defaults[option] and not pd.isna(value)
     ]
     return f"{grid}, a scale per {granularity}, {rounded}{''.join(others)}"
+
+
+def _plain(value) -> str:
+    """A column with gaps turns whole numbers into floats."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _equalization(table: pd.DataFrame) -> str:

@@ -25,6 +25,8 @@ def test_all_of_several_values():
     text = described(plain, other)
     assert "Grid: 4, 8 bits, symmetric, a scale per channel, rounded to nearest; affine" in text
     assert "floor rounding, clip mse." in text
+    text = described({**plain, "clip": "percentile", "percentile": 99.0})
+    assert "rounded to nearest, clip percentile, percentile 99." in text
     text = described({}, {"seed": 3, "radius": 0.5, "weights": "random"})
     assert "Weights: digits, random." in text
     assert "Inputs in [-0.5, 0.5] or [-1, 1]. Seeds 0, 3." in text
