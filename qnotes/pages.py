@@ -6,7 +6,10 @@ Only chapters import this module; it needs what Jupyter Book brings along.
 from __future__ import annotations
 
 import pandas as pd
-from IPython.display import Markdown, Math
+import base64
+
+import pandas as pd
+from IPython.display import HTML, Markdown, Math
 from myst_nb import glue
 from sympy import IndexedBase
 
@@ -90,3 +93,12 @@ def proof(key: str) -> Markdown:
     title = f"The machine's proof of {key}: {len(steps)} steps, each derived again just now"
     body = "\n\n".join(steps)
     return Markdown(f"````{{admonition}} {title}\n:class: dropdown\n\n{body}\n````")
+
+
+def csv(table: pd.DataFrame, name: str) -> HTML:
+    """A link that saves a table as ``name.csv``; the table itself is in the page."""
+    content = base64.b64encode(table.to_csv(index=False).encode()).decode()
+    return HTML(
+        f'<a class="csv" download="{name}.csv" href="data:text/csv;base64,{content}">'
+        "Download this table as CSV</a>"
+    )

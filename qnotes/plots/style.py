@@ -20,6 +20,18 @@ SERIES = {
     (MEASURED, "digits"): ("measured, digits", "#000000", "*"),
 }
 
+#: A colour for each network, the same in all figures: darker is deeper, MobileNetV2 is warm.
+NETWORKS = {
+    **dict.fromkeys(("resnet20", "resnet18"), "#9AD0C2"),
+    **dict.fromkeys(("resnet32", "resnet34"), "#5DB2AE"),
+    **dict.fromkeys(("resnet44", "resnet50"), "#2E8A97"),
+    **dict.fromkeys(("resnet56", "resnet101"), "#1F5F82"),
+    **dict.fromkeys(("resnet110", "resnet152"), "#1B3358"),
+    "mobilenet_v2_x0_25": "#F2A65A",
+    "mobilenet_v2_x0_5": "#C8553D",
+    "mobilenet_v2": "#C8553D",
+}
+
 
 def use_style() -> None:
     """Set the look of all figures that follow."""
