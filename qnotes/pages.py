@@ -5,7 +5,6 @@ Only chapters import this module; it needs what Jupyter Book brings along.
 
 from __future__ import annotations
 
-import pandas as pd
 import base64
 
 import pandas as pd
