@@ -65,14 +65,14 @@ def observe(
 
     The domain is [-radius, radius]^N_0, or the ball around `center` in the maximum norm. Random
     points are tried first, then the lowest, middle and highest input and the given images; and for
-    single outputs the corner that would be the worst if both networks were linear, which for one
-    affine layer it is. From the largest errors of each kind on: ascent along the sign of the
-    error's gradient, projected onto the domain; a step that gains nothing is undone, and the next
-    is half as long. A start without a gradient, where units are dead, goes on from a new random
-    point.
+    single outputs the corner that would be the worst if both networks were linear. From the largest
+    errors of each kind on: ascent along the sign of the error's gradient, projected onto the
+    domain; a step that gains nothing is undone, and the next is half as long. A start without a
+    gradient, where units are dead, goes on from a new random point.
 
-    On the networks of this project the error found is at least 1.5 times the largest of the random
-    inputs, and often ten times; of networks that are affine it is the largest there is.
+    On each of the digits networks, at 4 and at 8 bits, the error found is at least 1.5 times the
+    largest of the random inputs, and mostly three times; for one affine layer of at most 32 outputs
+    it is the largest there is.
 
     Networks run as copies in float64: in float32, rounding alone can exceed a bound.
 
