@@ -19,6 +19,7 @@ from qnotes.plots.norms import (
     rescaling,
     stretch,
 )
+from qnotes.plots.resnets import costs, families, norms_and_fan_ins
 from qnotes.plots.style import decades, power_of_ten, subplots, title, use_style
 from qnotes.plots.sweeps import against_bits, against_depth, gain, ladder
 from qnotes.plots.travel import bounds_and_truth, carried_and_made, error_path, losses
@@ -33,9 +34,11 @@ __all__ = [
     "bounds_and_truth",
     "box_image",
     "carried_and_made",
+    "costs",
     "counting",
     "decades",
     "error_path",
+    "families",
     "fan_in_and_width",
     "gain",
     "gap_against_bits",
@@ -47,6 +50,7 @@ __all__ = [
     "losses",
     "matrices",
     "norms_and_constant",
+    "norms_and_fan_ins",
     "norms_by_network",
     "number_lines",
     "outlier",
