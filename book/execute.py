@@ -79,6 +79,31 @@ def finish(notebook, used: dict, defaults: dict) -> None:
             cell.source = cell.source.replace("# Parameters", "# Values of this build", 1)
 
 
+FIGURE = re.compile(r"^(`{3,}){glue:figure} (\S+)\n.*?(?=^\1$)", re.MULTILINE | re.DOTALL)
+
+
+def link_figures(notebook) -> None:
+    """Under each figure a link to the cell that made it."""
+    cells, makers = [], {}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            made = re.findall(r"""glue\(\s*["']([^"']+)["']""", cell.source)
+            makers |= dict.fromkeys(made, cell.id)
+    for cell in notebook.cells:
+        if cell.id in makers.values():
+            anchor = nbformat.v4.new_markdown_cell(f'<span id="code-{cell.id}"></span>')
+            cells.append(anchor)
+        if cell.cell_type == "markdown":
+            cell.source = FIGURE.sub(lambda found: _linked(found, makers), cell.source)
+        cells.append(cell)
+    notebook.cells = cells
+
+
+def _linked(figure: re.Match, makers: dict[str, str]) -> str:
+    link = f'<a class="code" href="#code-{makers[figure[2]]}">The code of this figure.</a>'
+    return f"{figure[0].rstrip()} {link}\n"
+
+
 def failure(name: str, error, source) -> str:
     """The chapter, the cell as counted in its source, and the traceback."""
     sources = [cell.source for cell in source.cells]
@@ -117,6 +142,7 @@ def run(source: Path, target: Path, given: dict, lines: bool) -> int:
         running.unlink(missing_ok=True)
         raise
     finish(done, {**defaults, **given}, defaults)
+    link_figures(done)
     # Readers download this: no paths of ours.
     running.write_text(nbformat.writes(done).replace(f"{ROOT}/", ""), encoding="utf-8")
     # An edit made while the chapter ran must count as newer than the result.

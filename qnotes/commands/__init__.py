@@ -6,12 +6,13 @@ Only the module of the command that was asked for is imported: `prove` needs no 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib import import_module
 
 from qnotes.errors import QnotesError
 
-GOOD, VIOLATED, WRONG, INTERRUPTED = 0, 1, 2, 130
+GOOD, VIOLATED, WRONG, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
 
 COMMANDS = {
     "bounds": "every bound on the error of a quantized network",
@@ -23,7 +24,7 @@ COMMANDS = {
 }
 EXIT_CODES = """exit codes:
   0    all is well
-  1    a bound was violated, or a proof failed
+  1    a bound was violated, a proof failed, or a cell of a sweep failed
   2    a wrong call, or input that cannot be used
   130  interrupted"""
 
@@ -32,8 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 if all is well, 1 if a proof failed or a bound was violated, 2 for a wrong call or input
-        that cannot be used, 130 if interrupted.
+        0 if all is well, 1 if a proof failed, a bound was violated or a cell failed, 2 for a wrong
+        call or input that cannot be used, 130 if interrupted, 141 if nobody reads the output any
+        more, as after ``| head``.
     """
     chosen = _parser().parse_args(arguments)
     command = import_module(f"qnotes.commands.{chosen.command}")
@@ -45,7 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     command.add_options(parser)
     try:
-        return command.run(parser.parse_args(chosen.arguments))
+        result = command.run(parser.parse_args(chosen.arguments))
+        sys.stdout.flush()
+        return result
+    except BrokenPipeError:
+        # Python flushes once more at the end, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     except (QnotesError, OSError) as error:
         print(f"qnotes: {error}", file=sys.stderr)
         return WRONG

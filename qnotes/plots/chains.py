@@ -51,7 +51,7 @@ def block_matrices(block: dict, names: dict[str, list[list[str]]]) -> Figure:
     """The two matrices of a residual block, entry by entry, with the names of their parts.
 
     Args:
-        block: from `qnotes.blocks.basic_block`.
+        block: from `qnotes.studies.blocks.basic_block`.
         names: for ``inner`` and ``outer``, the names of the parts, a list for each row of parts.
     """
     figure, panels = subplots(
@@ -75,7 +75,7 @@ def along_chain(profiles: dict[str, Profile], kinds: dict[str, list[str]]) -> Fi
 
     Args:
         profiles: by network.
-        kinds: for each network the kinds of its layers, from `qnotes.blocks.kinds`.
+        kinds: for each network the kinds of its layers, from `qnotes.studies.blocks.kinds`.
     """
     figure, panels = subplots(
         3,

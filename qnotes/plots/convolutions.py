@@ -65,7 +65,7 @@ def fan_in_and_width(tables: Mapping[str, pd.DataFrame], *, columns: int = 2) ->
     """Fan-in of each layer, and the size of the map that it reads; a panel a network.
 
     Args:
-        tables: by panel title, a table of `qnotes.examples.fan_ins`.
+        tables: by panel title, a table of `qnotes.studies.examples.fan_ins`.
         columns: panels in a row.
     """
     columns = min(columns, len(tables))

@@ -104,7 +104,7 @@ def layer_gaps(table: pd.DataFrame) -> Figure:
     """Gap in steps, and the part of n ε that δ fills, for each layer.
 
     Args:
-        table: rows of `qnotes.gaps.gaps`, with a column bits.
+        table: rows of `qnotes.studies.gaps.gaps`, with a column bits.
     """
     figure, (left, right) = subplots(1, 2, figsize=(9.2, 3.9))
     spread = np.random.default_rng(0)

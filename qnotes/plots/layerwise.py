@@ -40,7 +40,7 @@ def plain_mean_map(table: pd.DataFrame) -> Figure:
     """Formula over error, a square a network: left for the plain mean, right for T4.
 
     Args:
-        table: from `qnotes.examples.plain_mean_map`.
+        table: from `qnotes.studies.examples.plain_mean_map`.
     """
     figure, panels = subplots(1, 2, figsize=(8.6, 4.1), sharey=True)
     names = {"plain": "plain mean (not a theorem)", "ours": "leave-one-out mean (T4)"}

@@ -139,7 +139,7 @@ def stretch(tables: dict[str, pd.DataFrame]) -> Figure:
     """Norm of each layer with weights, and how far differences of inputs are really stretched.
 
     Args:
-        tables: from `qnotes.stretching.stretches`, by network; a panel each.
+        tables: from `qnotes.studies.stretching.stretches`, by network; a panel each.
     """
     figure, panels = subplots(len(tables), 1, figsize=(8.6, 2.5 * len(tables) + 0.5), squeeze=False)
     for panel, (network, table) in zip(panels.flat, tables.items(), strict=True):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from qnotes.quantization.problem import RoundingProblem
+from qnotes.threads import one_thread
 
 #: The stretched sigmoid passes 0 and 1, so that they can be reached.
 LOW, HIGH = -0.1, 1.1
@@ -18,6 +20,8 @@ FIRST_POWER, LAST_POWER = 20.0, 2.0
 #: Share of the steps that pass before the regularizer begins.
 WARM_UP = 0.2
 STEPS = 1000
+#: Layers of fewer weights are learned on one thread: a step is over before others could help.
+SMALL = 1 << 18
 LEARNING_RATE = 0.01
 
 
@@ -52,7 +56,8 @@ def adaptive(problem: RoundingProblem) -> Tensor:
     steps = problem.weight / problem.scale
     below = problem.scale * steps.floor().clamp(problem.lowest, problem.highest)
     above = problem.scale * steps.ceil().clamp(problem.lowest, problem.highest)
-    return torch.where(_learned(problem, below, above) >= 0.5, above, below)
+    with one_thread() if problem.weight.numel() < SMALL else nullcontext():
+        return torch.where(_learned(problem, below, above) >= 0.5, above, below)
 
 
 def _learned(problem: RoundingProblem, below: Tensor, above: Tensor) -> Tensor:

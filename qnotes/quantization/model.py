@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, fx, nn
 
+from qnotes.errors import QnotesError
 from qnotes.networks.operations import AFFINE_MODULES, operations
 from qnotes.networks.tracing import check_finite, trace
 from qnotes.quantization.calibrated import calibration_inputs, round_on_data
@@ -157,6 +158,8 @@ def _checked(network: nn.Module, scheme: Scheme, calibration, bias_bits) -> _Sou
     modules = {n: m for n, m in traced.named_modules() if isinstance(m, AFFINE_MODULES)}
     for name, module in modules.items():
         _check_finite(name, {"weight": module.weight, "bias": module.bias})
+    if not modules:
+        raise QnotesError("the network has no layer with weights, so nothing is quantized")
     if bias_bits is not None:
         BIAS_SCHEME.check_bits(bias_bits, "bias_bits")
     needed = scheme.rounding in CALIBRATED
@@ -184,6 +187,8 @@ def _quantized(source: _Source, bits: Mapping[str, int], progress: bool) -> Quan
         for name, codes in _rounded(source, model, grids, progress)
     }
     described = {"bits": _one_or_all(bits), **source.scheme.described()}
+    if source.inputs is not None:
+        described["calibration"] = len(source.inputs)
     biases = {}
     if source.bias_bits is not None:
         biases = _quantize_biases(model, source.bias_bits)

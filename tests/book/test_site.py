@@ -137,6 +137,28 @@ def test_notebook_can_be_downloaded(page, address, name):
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
+def test_figures_lead_to_their_code(page, address, name):
+    """The link under a figure ends at the cell that made it, which opens on a click."""
+    read(page, f"{address}{name}.html")
+    for link in page.locator("figcaption a.code").all():
+        target = page.locator(link.get_attribute("href"))
+        assert target.count() == 1
+        cell = target.locator("xpath=following::div[contains(@class, 'cell')][1]")
+        assert "glue(" in cell.locator("div.cell_input").first.text_content()
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_tables_can_be_saved(page, address, name):
+    read(page, f"{address}{name}.html")
+    for link in page.locator("a.csv").all():
+        with page.expect_download() as caught:
+            link.click()
+        text = Path(caught.value.path()).read_text(encoding="utf-8")
+        assert caught.value.suggested_filename.endswith(".csv")
+        assert text.count("\n") >= 2 and "," in text
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
 def test_solutions_open_on_a_click(page, address, name):
     read(page, f"{address}{name}.html")
     for solution in page.locator("div.solution.dropdown").all():

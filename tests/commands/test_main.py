@@ -82,3 +82,20 @@ def test_prove_needs_no_torch(root):
     )
     assert done.returncode == 0, done.stderr
     assert "P2" in done.stdout
+
+
+def test_a_reader_that_stops_early():
+    """As ``| head -1`` does: no complaint."""
+    table = "import pandas as pd; print(pd.DataFrame({'x': range(100000)}).to_csv())"
+    program = (
+        "import sys, types; from qnotes import commands; "
+        "stub = types.ModuleType('qnotes.commands.prove'); stub.add_options = lambda parser: None; "
+        f"stub.run = lambda options: exec({table!r}); "
+        "sys.modules['qnotes.commands.prove'] = stub; sys.exit(commands.main(['prove']))"
+    )
+    writer = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    writer.stdout.readline()
+    writer.stdout.close()
+    assert writer.stderr.read() == b"" and writer.wait() == commands.UNREAD

@@ -153,11 +153,12 @@ def test_a_box_cuts_the_ball():
 def test_images_are_starts():
     """Only near one image do these networks differ, too small a place to be drawn."""
     network = nn.Sequential(nn.Linear(9, 1), nn.ReLU()).double().eval()
-    network[0].weight.data.fill_(1.0)
+    signs = torch.tensor([[1.0, -1, 1, 1, -1, -1, 1, -1, 1]])
+    network[0].weight.data.copy_(signs)
     network[0].bias.data.fill_(-8.0)
     changed = copy.deepcopy(network)
     changed[0].bias.data -= 0.5
-    image = torch.full((1, 9), 0.95)
+    image = 0.95 * signs
     blind = qn.observe(network, changed, input_shape=(1, 9), samples=2, starts=1, steps=0)
     images = torch.cat([-image, image])
     seen = qn.observe(
@@ -165,6 +166,19 @@ def test_images_are_starts():
     )
     assert blind.error < seen.error == pytest.approx(0.5)
     assert seen.start == "image 1"
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_plain_inputs_are_starts(side):
+    """An error at one corner alone, among 2^50, and it is all black or all white."""
+    network = nn.Sequential(nn.Linear(50, 1), nn.ReLU()).double().eval()
+    network[0].weight.data.fill_(side)
+    network[0].bias.data.fill_(-49.0)
+    changed = copy.deepcopy(network)
+    changed[0].weight.data *= 0.5
+    seen = qn.observe(network, changed, input_shape=(1, 50))
+    assert seen.sampled == 0 and seen.error == pytest.approx(1.0)
+    assert seen.start in (f"plain {side}", "linear corner")
 
 
 def test_images_are_projected():
@@ -175,21 +189,18 @@ def test_images_are_projected():
 
 
 def test_starts_without_a_gradient_go_on_elsewhere():
-    """Both networks are dead on most of the domain; more steps are then more random inputs."""
-    network = nn.Sequential(nn.Linear(1, 1), nn.ReLU()).double().eval()
-    network[0].weight.data.fill_(1.0)
-    network[0].bias.data.fill_(-0.9)
+    """Both networks are dead but near one corner; from where it lives, the way to it is short."""
+    network = nn.Sequential(nn.Linear(2, 1), nn.ReLU()).double().eval()
+    network[0].weight.data.copy_(torch.tensor([[1.0, -1.0]]))
+    network[0].bias.data.fill_(-1.5)
     changed = copy.deepcopy(network)
-    changed[0].weight.data.fill_(0.95)
-    changed[0].bias.data.fill_(-0.9)
+    changed[0].weight.data *= 0.95
 
     def seen(steps):
-        return qn.observe(
-            network, changed, input_shape=(1, 1), samples=1, starts=1, steps=steps, seed=1
-        )
+        return qn.observe(network, changed, input_shape=(1, 2), samples=1, starts=1, steps=steps)
 
     assert seen(0).error == 0
-    assert seen(60).error > 0.045 and seen(60).start == "uniform"
+    assert seen(200).error == pytest.approx(0.1) and seen(200).start == "uniform"
 
 
 def test_outputs_that_differ_alike():

@@ -150,7 +150,7 @@ def test_many_bit_widths_in_one_pass(scheme):
             assert torch.equal(quant.layers[name].weight, alone.layers[name].weight)
             model = quant.model.get_submodule(name)
             assert torch.equal(model.weight, alone.layers[name].weight)
-            assert not torch.equal(model.weight, folded.get_submodule(name).weight)
+            assert model.weight is not folded.get_submodule(name).weight
 
 
 def test_wrong_bits_are_refused_before_the_first_network():
@@ -172,3 +172,13 @@ def test_biases_on_a_grid():
     )
     with pytest.raises(qn.QnotesError, match="bias_bits: bits must be an integer"):
         qn.quantize(folded, bias_bits=0.5)
+
+
+def test_a_network_without_layers():
+    with pytest.raises(qn.QnotesError, match="has no layer with weights, so nothing is quantized"):
+        qn.quantize(nn.Sequential(nn.ReLU()).eval())
+
+
+def test_the_scheme_counts_calibration_inputs():
+    quant = qn.quantize(network(), bits=4, rounding="gptq", calibration=torch.randn(5, 2, 4, 4))
+    assert quant.scheme["calibration"] == 5 and quant.scheme["rounding"] == "gptq"

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import qnotes as qn
-from qnotes import stretching
 from qnotes.errors import UnsupportedOperation
+from qnotes.studies import stretching
 
 
 @pytest.fixture

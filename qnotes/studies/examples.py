@@ -8,9 +8,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from qnotes.costs import plain_mean
 from qnotes.networks import profile
 from qnotes.observation import output_errors
+from qnotes.studies.costs import plain_mean
 from qnotes.theory.layerwise import MEAN_FORM
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import qnotes as qn
-from qnotes.layer_bounds import layer_bounds
-from qnotes.layer_errors import layer_errors
+from qnotes.studies.layer_bounds import layer_bounds
+from qnotes.studies.layer_errors import layer_errors
 from tests.random_networks import Net, basic_block, convolutional, dense, projection_block
 
 BITS = 4

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import qnotes as qn
-from qnotes import blocks
+from qnotes.studies import blocks
 
 
 @pytest.fixture(params=["identity", "projection"])

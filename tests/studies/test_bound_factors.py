@@ -5,7 +5,7 @@ import random
 import pytest
 
 import qnotes as qn
-from qnotes.bound_factors import bound_factors, constants, narrowed
+from qnotes.studies.bound_factors import bound_factors, constants, narrowed
 from tests.random_profiles import random_profile
 
 EARLIER = [theorem for theorem in qn.theorems() if theorem.number in ("P1", "P2", "P3")]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import qnotes as qn
-from qnotes import costs, examples
+from qnotes.studies import costs, examples
 from qnotes.theory.layerwise import MEAN_FORM, MEAN_FORM_WITH_BIASES, PRODUCT_FORM
 
 CONVOLUTIONS = {

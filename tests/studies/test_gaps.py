@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import qnotes as qn
-from qnotes import gaps
+from qnotes.studies import gaps
 
 SHAPE = (1, 1, 32, 32)
 
