@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from qnotes.plots.style import SERIES, decades, subplots, title
 from qnotes.plots.ticks import plain_numbers
-from qnotes.rescaled import BOUNDS, NONE
+from qnotes.studies.rescaled import BOUNDS, NONE
 
 #: Colour, marker and line of each method; none of the colours stands for a theorem.
 METHODS = {
@@ -27,7 +27,7 @@ def norms_by_method(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """The norm of each layer before and after equalization, a panel a network.
 
     Args:
-        tables: from `qnotes.rescaled.layer_norms`, by network.
+        tables: from `qnotes.studies.rescaled.layer_norms`, by network.
     """
     figure, panels = subplots(len(tables), 1, figsize=(8, 2.9 * len(tables) + 0.4), squeeze=False)
     for panel, (network, table) in zip(panels.flat, tables.items(), strict=True):
@@ -47,7 +47,7 @@ def bounds_by_method(table: pd.DataFrame) -> Figure:
     """Three bounds and the path norm for each method, a panel a network.
 
     Args:
-        table: columns network, method, those of `qnotes.rescaled.BOUNDS`, ``path norm``.
+        table: columns network, method, those of `qnotes.studies.rescaled.BOUNDS`, ``path norm``.
     """
     networks = list(table["network"].unique())
     figure, panels = subplots(1, len(networks), figsize=(3.2 * len(networks), 4), squeeze=False)
@@ -70,7 +70,7 @@ def by_strength(table: pd.DataFrame) -> Figure:
     """Bounds, measured error and accuracy on the way from no equalization to all of it.
 
     Args:
-        table: from `qnotes.rescaled.compare` with several strengths, per tensor and per channel.
+        table: from `qnotes.studies.rescaled.compare` with several strengths, per tensor and per channel.
     """
     drawn = {
         "mean form": "T5, mean form, decades",
@@ -79,13 +79,14 @@ def by_strength(table: pd.DataFrame) -> Figure:
         "accuracy": "accuracy",
     }
     drawn = {column: name for column, name in drawn.items() if table[column].notna().all()}
+    methods = [method for method in METHODS if method != NONE]
     rows = -(-len(drawn) // 2)
     figure, panels = subplots(rows, 2, figsize=(8.4, 3 * rows), squeeze=False, sharex=True)
     for spare in panels.flat[len(drawn) :]:
         spare.set_visible(False)
     for panel, (column, name) in zip(panels.flat, drawn.items(), strict=False):
         for granularity, line in (("tensor", "-"), ("channel", "--")):
-            for method in [method for method in METHODS if method != NONE]:
+            for method in methods:
                 found = _way(table, method, granularity)
                 colour, marker, _ = METHODS[method]
                 look = {"color": colour, "marker": marker, "ls": line, "markersize": 5}
@@ -95,7 +96,7 @@ def by_strength(table: pd.DataFrame) -> Figure:
         panel.xaxis.set_tick_params(labelbottom=True)
     lines = [("-", "per tensor"), ("--", "per channel")]
     handles = [
-        *(Line2D([], [], color=c, marker=m, label=n) for n, (c, m, _) in METHODS.items() if n != NONE),
+        *(Line2D([], [], color=METHODS[m][0], marker=METHODS[m][1], label=m) for m in methods),
         *(Line2D([], [], color="#333333", ls=line, label=label) for line, label in lines),
     ]
     return _with_legend(figure, (handles, [handle.get_label() for handle in handles]), columns=5)
@@ -107,7 +108,7 @@ def bound_against_error(table: pd.DataFrame) -> Figure:
     Args:
         table: columns network, method, granularity, ``bound`` and ``error``: changes in decades.
     """
-    networks = list(table["network"].unique())
+    networks, methods = (list(table[axis].unique()) for axis in ("network", "method"))
     figure, panel = subplots(figsize=(7, 4.4))
     panel.axhline(0, color="#333333", lw=0.8)
     panel.axvline(0, color="#333333", lw=0.8)
@@ -120,7 +121,7 @@ def bound_against_error(table: pd.DataFrame) -> Figure:
     panel.set_ylabel("change of the median error, decades")
     kinds = [("#333333", "per tensor"), ("none", "per channel")]
     handles = [
-        *(Line2D([], [], ls="", marker="o", color=METHODS[m][0], label=m) for m in table["method"].unique()),
+        *(Line2D([], [], ls="", marker="o", color=METHODS[m][0], label=m) for m in methods),
         *(
             Line2D([], [], ls="", marker=SHAPES[place], color="#333333", label=title(network))
             for place, network in enumerate(networks)

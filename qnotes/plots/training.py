@@ -24,7 +24,7 @@ def trained_networks(table: pd.DataFrame) -> Figure:
     """Accuracy, two errors and two bounds against bits, for networks by the way they were trained.
 
     Args:
-        table: rows of `qnotes.trained.compare` with a column ``kind`` from `KINDS`, one row a kind
+        table: rows of `qnotes.studies.trained.compare` with a column ``kind`` from `KINDS`, one row a kind
             and width.
     """
     figure, panels = subplots(2, 2, figsize=(8.4, 6.4))
@@ -50,7 +50,10 @@ def trained_networks(table: pd.DataFrame) -> Figure:
     panels.flat[0].set_ylim(0, 1.03)
     handles = [
         *(Line2D([], [], color=c, marker=m, label=kind) for kind, (c, m) in KINDS.items()),
-        *(Line2D([], [], color=SERIES[key][1], lw=5, alpha=0.5, label=SERIES[key][0]) for key in _SHOWN),
+        *(
+            Line2D([], [], color=colour, lw=5, alpha=0.5, label=label)
+            for label, colour, _ in map(SERIES.get, _SHOWN)
+        ),
     ]
     figure.tight_layout()
     figure.legend(
@@ -77,8 +80,8 @@ def distances_and_moves(steps: Mapping[str, np.ndarray], moves: Mapping[str, np.
     """Where weights lie between two levels, and how far training moved them, as distributions.
 
     Args:
-        steps: by kind, distances of weights from their levels, from `qnotes.trained.steps`.
-        moves: by kind, from `qnotes.trained.moves`.
+        steps: by kind, distances of weights from their levels, from `qnotes.studies.trained.steps`.
+        moves: by kind, from `qnotes.studies.trained.moves`.
     """
     figure, (left, right) = subplots(1, 2, figsize=(8.6, 3.7))
     for kind, values in steps.items():
@@ -92,7 +95,8 @@ def distances_and_moves(steps: Mapping[str, np.ndarray], moves: Mapping[str, np.
         share, edges = np.histogram(np.log10(values[values > 0]), bins=40, range=(-5, 1))
         right.stairs(share / len(values), 10.0**edges, color=KINDS[kind][0], label=kind, lw=2)
     right.axvline(0.5, color="#333333", ls="--", lw=1)
-    right.annotate("half a step", (0.4, 0.96), xycoords=("data", "axes fraction"), fontsize=9.5, ha="right", va="top")
+    place = {"xycoords": ("data", "axes fraction"), "ha": "right", "va": "top"}
+    right.annotate("half a step", (0.4, 0.96), fontsize=9.5, **place)
     right.set_xscale("log")
     right.set_xlabel("move of a weight, in steps")
     right.set_ylabel("share of the weights")
@@ -108,7 +112,7 @@ def norms_before_and_after(table: pd.DataFrame) -> Figure:
     """The norm of each layer, before training and after it.
 
     Args:
-        table: from `qnotes.trained.layer_norms`, a column a kind.
+        table: from `qnotes.studies.trained.layer_norms`, a column a kind.
     """
     figure, panel = subplots(figsize=(8, 3.4))
     for kind in table:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from qnotes.networks import profile
 from qnotes.observation import distances, outputs
 from qnotes.quantization import quantize
-from qnotes.rescaled import decades, norms
+from qnotes.studies.rescaled import decades, norms
 
 
 def compare(
@@ -86,10 +86,8 @@ def steps(network: nn.Module, *, bits: int) -> np.ndarray:
     """
     found = []
     for name, layer in quantize(network, bits=bits).layers.items():
-        weight = network.get_submodule(name).weight.detach().double().flatten(1)
-        scale = layer.scale.double().reshape(-1, 1)
-        moved = (weight - layer.weight.double().flatten(1)).abs()
-        found.append((moved / scale)[(scale > 0).expand_as(moved)])
+        weight = network.get_submodule(name).weight
+        found.append(_in_steps(weight, layer.weight, weight, layer.scale))
     return torch.cat(found).numpy()
 
 
@@ -104,10 +102,15 @@ def moves(original: nn.Module, network: nn.Module, *, bits: int) -> np.ndarray:
     found = []
     for name, layer in quantize(original, bits=bits).layers.items():
         ours, theirs = (net.get_submodule(name).weight for net in (original, network))
-        scale = layer.scale.double().reshape(-1, 1)
-        moved = (ours.detach().double() - theirs.detach().double()).abs().flatten(1)
-        found.append((moved / scale)[(scale > 0).expand_as(moved)])
+        found.append(_in_steps(ours, theirs, ours, layer.scale))
     return torch.cat(found).numpy()
+
+
+def _in_steps(one: Tensor, other: Tensor, gridded: Tensor, scale: Tensor) -> Tensor:
+    """|one - other| in steps, a flat vector, of channels in which `gridded` is not all zero."""
+    apart = (one.detach().double() - other.detach().double()).abs().flatten(1)
+    alive = gridded.detach().flatten(1).any(1)
+    return (apart / scale.double().reshape(-1, 1))[alive].flatten()
 
 
 def recoded(original: nn.Module, network: nn.Module, *, bits: int) -> float:

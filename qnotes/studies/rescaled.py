@@ -16,7 +16,7 @@ from qnotes.observation import distances, outputs
 from qnotes.profiles import Profile
 from qnotes.quantization import Equalized, equalize, quantize
 from qnotes.quantization.equalization import METHODS
-from qnotes.stretching import path_norm
+from qnotes.studies.stretching import path_norm
 
 NONE = "none"
 #: Columns of a comparison, and the bounds that they hold.
