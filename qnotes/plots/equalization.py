@@ -70,7 +70,7 @@ def by_strength(table: pd.DataFrame) -> Figure:
     """Bounds, measured error and accuracy on the way from no equalization to all of it.
 
     Args:
-        table: from `qnotes.studies.rescaled.compare` with several strengths, per tensor and per channel.
+        table: from `qnotes.studies.rescaled.compare`, several strengths, per tensor and channel.
     """
     drawn = {
         "mean form": "T5, mean form, decades",

@@ -24,8 +24,8 @@ def trained_networks(table: pd.DataFrame) -> Figure:
     """Accuracy, two errors and two bounds against bits, for networks by the way they were trained.
 
     Args:
-        table: rows of `qnotes.studies.trained.compare` with a column ``kind`` from `KINDS`, one row a kind
-            and width.
+        table: rows of `qnotes.studies.trained.compare` with a column ``kind`` of `KINDS`, a row a
+            kind and width.
     """
     figure, panels = subplots(2, 2, figsize=(8.4, 6.4))
     drawn = {

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from qnotes.ladder import bounds
 from qnotes.networks import profile
@@ -107,13 +107,13 @@ def compare(
         - ``path norm``: log10, of the network before it is quantized;
         - ``mean form``, ``product form`` (of T5), ``T2``: log10 of the bounds;
         - ``largest error``, ``median error``: over the images, in the maximum norm;
-        - accuracy, after rounding.
+        - ``accuracy``, after rounding, and ``reference accuracy``, of the reference.
     """
     rows, reference = [], None
     shape = (1, *images.shape[1:])
     for method, strength, equalized in variants(folded, methods=methods, strengths=strengths):
         if reference is None:
-            reference = outputs(_float32(equalized.reference), images)
+            reference = outputs(in_float32(equalized.reference), images)
         path = path_norm(equalized.model, shape)
         for granularity in granularities:
             rounded = quantize(equalized.model, bits=bits, granularity=granularity).model
@@ -125,7 +125,7 @@ def compare(
                     "granularity": granularity,
                     "path norm": path,
                     **_bounded(measured),
-                    **_observed(reference, outputs(_float32(rounded), images), labels),
+                    **_observed(reference, outputs(in_float32(rounded), images), labels),
                 }
             )
     return pd.DataFrame(rows)
@@ -164,6 +164,11 @@ def decades(measured: Profile) -> dict[str, float]:
     return {column: float(values[key]) for column, key in BOUNDS.items()}
 
 
+def in_float32(network: nn.Module) -> nn.Module:
+    """A copy of a network in the precision that networks run in."""
+    return copy.deepcopy(network).float()
+
+
 def _bounded(measured: Profile) -> dict[str, float]:
     values = norms(measured)
     return {
@@ -176,13 +181,13 @@ def _bounded(measured: Profile) -> dict[str, float]:
 
 def _observed(ours: Tensor, theirs: Tensor, labels: Tensor | None) -> dict[str, float]:
     apart = distances(ours, theirs)
-    right = torch.tensor(torch.nan) if labels is None else (theirs.argmax(1) == labels).double()
     return {
         "largest error": apart.max().item(),
         "median error": apart.median().item(),
-        "accuracy": right.mean().item(),
+        "accuracy": _accuracy(theirs, labels),
+        "reference accuracy": _accuracy(ours, labels),
     }
 
 
-def _float32(network: nn.Module) -> fx.GraphModule:
-    return copy.deepcopy(network).float()
+def _accuracy(found: Tensor, labels: Tensor | None) -> float:
+    return math.nan if labels is None else (found.argmax(1) == labels).double().mean().item()

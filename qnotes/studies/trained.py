@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from qnotes.networks import profile
 from qnotes.observation import distances, outputs
 from qnotes.quantization import quantize
-from qnotes.studies.rescaled import decades, norms
+from qnotes.studies.rescaled import decades, in_float32, norms
 
 
 def compare(
@@ -48,13 +48,13 @@ def compare(
           original. Both are pairs of weights, so the same theorems hold.
     """
     images, shape = images.float(), (1, *images.shape[1:])
-    before = outputs(_float32(original), images)
+    before = outputs(in_float32(original), images)
     rows = []
     for name, network in networks.items():
-        own = outputs(_float32(network), images)
+        own = outputs(in_float32(network), images)
         for width in bits:
             rounded = quantize(network, bits=width).model
-            found = outputs(_float32(rounded), images)
+            found = outputs(in_float32(rounded), images)
             pairs = [
                 decades(profile(reference, rounded, input_shape=shape, radius=radius))
                 for reference in (network, original)
@@ -169,7 +169,3 @@ def layer_norms(networks: Mapping[str, nn.Module], shape: tuple[int, ...]) -> pd
 
 def _accuracy(found: Tensor, labels: Tensor) -> float:
     return (found.argmax(1) == labels).double().mean().item()
-
-
-def _float32(network: nn.Module) -> nn.Module:
-    return copy.deepcopy(network).float()
