@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from qnotes.plots.style import SERIES, decades, subplots, title
 from qnotes.plots.ticks import plain_numbers
@@ -37,6 +38,7 @@ def norms_by_method(tables: Mapping[str, pd.DataFrame]) -> Figure:
             panel.plot(table.index, table[method], label=method, **look)
         panel.set_yscale("log")
         plain_numbers(panel.yaxis)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set_title(title(network))
         panel.set_ylabel(r"norm $\tilde r_\ell$")
     panels.flat[-1].set_xlabel("layer of the chain")
@@ -89,7 +91,9 @@ def by_strength(table: pd.DataFrame) -> Figure:
             for method in methods:
                 found = _way(table, method, granularity)
                 colour, marker, _ = METHODS[method]
-                look = {"color": colour, "marker": marker, "ls": line, "markersize": 5}
+                wide = method == "path"  # seen under "even", where both round to the same function
+                look = {"color": colour, "marker": marker, "ls": line}
+                look |= {"lw": 4.5 if wide else 1.6, "markersize": 9 if wide else 5}
                 panel.plot(found["strength"], found[column], **look)
         panel.set_ylabel(name)
         panel.set_xlabel("strength")

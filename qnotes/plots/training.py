@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from qnotes.plots.style import SERIES, decades, subplots
 from qnotes.plots.ticks import plain_numbers
@@ -119,6 +120,7 @@ def norms_before_and_after(table: pd.DataFrame) -> Figure:
         colour, marker = KINDS[kind]
         size = 9 if kind == "original" else 5
         panel.plot(table.index, table[kind], marker, color=colour, markersize=size, label=kind)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_xlabel("layer of the chain")
     panel.set_ylabel(r"norm $\tilde r_\ell$")
     panel.set_ylim(bottom=0)
