@@ -3,6 +3,12 @@
 from qnotes.plots.chains import along_chain, block_graph, block_matrices
 from qnotes.plots.convolutions import counting, fan_in_and_width, image_sizes, matrices
 from qnotes.plots.earlier import norms_and_constant, stacked_factors
+from qnotes.plots.equalization import (
+    bound_against_error,
+    bounds_by_method,
+    by_strength,
+    norms_by_method,
+)
 from qnotes.plots.grids import (
     gap_against_bits,
     layer_gaps,
@@ -21,6 +27,11 @@ from qnotes.plots.norms import (
 )
 from qnotes.plots.style import decades, power_of_ten, subplots, title, use_style
 from qnotes.plots.sweeps import against_bits, against_depth, gain, ladder
+from qnotes.plots.training import (
+    distances_and_moves,
+    norms_before_and_after,
+    trained_networks,
+)
 from qnotes.plots.travel import bounds_and_truth, carried_and_made, error_path, losses
 from qnotes.plots.weights import image_and_outputs, layer_norms, rounding
 
@@ -30,11 +41,15 @@ __all__ = [
     "along_chain",
     "block_graph",
     "block_matrices",
+    "bound_against_error",
     "bounds_and_truth",
+    "bounds_by_method",
     "box_image",
+    "by_strength",
     "carried_and_made",
     "counting",
     "decades",
+    "distances_and_moves",
     "error_path",
     "fan_in_and_width",
     "gain",
@@ -47,6 +62,8 @@ __all__ = [
     "losses",
     "matrices",
     "norms_and_constant",
+    "norms_before_and_after",
+    "norms_by_method",
     "norms_by_network",
     "number_lines",
     "outlier",
@@ -65,5 +82,6 @@ __all__ = [
     "subplots",
     "tangent",
     "title",
+    "trained_networks",
     "use_style",
 ]
