@@ -19,6 +19,13 @@ from qnotes.plots.norms import (
     rescaling,
     stretch,
 )
+from qnotes.plots.schemes import (
+    bound_and_error,
+    channel_levels,
+    scheme_accuracy,
+    scheme_changes,
+    storage,
+)
 from qnotes.plots.style import decades, power_of_ten, subplots, title, use_style
 from qnotes.plots.sweeps import against_bits, against_depth, gain, ladder
 from qnotes.plots.travel import bounds_and_truth, carried_and_made, error_path, losses
@@ -30,9 +37,11 @@ __all__ = [
     "along_chain",
     "block_graph",
     "block_matrices",
+    "bound_and_error",
     "bounds_and_truth",
     "box_image",
     "carried_and_made",
+    "channel_levels",
     "counting",
     "decades",
     "error_path",
@@ -56,11 +65,14 @@ __all__ = [
     "products",
     "rescaling",
     "rounding",
+    "scheme_accuracy",
+    "scheme_changes",
     "shares",
     "sorted_norms",
     "stacked_factors",
     "staircase",
     "step_costs",
+    "storage",
     "stretch",
     "subplots",
     "tangent",
