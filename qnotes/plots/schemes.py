@@ -19,6 +19,8 @@ FAMILIES = {
 }
 LINES = ("#000000", "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#999999")
 MARKERS = "osD^vPX*"
+#: A change of more decades than this is drawn at the edge, with its number.
+EDGE = 2.0
 
 
 def channel_levels(weights: np.ndarray, levels: dict[str, np.ndarray]) -> Figure:
@@ -60,7 +62,7 @@ def bound_and_error(changes: pd.DataFrame, families: dict[str, str], error: str)
         for family, (colour, marker) in FAMILIES.items():
             points = rows[rows["scheme"].map(families) == family]
             look = {"color": colour, "markersize": 8, "label": family}
-            panel.plot(points["mean form"], points[error], marker, **look)
+            panel.plot(points["mean form"], points[error].clip(-EDGE, EDGE), marker, **look)
         _name_points(panel, rows, error)
         panel.axhline(0, color="#333333", ls="--", lw=1)
         panel.axvline(0, color="#333333", ls="--", lw=1)
@@ -74,16 +76,20 @@ def bound_and_error(changes: pd.DataFrame, families: dict[str, str], error: str)
 
 def _name_points(panel, rows: pd.DataFrame, error: str) -> None:
     """Names of the points where bound and error disagree."""
-    apart = rows[rows["mean form"] * rows[error] < 0]
+    far = rows[error].abs() > EDGE
+    apart = rows[(rows["mean form"] * rows[error] < 0) | far]
     points = apart.sort_values(error)[["scheme", "mean form", error]]
     for number, (scheme, x, y) in enumerate(points.itertuples(index=False, name=None)):
         side, shift = ("left", 8) if number % 2 else ("right", -8)
         look = {"textcoords": "offset points", "ha": side, "va": "center", "fontsize": 9.5}
-        panel.annotate(scheme, (x, y), (shift, 0), **look)
+        name = scheme if abs(y) <= EDGE else f"{scheme} {y:+.0f}"
+        panel.annotate(name, (x, np.clip(y, -EDGE, EDGE)), (shift, 0), **look)
 
 
 def scheme_changes(changes: pd.DataFrame, error: str) -> Figure:
     """For each scheme how far bound and error move from the default, a panel a network.
+
+    A change of more than `EDGE` decades is drawn there, with its number.
 
     Args:
         changes: from `qnotes.schemes.against`, at one number of bits.
@@ -99,10 +105,16 @@ def scheme_changes(changes: pd.DataFrame, error: str) -> Figure:
     for panel, network in zip(np.atleast_1d(panels), networks, strict=True):
         rows = changes[changes["network"] == network].set_index("scheme")
         places = [names.index(name) for name in rows.index]
-        panel.hlines(places, rows["mean form"], rows[error], color="#bbbbbb", lw=1.5)
+        shown = rows[error].clip(-EDGE, EDGE)
+        panel.hlines(places, rows["mean form"], shown, color="#bbbbbb", lw=1.5)
         panel.plot(rows["mean form"], places, marker, color=colour, label="bound T5, mean form")
-        panel.plot(rows[error], places, star, color=black, markersize=8, label="measured error")
+        panel.plot(shown, places, star, color=black, markersize=8, label="measured error")
         panel.axvline(0, color="#333333", ls="--", lw=1)
+        for place, value in zip(places, rows[error], strict=True):
+            if abs(value) > EDGE:
+                at = (np.clip(value, -EDGE, EDGE), place)
+                look = {"textcoords": "offset points", "ha": "center", "fontsize": 9.5}
+                panel.annotate(f"{value:+.0f}", at, (0, 6), **look)
         panel.set_title(title(network))
         panel.set_xlabel("decades")
     first = np.atleast_1d(panels)[0]
