@@ -131,6 +131,7 @@ _build/executed/theorems.ipynb: _build/parameters/SEED
 _build/executed/depth.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
 _build/executed/equalization.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
 _build/executed/training.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/schemes.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
 _build/executed/notation.ipynb: _build/parameters/SEED
 # It reports on all the others.
 _build/executed/reproducibility.ipynb: $(filter-out %/reproducibility.ipynb,$(executed))

@@ -25,6 +25,13 @@ from qnotes.plots.norms import (
     rescaling,
     stretch,
 )
+from qnotes.plots.schemes import (
+    bound_and_error,
+    channel_levels,
+    scheme_accuracy,
+    scheme_changes,
+    storage,
+)
 from qnotes.plots.style import decades, power_of_ten, subplots, title, use_style
 from qnotes.plots.sweeps import against_bits, against_depth, gain, ladder
 from qnotes.plots.training import (
@@ -42,11 +49,13 @@ __all__ = [
     "block_graph",
     "block_matrices",
     "bound_against_error",
+    "bound_and_error",
     "bounds_and_truth",
     "bounds_by_method",
     "box_image",
     "by_strength",
     "carried_and_made",
+    "channel_levels",
     "counting",
     "decades",
     "distances_and_moves",
@@ -73,11 +82,14 @@ __all__ = [
     "products",
     "rescaling",
     "rounding",
+    "scheme_accuracy",
+    "scheme_changes",
     "shares",
     "sorted_norms",
     "stacked_factors",
     "staircase",
     "step_costs",
+    "storage",
     "stretch",
     "subplots",
     "tangent",
