@@ -25,6 +25,7 @@ from qnotes.plots.norms import (
     rescaling,
     stretch,
 )
+from qnotes.plots.resnets import costs, families, norms_and_fan_ins
 from qnotes.plots.schemes import (
     bound_and_error,
     channel_levels,
@@ -56,10 +57,12 @@ __all__ = [
     "by_strength",
     "carried_and_made",
     "channel_levels",
+    "costs",
     "counting",
     "decades",
     "distances_and_moves",
     "error_path",
+    "families",
     "fan_in_and_width",
     "gain",
     "gap_against_bits",
@@ -71,6 +74,7 @@ __all__ = [
     "losses",
     "matrices",
     "norms_and_constant",
+    "norms_and_fan_ins",
     "norms_before_and_after",
     "norms_by_method",
     "norms_by_network",

@@ -1,0 +1,173 @@
+"""Surveys of networks, and accuracy on a folder of images."""
+
+import hashlib
+import io
+import math
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import qnotes as qn
+from qnotes.errors import QnotesError, WeightsUnavailable
+from qnotes.networks._torchvision import torchvision
+from qnotes.studies import full_size
+from qnotes.studies.full_size import STRUCTURE, accuracies, facts, image_radius, survey
+
+NAME = "mobilenet_v2"
+
+
+def test_a_survey_has_the_numbers_of_the_public_functions():
+    found = survey(["resnet20"], bits=[4, 8], weights="digits", radius=2.0, seed=3, inputs=2)
+    folded = qn.fold(qn.load("resnet20"))
+    rounded = qn.quantize(folded, bits=4).model
+    profile = qn.profile(folded, rounded, input_shape=(1, 1, 32, 32), radius=2.0)
+    assert found.profiles["resnet20", 4] == profile
+    at = found.bounds[found.bounds["bits"] == 4]
+    expected = qn.bounds(profile)
+    assert at["log10"].iloc[:-1].tolist() == pytest.approx(expected["log10"].tolist(), nan_ok=True)
+    inputs = qn.random_inputs((1, 1, 32, 32), count=2, radius=2.0, seed=3)
+    error = qn.output_errors(folded, rounded, inputs).max().item()
+    assert at["log10"].iloc[-1] == pytest.approx(math.log10(error), abs=1e-3)
+    (cost,) = found.costs.to_dict("records")
+    parameters = sum(p.numel() for p in folded.parameters())
+    assert cost["parameters"] == parameters
+    assert cost["megabytes"] == pytest.approx(2 * 8 * parameters / 1e6)
+    assert all(cost[step] > 0 for step in ("load", "fold", "quantize", "profile", "one pass"))
+    assert "a scale per channel" in qn.describe(found.bounds)
+
+
+def test_structure_is_what_other_weights_leave_alone():
+    networks = [qn.fold(qn.load("resnet20", weights="random", seed=seed)) for seed in (0, 1)]
+    networks.append(qn.fold(qn.load("resnet20")))
+    columns = [
+        facts(qn.profile(net, qn.quantize(net, bits=8).model, input_shape=(1, 1, 32, 32)))
+        for net in networks
+    ]
+    for name in columns[0].index:
+        assert (len({column[name] for column in columns}) == 1) == (name in STRUCTURE)
+
+
+def test_facts_are_those_of_the_gain():
+    profile = qn.stored_profile("resnet20", bits=8)
+    found, factors = facts(profile), qn.gain_factors(profile)
+    assert math.log10(found["width W"] / found["mean fan-in"]) == pytest.approx(factors["width"])
+
+
+def test_image_radius_is_reached_by_a_white_or_a_black_image():
+    steps = full_size.transforms(NAME)
+    found = [steps(Image.new("RGB", (300, 260), colour)).abs().max() for colour in ("white", 0)]
+    assert max(found).item() == pytest.approx(image_radius(NAME), rel=1e-6)
+
+
+def test_published_facts_need_no_download():
+    found = full_size.published("resnet18")
+    assert found["parameters"] == sum(
+        p.numel() for p in qn.load("resnet18", weights="random").parameters()
+    )
+    assert 0.5 < found["accuracy"] < 1 and found["megabytes"] > 10
+
+
+def test_pretrained_weights_from_a_local_hub_folder(tmp_path, monkeypatch):
+    stream = io.BytesIO()
+    torch.save(qn.load(NAME, weights="random", seed=11).state_dict(), stream)
+    file = f"{NAME}-{hashlib.sha256(stream.getvalue()).hexdigest()[:8]}.pth"
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / file).write_bytes(stream.getvalue())
+    entry = torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1
+    monkeypatch.setattr(entry.value, "url", f"https://download.example/{file}")
+    found = survey([NAME], bits=[8], weights="imagenet")
+    same = survey([NAME], bits=[8], weights="random", seed=11)
+    assert found.profiles == same.profiles
+    assert set(found.bounds["weights"]) == {"imagenet"}
+
+
+def test_pretrained_weights_that_cannot_be_had(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("no network here")
+
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "urlopen", refuse)
+    with pytest.raises(WeightsUnavailable, match="put the file there"):
+        survey([NAME], bits=[8], weights="imagenet")
+
+
+# -- images ----------------------------------------------------------------------------------------
+
+COLOURS = {"7": (255, 0, 0), "30": (0, 255, 0), "999": (0, 0, 255)}
+
+
+def fill(folder, names, each=2):
+    for name, colour in zip(names, COLOURS.values(), strict=False):
+        (folder / name).mkdir(exist_ok=True)
+        for number in range(each):
+            Image.new("RGB", (40 + number, 30), colour).save(folder / name / f"{number}.png")
+    return folder
+
+
+class Colour(nn.Module):
+    """Names the class of a uniform image by its strongest colour channel."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.classes, self.scale = classes, nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        scores = torch.zeros(len(x), 1000)
+        scores[:, self.classes] = x.mean(dim=(2, 3)) * self.scale
+        return scores
+
+
+def shares(folder, classes, **options):
+    networks = {"right": Colour(classes), "shifted": Colour([*classes[1:], 500])}
+    return accuracies(networks, folder, transform=full_size.transforms("resnet18"), **options)
+
+
+def test_folders_named_by_class_numbers(tmp_path):
+    found = shares(fill(tmp_path, COLOURS), [7, 30, 999])
+    assert found.to_dict() == {"images": 6, "right": 1.0, "shifted": 0.0}
+
+
+def test_all_folders_of_imagenet_some_of_them_empty(tmp_path):
+    names = [f"n{10_000_000 + number}" for number in range(1000)]
+    for name in names:
+        (tmp_path / name).mkdir()
+    fill(tmp_path, [names[3], names[500], names[501]])
+    assert shares(tmp_path, [3, 500, 501])["right"] == 1
+
+
+def test_some_images_drawn_at_random(tmp_path):
+    fill(tmp_path, COLOURS, each=8)
+    first, again = (shares(tmp_path, [7, 30, 2], most=5, seed=4) for _ in range(2))
+    assert first["images"] == 5 and first.equals(again)
+    assert any(shares(tmp_path, [7, 30, 2], most=5, seed=seed)["right"] < 1 for seed in range(5))
+
+
+def test_a_real_classifier_on_images(tmp_path):
+    network = qn.fold(qn.load("resnet18", weights="random")).float()
+    found = accuracies(
+        {"float": network, "4 bits": qn.quantize(network, bits=4).model},
+        fill(tmp_path, COLOURS, each=1),
+        transform=full_size.transforms("resnet18"),
+    )
+    assert found["images"] == 3 and set(found.index) == {"images", "float", "4 bits"}
+    assert all(0 <= found[name] <= 1 for name in ("float", "4 bits"))
+
+
+@pytest.mark.parametrize("names", [["cat", "dog"], ["n01440764", "n01443537"], ["1", "n01440764"]])
+def test_classes_that_are_not_clear(tmp_path, names):
+    fill(tmp_path, names)
+    with pytest.raises(QnotesError, match="cannot tell which classes 2 folders"):
+        shares(tmp_path, [0, 1, 2])
+
+
+def test_folders_without_images(tmp_path):
+    with pytest.raises(QnotesError, match="no class folders"):
+        shares(tmp_path, [0, 1, 2])
+    (tmp_path / "7").mkdir()
+    with pytest.raises(QnotesError, match="no images"):
+        shares(tmp_path, [0, 1, 2])
+    with pytest.raises(QnotesError, match="no class folders"):
+        shares(tmp_path / "nowhere", [0, 1, 2])
