@@ -11,6 +11,13 @@ from qnotes.plots.grids import (
     staircase,
 )
 from qnotes.plots.layerwise import plain_mean_map, shares, sorted_norms, step_costs, tangent
+from qnotes.plots.looseness import (
+    bits_saved,
+    certified_bits,
+    practice,
+    side_by_side,
+    waterfall,
+)
 from qnotes.plots.norms import (
     box_image,
     norms_by_network,
@@ -28,11 +35,13 @@ __all__ = [
     "against_bits",
     "against_depth",
     "along_chain",
+    "bits_saved",
     "block_graph",
     "block_matrices",
     "bounds_and_truth",
     "box_image",
     "carried_and_made",
+    "certified_bits",
     "counting",
     "decades",
     "error_path",
@@ -53,10 +62,12 @@ __all__ = [
     "parametrizations",
     "plain_mean_map",
     "power_of_ten",
+    "practice",
     "products",
     "rescaling",
     "rounding",
     "shares",
+    "side_by_side",
     "sorted_norms",
     "stacked_factors",
     "staircase",
@@ -66,4 +77,5 @@ __all__ = [
     "tangent",
     "title",
     "use_style",
+    "waterfall",
 ]
