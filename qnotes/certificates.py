@@ -29,44 +29,53 @@ def certified_bits(
     input_shape: tuple[int, ...],
     *,
     tolerances: Iterable[float],
-    least: int = 8,
+    least: Iterable[int] = (8, 16, 32),
     radius: float = 1.0,
 ) -> pd.DataFrame:
-    """Bits that certify an error, as `qnotes.gaps.bits_needed` finds them, with T8 as one more row.
+    """Bits that certify an error by T12, for each bound of the ladder and for the vector form T8.
 
-    T8 has a constant C too: its bound is computed once for a copy whose weights all moved outward
-    by the half-step h of ``least`` bits, and divided by h. On a finer grid no weight moves further,
-    and the bound falls at least in proportion to the largest change.
+    The constant C must not depend on the bits. A constant for all grids of 8 bits and more has
+    norms that 8 bits may reach, which to the power of depth are many decades. So C is computed for
+    several least numbers of bits, and each bound takes the one that asks for fewest.
+
+    T8 has a constant too: its bound for a copy whose weights all moved outward by the half-step h,
+    divided by h. On a finer grid no weight moves further, and the bound falls at least in
+    proportion to the largest change.
 
     Args:
         folded: the reference.
         input_shape: shape of one batch.
         tolerances: errors τ to be certified.
-        least: fewest bits that C is valid for.
+        least: numbers of bits, at most 32, each the fewest that a constant is valid for.
         radius: D.
 
     Returns:
         A row for each bound and tolerance: theorem, bound, log10_constant, tolerance, bits (a real
-        number; round up), never fewer than ``least``.
+        number; round up), and ``least``, which bits never falls below.
     """
     tolerances = list(tolerances)
-    table = bits_needed(folded, input_shape, tolerances=tolerances, least=least, radius=radius)
+    domain = {"tolerances": tolerances, "radius": radius}
+    tables = []
+    for few in least:
+        table = bits_needed(folded, input_shape, least=few, **domain)
+        vectors = _vector_form(folded, input_shape, few, **domain)
+        tables.append(pd.concat([table, vectors]).assign(least=few))
+    key = ["theorem", "bound", "tolerance"]
+    ordered = pd.concat(tables, ignore_index=True).sort_values("bits", kind="stable")
+    return ordered.drop_duplicates(key).sort_values(key, kind="stable", ignore_index=True)
+
+
+def _vector_form(folded, input_shape, least: int, *, tolerances, radius: float) -> pd.DataFrame:
     largest = largest_weight(folded)
     step = half_step(largest, least)
     moved = _moved_outward(folded, step)
     log10 = vector_bound(folded, moved, input_shape=input_shape, radius=radius).max()
-    constant = log10 - math.log10(step)
-    rows = [
-        {
-            "theorem": VECTOR_FORM[0],
-            "bound": VECTOR_FORM[1],
-            "log10_constant": constant,
-            "tolerance": tolerance,
-            "bits": max(float(least), _bits(constant, largest, tolerance)),
-        }
-        for tolerance in tolerances
-    ]
-    return pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
+    # In float64 a weight may move by less than the step, by 2^-20 of it where there are 32 bits.
+    constant = log10 - math.log10(step) + 1e-6
+    bits = [max(float(least), _bits(constant, largest, tolerance)) for tolerance in tolerances]
+    return pd.DataFrame({"tolerance": tolerances, "bits": bits}).assign(
+        theorem=VECTOR_FORM[0], bound=VECTOR_FORM[1], log10_constant=constant
+    )
 
 
 def largest_weight(folded: fx.GraphModule) -> float:
@@ -162,7 +171,7 @@ def check(
 
 
 def promised(certified: pd.DataFrame, folded: fx.GraphModule, bits: int) -> pd.Series:
-    """log10 of C a / (2q), what each bound promises at a number of bits."""
+    """log10 of C a / (2q), what each bound promises at a number of bits not below ``least``."""
     constants = certified.drop_duplicates(["theorem", "bound"]).set_index(["theorem", "bound"])
     return constants["log10_constant"] + math.log10(half_step(largest_weight(folded), bits))
 
