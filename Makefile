@@ -134,6 +134,8 @@ _build/executed/training.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS
 _build/executed/schemes.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
 _build/executed/resnets.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
 _build/executed/full-size.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/bits.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/looseness.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
 _build/executed/notation.ipynb: _build/parameters/SEED
 # It reports on all the others.
 _build/executed/reproducibility.ipynb: $(filter-out %/reproducibility.ipynb,$(executed))

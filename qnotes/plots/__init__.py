@@ -17,6 +17,13 @@ from qnotes.plots.grids import (
     staircase,
 )
 from qnotes.plots.layerwise import plain_mean_map, shares, sorted_norms, step_costs, tangent
+from qnotes.plots.looseness import (
+    bits_saved,
+    certified_bits,
+    practice,
+    side_by_side,
+    waterfall,
+)
 from qnotes.plots.norms import (
     box_image,
     norms_by_network,
@@ -47,6 +54,7 @@ __all__ = [
     "against_bits",
     "against_depth",
     "along_chain",
+    "bits_saved",
     "block_graph",
     "block_matrices",
     "bound_against_error",
@@ -56,6 +64,7 @@ __all__ = [
     "box_image",
     "by_strength",
     "carried_and_made",
+    "certified_bits",
     "channel_levels",
     "costs",
     "counting",
@@ -83,12 +92,14 @@ __all__ = [
     "parametrizations",
     "plain_mean_map",
     "power_of_ten",
+    "practice",
     "products",
     "rescaling",
     "rounding",
     "scheme_accuracy",
     "scheme_changes",
     "shares",
+    "side_by_side",
     "sorted_norms",
     "stacked_factors",
     "staircase",
@@ -100,4 +111,5 @@ __all__ = [
     "title",
     "trained_networks",
     "use_style",
+    "waterfall",
 ]
