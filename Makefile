@@ -129,6 +129,8 @@ _build/executed/convolutions.ipynb: _build/parameters/WEIGHTS _build/parameters/
 _build/executed/architectures.ipynb: _build/parameters/WEIGHTS _build/parameters/SEED
 _build/executed/theorems.ipynb: _build/parameters/SEED
 _build/executed/depth.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/mobilenet.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/shares.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
 _build/executed/notation.ipynb: _build/parameters/SEED
 # It reports on all the others.
 _build/executed/reproducibility.ipynb: $(filter-out %/reproducibility.ipynb,$(executed))

@@ -1,5 +1,6 @@
 """Figures of the book, a function each; none of them shows itself twice."""
 
+from qnotes.plots.allocation import choices, chosen_bits, share_maps, two_rankings
 from qnotes.plots.chains import along_chain, block_graph, block_matrices
 from qnotes.plots.convolutions import counting, fan_in_and_width, image_sizes, matrices
 from qnotes.plots.earlier import norms_and_constant, stacked_factors
@@ -11,6 +12,7 @@ from qnotes.plots.grids import (
     staircase,
 )
 from qnotes.plots.layerwise import plain_mean_map, shares, sorted_norms, step_costs, tangent
+from qnotes.plots.mobilenet import caps_along, channel_spread, granularity
 from qnotes.plots.norms import (
     box_image,
     norms_by_network,
@@ -32,13 +34,18 @@ __all__ = [
     "block_matrices",
     "bounds_and_truth",
     "box_image",
+    "caps_along",
     "carried_and_made",
+    "channel_spread",
+    "choices",
+    "chosen_bits",
     "counting",
     "decades",
     "error_path",
     "fan_in_and_width",
     "gain",
     "gap_against_bits",
+    "granularity",
     "image_and_outputs",
     "image_sizes",
     "ladder",
@@ -56,6 +63,7 @@ __all__ = [
     "products",
     "rescaling",
     "rounding",
+    "share_maps",
     "shares",
     "sorted_norms",
     "stacked_factors",
@@ -65,5 +73,6 @@ __all__ = [
     "subplots",
     "tangent",
     "title",
+    "two_rankings",
     "use_style",
 ]
