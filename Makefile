@@ -136,6 +136,8 @@ _build/executed/resnets.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS 
 _build/executed/full-size.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
 _build/executed/bits.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
 _build/executed/looseness.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/mobilenet.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/shares.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
 _build/executed/notation.ipynb: _build/parameters/SEED
 # It reports on all the others.
 _build/executed/reproducibility.ipynb: $(filter-out %/reproducibility.ipynb,$(executed))

@@ -72,7 +72,8 @@ def test_joined_modules_get_the_same_bits_and_count_together():
 
 def table(costs: dict[str, list[float]], widths: list[int]) -> pd.DataFrame:
     with np.errstate(divide="ignore"):
-        return pd.DataFrame(np.log10(np.array(list(costs.values()))), index=list(costs), columns=widths)
+        logs = np.log10(np.array(list(costs.values())))
+    return pd.DataFrame(logs, index=list(costs), columns=widths)
 
 
 def best_sum(prices: pd.DataFrame, counts: pd.Series, budget: float) -> float:

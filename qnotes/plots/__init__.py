@@ -1,5 +1,6 @@
 """Figures of the book, a function each; none of them shows itself twice."""
 
+from qnotes.plots.allocation import choices, chosen_bits, share_maps, two_rankings
 from qnotes.plots.chains import along_chain, block_graph, block_matrices
 from qnotes.plots.convolutions import counting, fan_in_and_width, image_sizes, matrices
 from qnotes.plots.earlier import norms_and_constant, stacked_factors
@@ -24,6 +25,7 @@ from qnotes.plots.looseness import (
     side_by_side,
     waterfall,
 )
+from qnotes.plots.mobilenet import caps_along, channel_spread, granularity
 from qnotes.plots.norms import (
     box_image,
     norms_by_network,
@@ -63,9 +65,13 @@ __all__ = [
     "bounds_by_method",
     "box_image",
     "by_strength",
+    "caps_along",
     "carried_and_made",
     "certified_bits",
     "channel_levels",
+    "channel_spread",
+    "choices",
+    "chosen_bits",
     "costs",
     "counting",
     "decades",
@@ -75,6 +81,7 @@ __all__ = [
     "fan_in_and_width",
     "gain",
     "gap_against_bits",
+    "granularity",
     "image_and_outputs",
     "image_sizes",
     "ladder",
@@ -98,6 +105,7 @@ __all__ = [
     "rounding",
     "scheme_accuracy",
     "scheme_changes",
+    "share_maps",
     "shares",
     "side_by_side",
     "sorted_norms",
@@ -110,6 +118,7 @@ __all__ = [
     "tangent",
     "title",
     "trained_networks",
+    "two_rankings",
     "use_style",
     "waterfall",
 ]
