@@ -18,29 +18,29 @@ from qnotes.vectors import vector_bound
 #: called. What lies between two neighbours is one idea of the proofs.
 STAGES = {
     "typical": "",
-    "sampled": "not the typical input",
-    "observed": "a search",
-    "T8": "signs ignored",
-    "T2": "rows lined up",
-    "T5 product form": "biases and counts",
-    "T5 mean form": "one gap, one mean",
-    "P2": "one norm, one width",
-    "P3": "another proof",
-    "P1": "entries only",
+    "sampled": "typical to worst",
+    "observed": "search",
+    "T8": "signs",
+    "T2": "rows",
+    "T5 product form": "biases",
+    "T5 mean form": "means",
+    "P2": "one norm",
+    "P3": "width",
+    "P1": "entries",
 }
 #: One sentence for each step.
 MEANINGS = {
-    "not the typical input": "from the median input to the worst of those that were drawn",
-    "a search": "an ascent finds a worse input than drawing does",
-    "signs ignored": "every summand of every row is taken with its worst sign; the largest error "
-    "that there is lies somewhere in this step",
-    "rows lined up": "one number for a layer: each row is taken for the largest, each channel for "
-    "the loudest",
-    "biases and counts": "biases join the norms, no norm is below 1, and n ε stands for δ",
-    "one gap, one mean": "the largest ε for all layers, a mean to a power for products of norms",
-    "one norm, one width": "the largest norm and the largest map for all layers (T7)",
-    "another proof": "P3 counts the widest map once more",
-    "entries only": "full rows of the largest entry stand for norms",
+    "typical to worst": "from the median input to the worst of those that were drawn",
+    "search": "an ascent finds a worse input than drawing does",
+    "signs": "every summand of every row counts with its worst sign; the largest error that there "
+    "is lies somewhere in this step",
+    "rows": "one number for a layer: each row counts as the largest, each channel as the loudest",
+    "biases": "biases join the norms, no norm is below 1, and fan-in times gap stands for row sums "
+    "of changes",
+    "means": "the largest gap for all layers, and a mean to a power for products of norms",
+    "one norm": "the largest norm and the widest map for all layers, and depth once more (T7)",
+    "width": "P3 counts the widest map twice",
+    "entries": "full rows of the largest entry stand for norms",
 }
 
 

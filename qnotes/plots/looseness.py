@@ -13,23 +13,23 @@ from qnotes.plots.style import NETWORKS, SERIES, subplots, title
 
 #: Colour of a step by the theorem that it arrives at; the step below all theorems is black.
 STEPS = {
-    "a search": "#000000",
-    "signs ignored": "#F0E442",
-    "rows lined up": SERIES["T2", "recursion along the chain"][1],
-    "biases and counts": SERIES["T5", "product form"][1],
-    "one gap, one mean": SERIES["T5", "mean form"][1],
-    "one norm, one width": SERIES["P2", "one norm for all layers"][1],
-    "another proof": SERIES["P3", "path-metric corollary"][1],
+    "search": "#000000",
+    "signs": "#F0E442",
+    "rows": SERIES["T2", "recursion along the chain"][1],
+    "biases": SERIES["T5", "product form"][1],
+    "means": SERIES["T5", "mean form"][1],
+    "one norm": SERIES["P2", "one norm for all layers"][1],
+    "width": SERIES["P3", "path-metric corollary"][1],
 }
 #: Where each of these steps arrives, as it is written beside its bar.
 ARRIVES = {
-    "a search": "observed",
-    "signs ignored": "T8",
-    "rows lined up": "T2",
-    "biases and counts": "T5, product",
-    "one gap, one mean": "T5, mean",
-    "one norm, one width": "P2",
-    "another proof": "P3",
+    "search": "found",
+    "signs": "T8",
+    "rows": "T2",
+    "biases": "T5 product",
+    "means": "T5 mean",
+    "one norm": "P2",
+    "width": "P3",
 }
 #: Bounds in the order of a legend, with T8, which no other figure shows.
 CERTIFIED = {
@@ -50,7 +50,7 @@ def waterfall(tables: Mapping[str, pd.DataFrame]) -> Figure:
         tables: for each network a row a step of `STEPS`, with the columns start and decades.
     """
     figure, panels = subplots(
-        len(tables), 1, figsize=(5.2, 2.5 * len(tables) + 0.4), squeeze=False
+        len(tables), 1, figsize=(4.4, 2.4 * len(tables) + 0.4), squeeze=False
     )
     for panel, (network, table) in zip(panels.flat, tables.items(), strict=True):
         places = np.arange(len(table))[::-1]
@@ -76,32 +76,41 @@ def waterfall(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def side_by_side(table: pd.DataFrame) -> Figure:
-    """Typical, sampled and observed error and the smallest bound, a row a network.
+    """Errors of typical and worst inputs, and below them the same beside bounds, a row a network.
 
     Args:
-        table: a row a network, with log10 columns typical, sampled, observed, T8 and T2.
+        table: a row a network, with log10 columns typical, sampled, observed, T8, T2 and P2.
     """
     marks = {
-        "typical": ("median digit", SERIES["measured", "digits"][1:]),
+        "typical": ("typical error", SERIES["measured", "digits"][1:]),
         "sampled": ("largest of random inputs", SERIES["measured", "random inputs"][1:]),
-        "observed": ("worst input found", ("#D55E00", "o")),
+        "observed": ("worst input found", ("#AA3377", "o")),
         "T8": ("T8, a number a channel", CERTIFIED["T8", "vector form"][1:]),
         "T2": ("T2, recursion", SERIES["T2", "recursion along the chain"][1:]),
+        "P2": ("P2, one norm for all layers", SERIES["P2", "one norm for all layers"][1:]),
     }
-    figure, panel = subplots(figsize=(5.2, 1.5 + 0.55 * len(table)))
+    figure, panels = subplots(2, 1, figsize=(4.4, 2.2 + 0.7 * len(table)))
     places = np.arange(len(table))[::-1]
-    panel.hlines(places, table.min(axis=1), table.max(axis=1), color="#cccccc", lw=2, zorder=1)
-    for stage, (label, (colour, marker)) in marks.items():
-        edge = {} if marker in "x*" else {"mec": "#333333", "mew": 0.7}
-        panel.plot(table[stage], places, marker, color=colour, markersize=8, label=label, **edge)
-    panel.axvline(0, color="#333333", lw=0.8)
-    panel.set_yticks(places, [title(network) for network in table.index])
-    panel.set_ylim(-0.6, len(table) - 0.4)
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"$10^{{{x:.0f}}}$"))
-    panel.grid(axis="y", visible=False)
-    panel.set_xlabel("error of the output, and its bounds")
-    figure.legend(*panel.get_legend_handles_labels(), frameon=False, ncols=2,
-                  loc="upper center", bbox_to_anchor=(0.5, 0.02))
+    rows = (["typical", "sampled", "observed"], list(marks)[2:])
+    for panel, stages in zip(panels, rows, strict=True):
+        ends = table[stages]
+        panel.hlines(places, ends.min(axis=1), ends.max(axis=1), color="#cccccc", lw=2, zorder=1)
+        for stage in stages:
+            label, (colour, marker) = marks[stage]
+            edge = {} if marker in "x*" else {"mec": "#333333", "mew": 0.7}
+            name = label if panel is panels[0] or stage != "observed" else None
+            panel.plot(table[stage], places, marker, color=colour, markersize=8, label=name, **edge)
+        panel.axvline(0, color="#333333", lw=0.8)
+        panel.set_yticks(places, [title(network) for network in table.index])
+        panel.set_ylim(-0.6, len(table) - 0.4)
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"$10^{{{x:g}}}$"))
+        panel.grid(axis="y", visible=False)
+    panels[0].set_xlabel("error of the output")
+    panels[1].set_xlabel("the same, and its bounds")
+    drawn = [panel.get_legend_handles_labels() for panel in panels]
+    handles, labels = ([*first, *second] for first, second in zip(*drawn, strict=True))
+    figure.legend(handles, labels, frameon=False, ncols=1, loc="upper center",
+                  bbox_to_anchor=(0.5, 0.02))
     figure.tight_layout()
     return figure
 
@@ -114,7 +123,7 @@ def certified_bits(table: pd.DataFrame, used: pd.Series) -> Figure:
         used: by network, the fewest bits tried whose measured error is small enough; NaN if none.
     """
     networks = list(table["network"].unique())
-    figure, panel = subplots(figsize=(5.4, 1.9 + 0.55 * len(networks)))
+    figure, panel = subplots(figsize=(4.6, 1.9 + 0.55 * len(networks)))
     places = dict(zip(networks, range(len(networks) - 1, -1, -1), strict=True))
     for key, (label, colour, marker) in CERTIFIED.items():
         rows = table[(table["theorem"] == key[0]) & (table["bound"] == key[1])]
@@ -125,7 +134,7 @@ def certified_bits(table: pd.DataFrame, used: pd.Series) -> Figure:
     panel.plot(enough, enough.index.map(places), "*", label="measured", **black)
     panel.axvline(32, color="#333333", lw=1, ls=":")
     panel.set_xscale("log", base=2)
-    ticks = [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048]
+    ticks = [2, 8, 32, 128, 512, 2048]
     most = table["bits"].max()
     panel.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick < 2 * most]))
     panel.xaxis.set_minor_locator(NullLocator())
@@ -135,7 +144,7 @@ def certified_bits(table: pd.DataFrame, used: pd.Series) -> Figure:
     panel.set_ylim(-0.6, len(networks) - 0.4)
     panel.grid(axis="y", visible=False)
     panel.set_xlabel("bits per weight")
-    figure.legend(*panel.get_legend_handles_labels(), frameon=False, ncols=2,
+    figure.legend(*panel.get_legend_handles_labels(), frameon=False, ncols=1,
                   loc="upper center", bbox_to_anchor=(0.5, 0.02))
     figure.tight_layout()
     return figure
@@ -147,7 +156,7 @@ def bits_saved(table: pd.DataFrame) -> Figure:
     Args:
         table: a row a network, columns P2 and P3.
     """
-    figure, panel = subplots(figsize=(5.2, 1.4 + 0.6 * len(table)))
+    figure, panel = subplots(figsize=(4.4, 1.4 + 0.6 * len(table)))
     places = np.arange(len(table))[::-1]
     keys = {"P2": ("P2", "one norm for all layers"), "P3": ("P3", "path-metric corollary")}
     for shift, (column, key) in zip((0.2, -0.2), keys.items(), strict=True):
@@ -175,7 +184,7 @@ def practice(table: pd.DataFrame, tolerance: float) -> Figure:
     """
     accurate = table.dropna(subset="accuracy")
     count = 2 if len(accurate) else 1
-    figure, panels = subplots(count, 1, figsize=(5.2, 3.1 * count), sharex=True, squeeze=False)
+    figure, panels = subplots(count, 1, figsize=(4.4, 2.9 * count), sharex=True, squeeze=False)
     error, below = panels[0, 0], panels[-1, 0]
     for network, rows in table.groupby("network", sort=False):
         look = {"color": NETWORKS[network], "marker": "o", "markersize": 5}
