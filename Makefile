@@ -128,8 +128,15 @@ _build/executed/layerwise.ipynb: _build/parameters/WEIGHTS _build/parameters/BIT
 _build/executed/convolutions.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
 _build/executed/architectures.ipynb: _build/parameters/WEIGHTS _build/parameters/SEED
 _build/executed/theorems.ipynb: _build/parameters/SEED
+_build/executed/schemes.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/equalization.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/training.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
 _build/executed/depth.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
 _build/executed/resnets.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/mobilenet.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/shares.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/bits.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
+_build/executed/looseness.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
 _build/executed/full-size.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
 _build/executed/notation.ipynb: _build/parameters/SEED
 # It reports on all the others.

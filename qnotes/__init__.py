@@ -38,6 +38,8 @@ _HOMES = {
     ),
     "profiles": ("Layer", "Profile", "stored_profile"),
     "quantization": (
+        "Absorbed",
+        "Corrected",
         "Equalized",
         "Quantized",
         "QuantizedLayer",

@@ -8,7 +8,7 @@ import sys
 from qnotes.commands.numbers import positive
 from qnotes.commands.scheme import add_scheme, scheme
 from qnotes.commands.tables import add_format, show
-from qnotes.networks import names
+from qnotes.networks import input_shape, names
 from qnotes.networks.weights import SOURCES
 from qnotes.quantization.equalization import METHODS, RELU6
 from qnotes.sweeps import sweep
@@ -61,6 +61,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Returns 0, or 1 if a cell failed; its row says why."""
+    for name in options.networks:
+        input_shape(name, options.weights)  # an unknown name is a wrong call, not a failed cell
     table = sweep(
         options.networks,
         weights=options.weights,

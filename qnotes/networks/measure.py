@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from qnotes.errors import QnotesError
 from qnotes.networks.chain import Link, Term, chain
-from qnotes.networks.operations import CONVOLUTIONS, operations
+from qnotes.networks.operations import AFFINE_MODULES, CONVOLUTIONS, operations
 from qnotes.networks.tracing import check_finite, trace
 from qnotes.profiles import Layer, Profile
 
@@ -33,7 +34,8 @@ def profile(
 
     Args:
         network: the reference, with batch norms folded (`qnotes.fold`).
-        quantized: the same network with other weights, such as `qnotes.quantize(...).model`.
+        quantized: the same network with other weights, such as `qnotes.quantize(...).model`. A
+            bias that only one of the two has is zero in the other.
         input_shape: shape of one batch, batch dimension first.
         radius: D; inputs lie in [-D, D]^N_0.
         provenance: anything worth remembering: weights, seed, bits, versions.
@@ -77,7 +79,7 @@ def check_same_graph(network: fx.GraphModule, quantized: fx.GraphModule) -> None
 
 
 def _check_same_module(name: str, ours: nn.Module, theirs: nn.Module) -> None:
-    if repr(ours) != repr(theirs):
+    if _without_bias(ours) != _without_bias(theirs):
         raise QnotesError(f"{name}: is {ours} here and {theirs} in the quantized network")
     mine, its = _options(ours), _options(theirs)
     differing = [option for option in mine if mine[option] != its.get(option)]
@@ -95,7 +97,14 @@ def _options(module: nn.Module) -> dict[str, object]:
         if not key.startswith("_") and key != "training" and not isinstance(value, Tensor)
     }
     shapes = {f"shape of {key}": tuple(value.shape) for key, value in module.named_parameters()}
+    if isinstance(module, AFFINE_MODULES):
+        shapes.setdefault("shape of bias", (len(module.weight),))
     return options | shapes
+
+
+def _without_bias(module: nn.Module) -> str:
+    """What a module is; a layer without a bias computes the same as one whose bias is zero."""
+    return re.sub(r", bias=(True|False)", "", repr(module))
 
 
 @dataclass(frozen=True)

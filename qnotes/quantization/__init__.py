@@ -1,7 +1,7 @@
 """Quantization routines: grids, whole networks, and what is done before and after rounding."""
 
-from qnotes.quantization.absorption import absorb_biases
-from qnotes.quantization.bias_correction import correct_bias
+from qnotes.quantization.absorption import Absorbed, absorb_biases
+from qnotes.quantization.bias_correction import Corrected, correct_bias
 from qnotes.quantization.equalization import Equalized, equalize
 from qnotes.quantization.finetuning import finetune
 from qnotes.quantization.layer import QuantizedLayer
@@ -10,6 +10,8 @@ from qnotes.quantization.statistics import batch_norm_statistics, measured_stati
 from qnotes.quantization.storage import load_quantized, save_quantized
 
 __all__ = [
+    "Absorbed",
+    "Corrected",
     "Equalized",
     "Quantized",
     "QuantizedLayer",

@@ -27,20 +27,17 @@ def gaps(folded: fx.GraphModule, quantized: Quantized) -> pd.DataFrame:
     """
     rows = []
     for name, stored in quantized.layers.items():
-        module = folded.get_submodule(name)
-        before, after = module.weight.detach(), quantized.model.get_submodule(name).weight.detach()
-        change = (before - after).abs().double().flatten(1)
-        fan_in, gap, norm = change.shape[1], change.max().item(), change.sum(1).max().item()
+        fan_in, gap = stored.codes[0].numel(), stored.gap
         rows.append(
             {
                 "name": name,
-                "kind": _kind(module),
+                "kind": _kind(folded.get_submodule(name)),
                 "fan_in": fan_in,
                 "gap": gap,
-                "gap_norm": norm,
+                "gap_norm": stored.gap_norm,
                 "steps": gap / stored.scale.max().item(),
-                "filled": norm / (fan_in * gap) if gap else math.nan,
-                "zeros": (after == 0).double().mean().item(),
+                "filled": stored.gap_norm / (fan_in * gap) if gap else math.nan,
+                "zeros": (stored.weight == 0).double().mean().item(),
             }
         )
     return pd.DataFrame(rows)

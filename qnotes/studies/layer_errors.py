@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from qnotes.networks.chain import Chain, Link, chain
 from qnotes.networks.tracing import trace
+from qnotes.quantization.channels import bias_of
 
 BATCH = 32
 
@@ -154,9 +155,9 @@ def _apply(module: nn.Module, weight: Tensor, value: Tensor) -> Tensor:
 
 
 def _bias_change(module: nn.Module, rounded: nn.Module, like: Tensor) -> Tensor | float:
-    if module.bias is None:
+    if module.bias is None and rounded.bias is None:
         return 0.0
-    change = module.bias - rounded.bias
+    change = (bias_of(module) - bias_of(rounded)).to(like)
     return change.view(1, -1, *[1] * (like.dim() - 2))
 
 

@@ -1,4 +1,4 @@
-"""T8, T10, T11 and T13: stated, not computed yet (theory, section 5)."""
+"""T8, T10, T11 and T13: stated; of these, `qnotes.vectors` computes T8 (theory, section 5)."""
 
 import sympy as sp
 
@@ -45,7 +45,7 @@ VECTOR_FORM = Result(
     number="T8",
     form="",
     name="vector form",
-    source=STATED + "The form is our own.",
+    source="Stated here, and computed with one number for each channel. The form is our own.",
     statement=sp.Le(abs_error[ell, i], u[ell, i], evaluate=False),
     definitions={
         v[0, i]: D,

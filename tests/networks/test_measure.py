@@ -180,7 +180,6 @@ def narrowed(network: nn.Module) -> nn.Module:
     ("other", "message"),
     [
         (small(last=nn.Linear(8, 4)), r"^4: is Linear.*out_features=3.*here and Linear.*=4"),
-        (small(last=nn.Linear(8, 3, bias=False)), r"^4: is Linear.*bias=True.*bias=False"),
         (small(act=nn.ReLU6), r"^1: is ReLU\(\) here and ReLU6\(\) in the quantized network"),
         (small(pool=nn.MaxPool2d(2)), r"^2: is AvgPool2d.*MaxPool2d"),
         (
@@ -199,6 +198,34 @@ def narrowed(network: nn.Module) -> nn.Module:
 def test_networks_that_do_not_match(other, message):
     with pytest.raises(qn.QnotesError, match=message):
         qn.profile(small(), other, input_shape=(1, 1, 6, 6))
+
+
+def wrong_bias(network: nn.Module) -> nn.Module:
+    network[4].bias = nn.Parameter(torch.ones(1))  # broadcasts to three
+    return network
+
+
+def test_a_bias_of_another_shape_is_refused_also_where_the_reference_has_none():
+    ours = small(last=nn.Linear(8, 3, bias=False))
+    with pytest.raises(qn.QnotesError, match=r"^4: has shape of bias=\(3,\) here and .*\(1,\)"):
+        qn.profile(ours, wrong_bias(small()), input_shape=(1, 1, 6, 6))
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_missing_bias_is_a_zero_bias(side):
+    torch.manual_seed(0)
+    network = small().double()
+    without, zero = (copy.deepcopy(network) for _ in range(2))
+    for layer in (without[0], without[4]):
+        layer.bias = None
+    for layer in (zero[0], zero[4]):
+        layer.bias.data.zero_()
+    found, expected = (
+        qn.profile(*((network, other) if side else (other, network)), input_shape=(1, 1, 6, 6))
+        for other in (without, zero)
+    )
+    assert found == expected
+    assert all(layer.bias_gap > 0 for layer in (found.layers[0], found.layers[-1]))
 
 
 def test_dropout_in_training_mode_in_the_quantized_network():

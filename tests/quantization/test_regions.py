@@ -192,7 +192,7 @@ def test_tied_weights():
 
 
 def test_batch_norms_must_be_folded_first():
-    with pytest.raises(qn.UnsupportedOperation, match=r"1: BatchNorm2d; fold it.*qnotes\.fold"):
+    with pytest.raises(qn.UnsupportedOperation, match=r"1: BatchNorm2d .* Fold it .*qnotes\.fold"):
         find_regions(chain(conv(), nn.BatchNorm2d(2), conv()).eval())
 
 

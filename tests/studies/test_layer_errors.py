@@ -114,3 +114,14 @@ def test_measured_numbers_take_the_place_of_bounds():
     assert below(seen["error"], both)
     assert (both <= one + 1e-9).all()
     assert (one <= plain + 1e-9).all()
+
+
+def test_biases_that_the_reference_does_not_have():
+    network = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1, bias=False))
+    network = network.double().eval()
+    inputs = qn.random_inputs((1, 2), count=8)
+    corrected = qn.correct_bias(network, qn.quantize(network, bits=2).model, inputs=inputs).model
+    seen = layer_errors(network, corrected, inputs, precision=torch.float64)
+    bound = layer_bounds(qn.profile(network, corrected, input_shape=(1, 2)))
+    assert seen["residue"].max() < 1e-12
+    assert below(seen["error"], bound["e"])

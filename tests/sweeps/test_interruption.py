@@ -15,8 +15,10 @@ from qnotes.sweeps import parallel
 
 GRID = {"networks": "resnet20", "bits": list(range(2, 17)), "seed": [0, 1], "inputs": 4}
 CELLS = 30
+# Whoever runs the tests in the background may have Ctrl-C ignored, here too.
 SWEEP = (
-    "import sys, qnotes; qnotes.sweep(**{grid}, memory=sys.argv[1], jobs={jobs}, progress=False)"
+    "import signal, sys, qnotes; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "qnotes.sweep(**{grid}, memory=sys.argv[1], jobs={jobs}, progress=False)"
 )
 
 

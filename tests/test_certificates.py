@@ -1,0 +1,111 @@
+"""Certified bits: the promise is kept, and costs nothing that the theorem does not say."""
+
+import math
+import random
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import qnotes as qn
+from qnotes import certificates
+from tests.random_networks import ARCHITECTURES, draw_weights
+
+SHAPE = (1, 1, 8, 8)
+
+
+@pytest.fixture
+def small():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3)]
+    return qn.fold(nn.Sequential(*layers).eval())
+
+
+def test_every_promise_is_kept(small):
+    found = certificates.certified_bits(small, SHAPE, tolerances=[0.1, 1e-3])
+    kept = certificates.check(small, found, SHAPE)
+    assert {"P1", "P2", "P3", "T2", "T5", "T8"} <= set(kept["theorem"])
+    assert kept["holds"].all()
+    assert (kept["log10"] > kept["tolerance"].map(math.log10) - 3).any()  # and not for nothing
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_the_constant_is_valid_for_all_bits(kind):
+    for seed in range(8):
+        rng = random.Random(f"{kind} {seed}")
+        torch.manual_seed(seed)
+        network, shape = ARCHITECTURES[kind](rng, rng.random() < 0.5)
+        draw_weights(rng, network)
+        folded = qn.fold(network.eval())
+        found = certificates.certified_bits(folded, shape, tolerances=[1.0], least=[4])
+        for bits in (4, 7, 40):
+            values = certificates.measured_bounds(
+                folded, certificates.rounded(folded, bits), shape
+            )
+            promised = certificates.promised(found, folded, bits)
+            assert (values <= promised[values.index] + 1e-6).all(), (kind, seed, bits)
+
+
+def test_vector_form_asks_for_no_more_than_the_recursion(small):
+    found = certificates.certified_bits(small, SHAPE, tolerances=[1e-6], least=[8])
+    bits = found.set_index("theorem")["bits"]
+    assert bits["T8"] <= bits["T2"]
+    at = 2 ** (bits["T8"] - 1) - 1
+    constant = 10 ** found.set_index("theorem")["log10_constant"]["T8"]
+    assert constant * certificates.largest_weight(small) / (2 * at) == pytest.approx(1e-6, rel=1e-5)
+
+
+def test_the_best_of_several_constants():
+    """In a deep network the norms that 8 bits may reach cost much; 32 bits hardly move them."""
+    torch.manual_seed(0)
+    layers = [module for _ in range(30) for module in (nn.Linear(8, 8), nn.ReLU())]
+    deep = qn.fold(nn.Sequential(*layers).eval())
+    found = {
+        least: certificates.certified_bits(deep, (1, 8), tolerances=[1e-9], least=least)
+        for least in ((8,), (32,), (8, 32))
+    }
+    bits = {least: table.set_index(["theorem", "bound"])["bits"] for least, table in found.items()}
+    smaller = pd.concat([bits[8,], bits[32,]], axis=1).min(axis=1)
+    assert bits[8, 32].to_dict() == smaller.to_dict()
+    assert (found[8, 32]["bits"] >= found[8, 32]["least"]).all()
+    assert bits[8, 32]["T2"].item() < bits[8,]["T2"].item() - 0.1
+    assert certificates.check(deep, found[8, 32], (1, 8))["holds"].all()
+
+
+def test_few_bits_as_quantize_does_it(small):
+    ours = certificates.rounded(small, 6)
+    theirs = qn.quantize(small, bits=6, granularity="tensor").model
+    for name, value in ours.state_dict().items():
+        assert torch.allclose(value, theirs.state_dict()[name], rtol=1e-12, atol=0), name
+
+
+def test_many_bits_halve_the_change(small):
+    weight = small.get_submodule("3").weight
+    for bits in (20, certificates.MOST_BITS):
+        change = (certificates.rounded(small, bits).get_submodule("3").weight - weight).abs().max()
+        half = certificates.half_step(weight.abs().max().item(), bits)
+        assert 0.5 * half <= change <= half * (1 + 1e-3)
+
+
+def test_networks_are_left_alone(small):
+    before = {name: value.clone() for name, value in small.state_dict().items()}
+    certificates.rounded(small, 3)
+    certificates.certified_bits(small, SHAPE, tolerances=[1.0])
+    assert all(torch.equal(value, small.state_dict()[name]) for name, value in before.items())
+
+
+def test_a_layer_of_zeros_stays(small):
+    small.get_submodule("3").weight.data.zero_()
+    assert (certificates.rounded(small, 8).get_submodule("3").weight == 0).all()
+
+
+@pytest.mark.parametrize("bits", [1, 41, 8.0, True])
+def test_refuses_other_bits(small, bits):
+    with pytest.raises(qn.QnotesError, match="from 2 to 40"):
+        certificates.rounded(small, bits)
+
+
+def test_refuses_single_precision(small):
+    with pytest.raises(qn.QnotesError, match=r"0: weights are torch.float32"):
+        certificates.rounded(small.float(), 8)
