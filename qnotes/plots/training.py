@@ -20,6 +20,9 @@ KINDS = {
     "trained": ("#332288", "^"),
 }
 
+#: Markers that lie on top of each other, the first at the bottom.
+SIZES = {"original": 12, "control": 8, "trained": 4}
+
 
 def trained_networks(table: pd.DataFrame) -> Figure:
     """Accuracy, two errors and two bounds against bits, for networks by the way they were trained.
@@ -72,7 +75,8 @@ def _bounds(panel, table: pd.DataFrame) -> None:
         panel.plot(spread.index, spread, color=SERIES[key][1], lw=6, alpha=0.35)
         for kind, (colour, marker) in KINDS.items():
             line = table[table["kind"] == kind]
-            panel.plot(line["bits"], line[column], marker, color=colour, markersize=6)
+            look = {"marker": marker, "ls": "", "color": colour, "markersize": SIZES[kind]}
+            panel.plot(line["bits"], line[column], **look)
     panel.set_ylabel("bounds, against the own network")
     decades(panel.yaxis)
 
@@ -96,8 +100,8 @@ def distances_and_moves(steps: Mapping[str, np.ndarray], moves: Mapping[str, np.
         share, edges = np.histogram(np.log10(values[values > 0]), bins=40, range=(-5, 1))
         right.stairs(share / len(values), 10.0**edges, color=KINDS[kind][0], label=kind, lw=2)
     right.axvline(0.5, color="#333333", ls="--", lw=1)
-    place = {"xycoords": ("data", "axes fraction"), "ha": "right", "va": "top"}
-    right.annotate("half a step", (0.4, 0.96), fontsize=9.5, **place)
+    place = {"xycoords": ("data", "axes fraction"), "ha": "left", "va": "top"}
+    right.annotate("half a step", (0.6, 0.96), fontsize=9.5, **place)
     right.set_xscale("log")
     right.set_xlabel("move of a weight, in steps")
     right.set_ylabel("share of the weights")
@@ -118,12 +122,12 @@ def norms_before_and_after(table: pd.DataFrame) -> Figure:
     figure, panel = subplots(figsize=(8, 3.4))
     for kind in table:
         colour, marker = KINDS[kind]
-        size = 9 if kind == "original" else 5
-        panel.plot(table.index, table[kind], marker, color=colour, markersize=size, label=kind)
+        look = {"marker": marker, "ls": "", "color": colour, "markersize": SIZES[kind]}
+        panel.plot(table.index, table[kind], label=kind, **look)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_xlabel("layer of the chain")
     panel.set_ylabel(r"norm $\tilde r_\ell$")
     panel.set_ylim(bottom=0)
-    panel.legend(frameon=False, loc="upper center", ncols=3, bbox_to_anchor=(0.5, -0.17))
+    panel.legend(frameon=False, loc="upper center", ncols=3, bbox_to_anchor=(0.5, -0.22))
     figure.tight_layout()
     return figure

@@ -52,8 +52,8 @@ def finetune(
         options: of `qnotes.quantize` that choose grid, range and granularity.
 
     Returns:
-        A network with the trained weights, *not* rounded, in float64: quantize it with the same
-        bits and options.
+        A network with the trained weights and biases, *not* rounded, in float64: quantize it with
+        the same bits and options.
 
     Raises:
         QnotesError: for options that look at data, fewer than one epoch, or training that diverged.
@@ -65,7 +65,8 @@ def finetune(
         raise QnotesError(f"epochs must be a whole number of at least 1; got {epochs!r}")
     model = trace(network, copied=True)
     operations(model)
-    model = model.float()
+    # Folding leaves biases that do not train, where a layer had none.
+    model = model.float().requires_grad_()
     layers = [module for module in model.modules() if isinstance(module, AFFINE_MODULES)]
     if bits is not None:
         scheme.check_bits(bits)

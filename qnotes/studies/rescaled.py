@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor, nn
 
 from qnotes.ladder import bounds
@@ -165,8 +166,8 @@ def decades(measured: Profile) -> dict[str, float]:
 
 
 def in_float32(network: nn.Module) -> nn.Module:
-    """A copy of a network in the precision that networks run in."""
-    return copy.deepcopy(network).float()
+    """A copy of a network in the precision that networks run in, and the layout that is fastest."""
+    return copy.deepcopy(network).float().to(memory_format=torch.channels_last)
 
 
 def _bounded(measured: Profile) -> dict[str, float]:

@@ -56,6 +56,17 @@ def test_training_with_rounding_helps_the_rounded_network(trained):
     assert losses[2] < losses[None]
 
 
+def test_biases_that_folding_made_are_trained_too():
+    images, labels = few_digits(128)
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.ReLU(), nn.AvgPool2d(6)]
+    network = qn.fold(nn.Sequential(*layers, nn.Flatten(), nn.Linear(50, 10)).eval())
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    after = dict(qn.finetune(network, images, labels, bits=4, epochs=1).named_parameters())
+    assert before.keys() == after.keys() >= {"0.bias"}
+    assert all((after[name] - value).abs().max() > 1e-4 for name, value in before.items())
+
+
 def test_what_comes_back_is_a_reference(trained):
     for network in trained.values():
         assert not network.training
