@@ -21,6 +21,8 @@ LINES = ("#000000", "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC7
 MARKERS = "osD^vPX*"
 #: A change of more decades than this is drawn at the edge, with its number.
 EDGE = 2.0
+#: Points whose changes disagree by less than this many decades are not named.
+NAMED = 0.1
 
 
 def channel_levels(weights: np.ndarray, levels: dict[str, np.ndarray]) -> Figure:
@@ -75,9 +77,10 @@ def bound_and_error(changes: pd.DataFrame, families: dict[str, str], error: str)
 
 
 def _name_points(panel, rows: pd.DataFrame, error: str) -> None:
-    """Names of the points where bound and error disagree."""
+    """Names of the points where bound and error clearly disagree, or that lie beyond the edge."""
     far = rows[error].abs() > EDGE
-    apart = rows[(rows["mean form"] * rows[error] < 0) | far]
+    clear = rows[["mean form", error]].abs().min(axis=1) > NAMED
+    apart = rows[(rows["mean form"] * rows[error] < 0) & clear | far]
     points = apart.sort_values(error)[["scheme", "mean form", error]]
     for number, (scheme, x, y) in enumerate(points.itertuples(index=False, name=None)):
         side, shift = ("left", 8) if number % 2 else ("right", -8)
