@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from qnotes.plots.style import NETWORKS, decades, subplots, title
+from qnotes.plots.ticks import plain_numbers
 
 CHOICES = {
     "uniform": ("#999999", "o"),
@@ -61,15 +62,15 @@ def two_rankings(tables: Mapping[str, pd.DataFrame]) -> Figure:
     for (network, table), marker in zip(tables.items(), "o^s", strict=False):
         look = {"color": NETWORKS[network], "marker": marker, "edgecolor": "#333333"}
         panel.scatter(table["bound"], table["measured"], s=42, label=title(network), **look)
-    ends = np.array([table.to_numpy()[table.to_numpy() > 0] for table in tables.values()], object)
-    low, high = min(map(np.min, ends)), max(map(np.max, ends))
-    panel.plot([low, high], [low, high], color="#999999", ls="--", lw=1, label="equal")
+    values = pd.concat(tables.values()).to_numpy()
+    ends = [values[values > 0].min(), values.max()]
+    panel.plot(ends, ends, color="#999999", ls="--", lw=1, label="equal")
     panel.set_xscale("log")
     panel.set_yscale("log")
-    for axis in (panel.xaxis, panel.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.set_xlabel("share of the bound T2, %")
     panel.set_ylabel("share of the measured errors, %")
+    for axis in (panel.xaxis, panel.yaxis):
+        plain_numbers(axis)
     figure.tight_layout()
     figure.legend(frameon=False, loc="upper center", ncols=3, bbox_to_anchor=(0.5, 0.0))
     return figure
@@ -94,6 +95,7 @@ def chosen_bits(tables: Mapping[str, pd.DataFrame], *, network: str) -> Figure:
             panel.axhline(budget, color="#999999", lw=1, ls="--")
         panel.set_title(name, loc="left")
         panel.set_ylabel("bits")
+        panel.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     panels.flat[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     panels.flat[-1].set_xlabel(f"layer of {title(network)}")
     figure.tight_layout()
