@@ -137,7 +137,7 @@ def certified_bits(table: pd.DataFrame, used: pd.Series) -> Figure:
     panel.plot(enough, enough.index.map(places), "*", label="measured", **black)
     panel.axvline(32, color="#333333", lw=1, ls=":")
     panel.set_xscale("log", base=2)
-    ticks = [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048]
+    ticks = [2, 8, 32, 128, 512, 2048]
     most = table.loc[table["theorem"] != "P1", "bits"].max()
     panel.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick < 1.4 * most]))
     panel.xaxis.set_minor_locator(NullLocator())
