@@ -31,9 +31,8 @@ ARRIVES = {
     "one norm": "P2",
     "width": "P3",
 }
-#: Bounds in the order of a legend, with T8, which no other figure shows.
+#: Bounds in the order of a legend, with T8, which no other figure shows. P1 lies too far out.
 CERTIFIED = {
-    ("P1", "entrywise bound"): SERIES["P1", "entrywise bound"],
     ("P3", "path-metric corollary"): SERIES["P3", "path-metric corollary"],
     ("P2", "one norm for all layers"): SERIES["P2", "one norm for all layers"],
     ("T5", "mean form"): SERIES["T5", "mean form"],
@@ -105,6 +104,9 @@ def side_by_side(table: pd.DataFrame) -> Figure:
         panel.set_ylim(-0.6, len(table) - 0.4)
         panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"$10^{{{x:g}}}$"))
         panel.grid(axis="y", visible=False)
+    ticks = [low * 10.0**power for power in range(-6, 4) for low in (1, 3)]
+    panels[0].xaxis.set_major_locator(FixedLocator(np.log10(ticks)))
+    panels[0].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{10**x:.1g}"))
     panels[0].set_xlabel("error of the output")
     panels[1].set_xlabel("the same, and its bounds")
     drawn = [panel.get_legend_handles_labels() for panel in panels]
@@ -123,26 +125,29 @@ def certified_bits(table: pd.DataFrame, used: pd.Series) -> Figure:
         used: by network, the fewest bits tried whose measured error is small enough; NaN if none.
     """
     networks = list(table["network"].unique())
-    figure, panel = subplots(figsize=(4.6, 1.9 + 0.55 * len(networks)))
+    figure, panel = subplots(figsize=(4.4, 1.9 + 0.8 * len(networks)))
     places = dict(zip(networks, range(len(networks) - 1, -1, -1), strict=True))
-    for key, (label, colour, marker) in CERTIFIED.items():
+    heights = np.linspace(0.33, -0.33, len(CERTIFIED))  # so that marks do not hide each other
+    for height, (key, (label, colour, marker)) in zip(heights, CERTIFIED.items(), strict=True):
         rows = table[(table["theorem"] == key[0]) & (table["bound"] == key[1])]
-        look = {"color": colour, "mec": "#333333", "mew": 0.7, "markersize": 8}
-        panel.plot(rows["bits"], rows["network"].map(places), marker, label=label, ls="", **look)
+        look = {"color": colour, "mec": "#333333", "mew": 0.7, "markersize": 7, "ls": ""}
+        panel.plot(rows["bits"], rows["network"].map(places) + height, marker, label=label, **look)
     enough = used.dropna()
     black = {"color": "#000000", "markersize": 11, "ls": ""}
     panel.plot(enough, enough.index.map(places), "*", label="measured", **black)
     panel.axvline(32, color="#333333", lw=1, ls=":")
     panel.set_xscale("log", base=2)
     ticks = [2, 8, 32, 128, 512, 2048]
-    most = table["bits"].max()
-    panel.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick < 2 * most]))
+    most = table.loc[table["theorem"] != "P1", "bits"].max()
+    panel.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick < 1.4 * most]))
     panel.xaxis.set_minor_locator(NullLocator())
     panel.xaxis.set_major_formatter("{x:g}")
     panel.set_xlim(1.8, 1.4 * most)
     panel.set_yticks(list(places.values()), [title(network) for network in places])
     panel.set_ylim(-0.6, len(networks) - 0.4)
     panel.grid(axis="y", visible=False)
+    for place in range(len(networks) - 1):
+        panel.axhline(place + 0.5, color="#eeeeee", lw=1)
     panel.set_xlabel("bits per weight")
     figure.legend(*panel.get_legend_handles_labels(), frameon=False, ncols=1,
                   loc="upper center", bbox_to_anchor=(0.5, 0.02))
