@@ -110,4 +110,3 @@ def _check_norm(name: str, norm: nn.Module) -> None:
 def _replace_module(graph: fx.GraphModule, target: str, module: nn.Module) -> None:
     parent, _, name = target.rpartition(".")
     setattr(graph.get_submodule(parent), name, module)
-

@@ -193,7 +193,6 @@ def _as_json(networks: dict[str, Any]) -> bytes:
     return (json.dumps({"networks": ordered | networks}, indent=2) + "\n").encode()
 
 
-
 def _earlier(folder: Path) -> dict[str, Any]:
     """The manifest's networks; none where it is missing or damaged, since it is made anew here."""
     try:

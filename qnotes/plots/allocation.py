@@ -28,14 +28,23 @@ def share_maps(maps: Mapping[str, pd.DataFrame], *, network: str) -> Figure:
         network: whose layers they are.
     """
     figure, panels = subplots(
-        len(maps), 1, figsize=(7, 1.55 * len(maps) + 0.9), sharex=True, layout="constrained",
+        len(maps),
+        1,
+        figsize=(7, 1.55 * len(maps) + 0.9),
+        sharex=True,
+        layout="constrained",
         squeeze=False,
     )
     for panel, (name, table) in zip(panels.flat, maps.items(), strict=True):
         values = table.to_numpy(dtype=float) * table.shape[1]
         with np.errstate(divide="ignore"):
             image = panel.imshow(
-                np.log2(values), cmap="PuOr", vmin=-3, vmax=3, aspect="auto", origin="lower",
+                np.log2(values),
+                cmap="PuOr",
+                vmin=-3,
+                vmax=3,
+                aspect="auto",
+                origin="lower",
                 extent=(0.5, values.shape[1] + 0.5, -0.5, len(values) - 0.5),
             )
         panel.set_yticks(range(len(table)), [str(bits) for bits in table.index])
@@ -45,7 +54,12 @@ def share_maps(maps: Mapping[str, pd.DataFrame], *, network: str) -> Figure:
     panels.flat[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     panels.flat[-1].set_xlabel(f"layer of {title(network)}")
     bar = figure.colorbar(
-        image, ax=panels, location="bottom", extend="both", shrink=0.8, aspect=35,
+        image,
+        ax=panels,
+        location="bottom",
+        extend="both",
+        shrink=0.8,
+        aspect=35,
         label="share of the layer, in units of an equal share",
     )
     bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{2**value:g}"))
@@ -84,7 +98,11 @@ def chosen_bits(tables: Mapping[str, pd.DataFrame], *, network: str) -> Figure:
         network: whose layers they are.
     """
     figure, panels = subplots(
-        len(tables), 1, figsize=(7, 1.6 * len(tables) + 0.3), sharex=True, sharey=True,
+        len(tables),
+        1,
+        figsize=(7, 1.6 * len(tables) + 0.3),
+        sharex=True,
+        sharey=True,
         squeeze=False,
     )
     for panel, (name, table) in zip(panels.flat, tables.items(), strict=True):
@@ -111,8 +129,12 @@ def choices(table: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
     """
     networks = list(table["network"].unique())
     figure, panels = subplots(
-        len(columns), len(networks), figsize=(3.5 * len(networks) + 0.6, 2.6 * len(columns) + 0.3),
-        sharex=True, sharey="row", squeeze=False,
+        len(columns),
+        len(networks),
+        figsize=(3.5 * len(networks) + 0.6, 2.6 * len(columns) + 0.3),
+        sharex=True,
+        sharey="row",
+        squeeze=False,
     )
     for row, (column, label) in zip(panels, columns.items(), strict=True):
         text, _, log = label.partition("|")
@@ -132,6 +154,7 @@ def choices(table: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
         panel.set_xticks(sorted(table["budget"].unique()))
     handles, labels = panels.flat[0].get_legend_handles_labels()
     figure.tight_layout()
-    figure.legend(handles, labels, frameon=False, loc="upper center", ncols=2,
-                  bbox_to_anchor=(0.5, 0.0))
+    figure.legend(
+        handles, labels, frameon=False, loc="upper center", ncols=2, bbox_to_anchor=(0.5, 0.0)
+    )
     return figure

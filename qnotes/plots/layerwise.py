@@ -78,7 +78,11 @@ def step_costs(table: pd.DataFrame) -> Figure:
         base = base + table[step].to_numpy()
     for position, total in zip(positions, base, strict=True):
         panel.annotate(
-            f"{total:.1f}", (total, position), (4, 0), textcoords="offset points", va="center",
+            f"{total:.1f}",
+            (total, position),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
             fontsize=9.5,
         )
     panel.set_yticks(positions, [title(network) for network in table.index])

@@ -48,9 +48,7 @@ def waterfall(tables: Mapping[str, pd.DataFrame]) -> Figure:
     Args:
         tables: for each network a row a step of `STEPS`, with the columns start and decades.
     """
-    figure, panels = subplots(
-        len(tables), 1, figsize=(4.4, 2.4 * len(tables) + 0.4), squeeze=False
-    )
+    figure, panels = subplots(len(tables), 1, figsize=(4.4, 2.4 * len(tables) + 0.4), squeeze=False)
     for panel, (network, table) in zip(panels.flat, tables.items(), strict=True):
         places = np.arange(len(table))[::-1]
         span = (table["start"] + table["decades"]).max() - table["start"].min()
@@ -59,8 +57,12 @@ def waterfall(tables: Mapping[str, pd.DataFrame]) -> Figure:
             panel.barh(place, row["decades"], left=row["start"], height=0.72, **look)
             end = max(row["start"], row["start"] + row["decades"])
             panel.annotate(
-                f"{row['decades']:+.1f}", (end, place), (4, 0), textcoords="offset points",
-                va="center", fontsize=10,
+                f"{row['decades']:+.1f}",
+                (end, place),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=10,
             )
         panel.axvline(0, color="#333333", lw=0.8)
         panel.set_yticks(places, [f"{step} → {ARRIVES[step]}" for step in table.index])
@@ -111,8 +113,9 @@ def side_by_side(table: pd.DataFrame) -> Figure:
     panels[1].set_xlabel("the same, and its bounds")
     drawn = [panel.get_legend_handles_labels() for panel in panels]
     handles, labels = ([*first, *second] for first, second in zip(*drawn, strict=True))
-    figure.legend(handles, labels, frameon=False, ncols=1, loc="upper center",
-                  bbox_to_anchor=(0.5, 0.02))
+    figure.legend(
+        handles, labels, frameon=False, ncols=1, loc="upper center", bbox_to_anchor=(0.5, 0.02)
+    )
     figure.tight_layout()
     return figure
 
@@ -149,8 +152,13 @@ def certified_bits(table: pd.DataFrame, used: pd.Series) -> Figure:
     for place in range(len(networks) - 1):
         panel.axhline(place + 0.5, color="#eeeeee", lw=1)
     panel.set_xlabel("bits per weight")
-    figure.legend(*panel.get_legend_handles_labels(), frameon=False, ncols=1,
-                  loc="upper center", bbox_to_anchor=(0.5, 0.02))
+    figure.legend(
+        *panel.get_legend_handles_labels(),
+        frameon=False,
+        ncols=1,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.02),
+    )
     figure.tight_layout()
     return figure
 
@@ -168,14 +176,25 @@ def bits_saved(table: pd.DataFrame) -> Figure:
         label, colour, _ = SERIES[key]
         panel.barh(places + shift, table[column], color=colour, height=0.38, label=f"over {label}")
         for place, value in zip(places, table[column], strict=True):
-            panel.annotate(f"{value:.0f}", (value, place + shift), (4, 0),
-                           textcoords="offset points", va="center", fontsize=10)
+            panel.annotate(
+                f"{value:.0f}",
+                (value, place + shift),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=10,
+            )
     panel.set_yticks(places, [title(network) for network in table.index])
     panel.margins(x=0.12)
     panel.grid(axis="y", visible=False)
     panel.set_xlabel("bits per weight that T5 (mean form) saves")
-    figure.legend(*panel.get_legend_handles_labels(), frameon=False, ncols=1,
-                  loc="upper center", bbox_to_anchor=(0.5, 0.02))
+    figure.legend(
+        *panel.get_legend_handles_labels(),
+        frameon=False,
+        ncols=1,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.02),
+    )
     figure.tight_layout()
     return figure
 
@@ -200,13 +219,19 @@ def practice(table: pd.DataFrame, tolerance: float) -> Figure:
     for network, rows in accurate.groupby("network", sort=False):
         look = {"color": NETWORKS[network], "marker": "o", "markersize": 5}
         below.plot(rows["bits"], 100 * rows["accuracy"], **look)
-        below.axhline(100 * rows["reference_accuracy"].iloc[0], lw=0.8, ls="--",
-                      color=NETWORKS[network])
+        below.axhline(
+            100 * rows["reference_accuracy"].iloc[0], lw=0.8, ls="--", color=NETWORKS[network]
+        )
     if len(accurate):
         below.set_ylabel("accuracy, %")
     below.set_xlabel("bits per weight")
     below.set_xticks(sorted(table["bits"].unique()))
-    figure.legend(*error.get_legend_handles_labels(), frameon=False, ncols=2,
-                  loc="upper center", bbox_to_anchor=(0.5, 0.02))
+    figure.legend(
+        *error.get_legend_handles_labels(),
+        frameon=False,
+        ncols=2,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.02),
+    )
     figure.tight_layout()
     return figure

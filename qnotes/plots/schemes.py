@@ -53,7 +53,7 @@ def bound_and_error(changes: pd.DataFrame, families: dict[str, str], error: str)
     """Change of the bound against change of the error, a point a scheme, a panel a network.
 
     Args:
-        changes: from `qnotes.schemes.against`, at one number of bits.
+        changes: from `qnotes.studies.schemes.against`, at one number of bits.
         families: for each scheme one of `FAMILIES`.
         error: column of the measured error.
     """
@@ -95,7 +95,7 @@ def scheme_changes(changes: pd.DataFrame, error: str) -> Figure:
     A change of more than `EDGE` decades is drawn there, with its number.
 
     Args:
-        changes: from `qnotes.schemes.against`, at one number of bits.
+        changes: from `qnotes.studies.schemes.against`, at one number of bits.
         error: column of the measured error.
     """
     networks = list(changes["network"].unique())
@@ -131,7 +131,7 @@ def scheme_accuracy(rows: pd.DataFrame, reference: dict[str, float]) -> Figure:
     """Accuracy against bits, a line a scheme, a panel a network.
 
     Args:
-        rows: from `qnotes.schemes.side_by_side`.
+        rows: from `qnotes.studies.schemes.side_by_side`.
         reference: accuracy of each network before quantization, a dotted line.
     """
     networks = list(rows["network"].unique())

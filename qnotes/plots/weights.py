@@ -41,9 +41,7 @@ def image_and_outputs(image: np.ndarray, outputs: pd.DataFrame) -> Figure:
         image: of shape (height, width).
         outputs: a row a class, a column a network.
     """
-    figure, (left, right) = subplots(
-        1, 2, figsize=(9, 3.4), gridspec_kw={"width_ratios": [1, 2.6]}
-    )
+    figure, (left, right) = subplots(1, 2, figsize=(9, 3.4), gridspec_kw={"width_ratios": [1, 2.6]})
     left.imshow(image, cmap="gray")
     left.set_axis_off()
     colours = sns.color_palette("viridis", outputs.shape[1])

@@ -47,9 +47,7 @@ def layer_bounds(
         before = {base[sy.ell - 1]: value for base, value in known.items()}
         for base, step in RECURSION.steps.items():
             running[base].append(log_value(step, {**logs, **before}, {sy.ell: layer}))
-    table = pd.DataFrame(
-        {"s": running[sy.s], "e": running[sy.e]}, dtype=float
-    ) / np.log(10)
+    table = pd.DataFrame({"s": running[sy.s], "e": running[sy.e]}, dtype=float) / np.log(10)
     table.index.name = "layer"
     return table
 

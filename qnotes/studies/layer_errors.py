@@ -141,8 +141,13 @@ def _terms(link: Link, quantized, ours: Values, theirs: Values) -> Iterator[tupl
         before = module(mine) - rounded(its)
         carried, made = _apply(module, module.weight, old), _apply(module, change, its)
         sizes = _apply(module, module.weight.abs(), old.abs())
-        yield before, carried, made, _bias_change(module, rounded, before), sizes, _apply(
-            module, change.abs(), its.abs()
+        yield (
+            before,
+            carried,
+            made,
+            _bias_change(module, rounded, before),
+            sizes,
+            _apply(module, change.abs(), its.abs()),
         )
 
 

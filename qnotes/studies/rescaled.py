@@ -44,9 +44,7 @@ def variants(
     yield NONE, 0.0, equalize(folded, relu6="relu", strength=0.0)
     for method in methods:
         for strength in strengths:
-            yield method, strength, equalize(
-                folded, method=method, relu6="relu", strength=strength
-            )
+            yield method, strength, equalize(folded, method=method, relu6="relu", strength=strength)
 
 
 def norms(measured: Profile) -> np.ndarray:

@@ -89,9 +89,7 @@ def _relu(value: sp.Expr) -> sp.Expr:
 def _homogeneity() -> tuple[sp.Eq, ...]:
     factor, size = sp.symbols("c x", positive=True)
     relu = sp.Function(r"\operatorname{ReLU}")
-    return tuple(
-        equation(relu(factor * value), factor * relu(value)) for value in (size, -size)
-    )
+    return tuple(equation(relu(factor * value), factor * relu(value)) for value in (size, -size))
 
 
 def _telescoped() -> list[tuple[list[sp.Expr], list[sp.Expr]]]:

@@ -1,4 +1,4 @@
-"""T8, T10, T11 and T13: stated; of these, `qnotes.vectors` computes T8 (theory, section 5)."""
+"""T8, T10, T11 and T13: stated; `qnotes.propagation.vectors` computes T8 (theory, section 5)."""
 
 import sympy as sp
 

@@ -32,6 +32,7 @@ delta = sp.IndexedBase("delta_layer", nonnegative=True)
 beta = sp.IndexedBase("beta_layer", nonnegative=True)
 gamma = sp.IndexedBase("gamma_layer", nonnegative=True)
 
+
 # Matrices and vectors of each layer, which do not commute; a prime marks the quantized network.
 def _matrices(name: str) -> sp.IndexedBase:
     return sp.IndexedBase(name, commutative=False)
@@ -191,7 +192,5 @@ QUANTITIES: dict[sp.Basic, Quantity] = {
     beta: Quantity("largest absolute bias of layer ℓ", _each("bias_norm")),
     gamma: Quantity("largest change of a bias of layer ℓ", _each("bias_gap")),
     r_min: Quantity("smallest layer norm", lambda p: min(layer.norm for layer in p.layers)),
-    r_joint_min: Quantity(
-        "smallest layer norm, biases included", lambda p: min(_joint_norms(p))
-    ),
+    r_joint_min: Quantity("smallest layer norm, biases included", lambda p: min(_joint_norms(p))),
 }

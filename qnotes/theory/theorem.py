@@ -133,8 +133,7 @@ class Result:
     def symbols(self) -> dict[sp.Basic, str]:
         """The symbols of the statement that a profile supplies, with their meanings."""
         return {
-            symbol: sy.QUANTITIES[symbol].meaning
-            for symbol in _quantities(self._expressions())
+            symbol: sy.QUANTITIES[symbol].meaning for symbol in _quantities(self._expressions())
         }
 
     def _expressions(self) -> tuple[sp.Expr, ...]:

@@ -58,9 +58,7 @@ def test_training_learns():
         before = cross_entropy(model(images), labels)
     ticks = []
     with seeded(0):
-        training.fit(
-            model, images, labels, epochs=15, progress=lambda: ticks.append(1)
-        )
+        training.fit(model, images, labels, epochs=15, progress=lambda: ticks.append(1))
     with torch.no_grad():
         after = cross_entropy(model(images), labels)
     assert len(ticks) == 15

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import qnotes as qn
-from qnotes.vectors import vector_bound
+from qnotes.propagation.vectors import vector_bound
 from tests.random_networks import (
     ARCHITECTURES,
     change_weights,
@@ -82,10 +82,18 @@ def test_equals_the_recursion_with_matrices(seed):
 def test_a_convolution_without_a_border_equals_its_matrix(groups):
     """Every position sees the whole kernel, so a channel's number is each position's number."""
     torch.manual_seed(groups)
-    network = nn.Sequential(
-        nn.Conv2d(4, 4, 2, groups=groups), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(4, 3, 1),
-        nn.Flatten(), nn.Linear(12, 2),
-    ).double().eval()
+    network = (
+        nn.Sequential(
+            nn.Conv2d(4, 4, 2, groups=groups),
+            nn.ReLU(),
+            nn.AvgPool2d(2),
+            nn.Conv2d(4, 3, 1),
+            nn.Flatten(),
+            nn.Linear(12, 2),
+        )
+        .double()
+        .eval()
+    )
     changed = copy.deepcopy(network)
     for parameter in changed.parameters():
         parameter.data.mul_(1.1)

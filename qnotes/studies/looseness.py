@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from qnotes.ladder import bounds
 from qnotes.networks import profile
 from qnotes.observation import Observation, output_errors
-from qnotes.vectors import vector_bound
+from qnotes.propagation.vectors import vector_bound
 
 #: The stages, from the truth to the oldest bound, and how a step to each from the one before is
 #: called. What lies between two neighbours is one idea of the proofs.

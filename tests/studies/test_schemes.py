@@ -9,7 +9,7 @@ import torch
 from scipy.stats import spearmanr
 
 import qnotes as qn
-from qnotes import gaps, schemes
+from qnotes.studies import gaps, schemes
 
 CELLS = {"network": "resnet20", "bits": [4, 4, 4], "scheme": ["a", "b", "c"]}
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import qnotes as qn
-from qnotes.looseness import MEANINGS, STAGES, stages, steps, typical_errors
+from qnotes.studies.looseness import MEANINGS, STAGES, stages, steps, typical_errors
 
 SHAPE = (1, 1, 6, 6)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import qnotes as qn
-from qnotes.allocation import (
+from qnotes.studies.allocation import (
     greedy_bits,
     measured_prices,
     of_modules,

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import qnotes as qn
-from qnotes import certificates
+from qnotes.studies import certificates
 from tests.random_networks import ARCHITECTURES, draw_weights
 
 SHAPE = (1, 1, 8, 8)
@@ -40,9 +40,7 @@ def test_the_constant_is_valid_for_all_bits(kind):
         folded = qn.fold(network.eval())
         found = certificates.certified_bits(folded, shape, tolerances=[1.0], least=[4])
         for bits in (4, 7, 40):
-            values = certificates.measured_bounds(
-                folded, certificates.rounded(folded, bits), shape
-            )
+            values = certificates.measured_bounds(folded, certificates.rounded(folded, bits), shape)
             promised = certificates.promised(found, folded, bits)
             assert (values <= promised[values.index] + 1e-6).all(), (kind, seed, bits)
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from qnotes.errors import QnotesError
-from qnotes.gaps import bits_needed
 from qnotes.ladder import bounds
 from qnotes.networks import profile
-from qnotes.vectors import vector_bound
+from qnotes.propagation.vectors import vector_bound
+from qnotes.studies.gaps import bits_needed
 
 #: Most bits that `rounded` takes: float64 resolves a step of such a grid 4096 times.
 MOST_BITS = 40

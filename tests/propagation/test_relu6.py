@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import qnotes as qn
-from qnotes.relu6_bounds import read_sizes, relu6_bounds
+from qnotes.propagation.relu6 import read_sizes, relu6_bounds
 from tests.random_networks import Residual, convolutional, dense, projection_block
 
 CAPS = [(False, False), (True, False), (False, True), (True, True)]
