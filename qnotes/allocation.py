@@ -16,10 +16,10 @@ import pandas as pd
 from torch import Tensor, fx
 
 from qnotes.errors import QnotesError
-from qnotes.layer_bounds import layer_bounds
 from qnotes.observation import distances, outputs
 from qnotes.profiles import Profile
 from qnotes.quantization import Quantized
+from qnotes.studies.layer_bounds import layer_bounds
 
 JOINED = " + "
 
