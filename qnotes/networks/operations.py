@@ -269,6 +269,12 @@ def _pointwise_shape(name: str, module: nn.Module, shape: tuple[int, ...]) -> tu
         result = tuple(module(torch.empty(shape, device="meta")).shape)
     except (RuntimeError, IndexError, ValueError) as error:
         raise QnotesError(f"{name}: cannot take an input of shape {shape}: {error}") from error
-    if isinstance(module, MAX_POOLS) and not module(torch.zeros(1, 1, *shape[2:])).isfinite().all():
+    if isinstance(module, MAX_POOLS) and not _sees_values(module, shape):
         raise _uncovered(name, "max pooling where a window sees only padding, which gives -inf,")
     return result
+
+
+def _sees_values(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether no window of a max pool lies in the padding alone; channels make no difference."""
+    axes = MAX_POOLS.index(type(module)) + 1
+    return bool(module(torch.zeros(1, 1, *shape[-axes:])).isfinite().all())

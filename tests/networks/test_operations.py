@@ -369,3 +369,11 @@ def read_before_it_is_overwritten(s, x):
 def test_harmless_overwriting_is_accepted(forward):
     a, b = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)
     assert accepted(Net(forward, a=a, b=b, relu=nn.ReLU(inplace=True))).depth == 2
+
+
+def test_a_pool_over_the_units_of_a_dense_layer():
+    """`MaxPool1d` takes (batch, units) too, and pools the units."""
+    layers = [nn.Linear(4, 4), nn.ReLU(), nn.MaxPool1d(2), nn.Linear(2, 2)]
+    network = nn.Sequential(*layers).double().eval()
+    profile = qn.profile(network, network, input_shape=(1, 4))
+    assert [layer.width for layer in profile.layers] == [2, 2]
