@@ -55,7 +55,7 @@ def sweep(
             ``calibration`` is a number here: so many training images (with digits weights and a
             radius of at least 1) or random inputs.
         bits: width of a code.
-        equalization: None, or a method of `equalize`: ``cle`` or ``path``.
+        equalization: None, or a method of `equalize`: ``cle``, ``path`` or ``even``.
         radius: D; inputs lie in [-D, D]^N_0.
         seed: of random inputs, of random weights, and of what is random in a scheme.
         relu6: ``relu`` lets `equalize` replace ReLU6 by ReLU. Errors of equalized cells are then
