@@ -84,8 +84,11 @@ def quantize(
             may be shorter.
         symmetric: levels around 0 with zero_point 0; else from the smallest to the largest weight,
             with a zero point.
-        convention: which symmetric grid: ``narrow``, ``full`` or ``unclipped``.
-            :func:`qnotes.quantization.grid.symmetric_grid` says which library means which.
+        convention: which symmetric grid, with q = 2^(bits-1) and a the largest absolute weight:
+            ``narrow``, codes in [1-q, q-1], scale a/(q-1), as LiteRT and ONNX Runtime store weights
+            of 8 bits; ``full``, codes in [-q, q-1], scale a/(q-1/2), torchao's ``SYMMETRIC``;
+            ``unclipped``, the same codes and the smallest scale that clips neither end, torchao's
+            ``SYMMETRIC_NO_CLIPPING_ERR``.
         grid: ``uniform``; ``power-of-two``, the same with the scale rounded up to a power of two;
             ``log2``, whose levels are powers of two; ``kmeans``, a codebook.
         clip: ``minmax``: the grid reaches the largest weight. ``percentile``: it reaches as many
