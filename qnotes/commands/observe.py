@@ -11,13 +11,12 @@ import pandas as pd
 from qnotes.commands.networks import Chosen, choose
 from qnotes.commands.numbers import positive
 from qnotes.commands.profile import add_measured
-from qnotes.commands.scheme import scheme
+from qnotes.commands.scheme import quantized
 from qnotes.commands.tables import add_format, show
 from qnotes.errors import QnotesError
 from qnotes.ladder import bounds
 from qnotes.networks import digits, profile
 from qnotes.observation import Observation, observe
-from qnotes.quantization import quantize
 
 #: What rounding may add to the logarithm of a measured error.
 SLACK = 1e-9
@@ -45,12 +44,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Returns 1 if the error found is above a bound."""
     chosen = choose(options)
-    quantized = quantize(chosen.folded, bits=options.bits, **scheme(options)).model
+    model = quantized(options, chosen).model
     domain = {"input_shape": chosen.input_shape, "radius": options.radius}
-    table = bounds(profile(chosen.folded, quantized, **domain))
+    table = bounds(profile(chosen.folded, model, **domain))
     seen = observe(
         chosen.folded,
-        quantized,
+        model,
         **domain,
         images=_images(options, chosen),
         **{name: getattr(options, name) for name in ("samples", "starts", "steps")},

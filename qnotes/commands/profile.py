@@ -7,10 +7,9 @@ from pathlib import Path
 
 from qnotes.commands.networks import add_network, choose
 from qnotes.commands.numbers import positive
-from qnotes.commands.scheme import add_scheme, scheme
+from qnotes.commands.scheme import add_scheme, quantized
 from qnotes.networks import profile
 from qnotes.profiles import Profile
-from qnotes.quantization import quantize
 from qnotes.storing import versions
 
 
@@ -42,11 +41,11 @@ def run(options: argparse.Namespace) -> int:
 def measure(options: argparse.Namespace) -> Profile:
     """The profile that a call asks for."""
     chosen = choose(options)
-    quantized = quantize(chosen.folded, bits=options.bits, **scheme(options))
+    quant = quantized(options, chosen)
     return profile(
         chosen.folded,
-        quantized.model,
+        quant.model,
         input_shape=chosen.input_shape,
         radius=options.radius,
-        provenance={**chosen.provenance, **quantized.scheme, "versions": versions()},
+        provenance={**chosen.provenance, **quant.scheme, "versions": versions()},
     )

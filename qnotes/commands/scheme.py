@@ -6,7 +6,15 @@ import argparse
 import inspect
 import re
 
-from qnotes.quantization import quantize
+from torch import Tensor
+
+from qnotes.commands.networks import Chosen
+from qnotes.commands.numbers import positive
+from qnotes.errors import QnotesError
+from qnotes.observation import random_inputs
+from qnotes.quantization import Quantized, quantize
+from qnotes.quantization.scheme import CALIBRATED
+from qnotes.sweeps.reference import some_digits
 
 #: Not options of their own: bits comes as --bits, symmetric as --affine, seed is everybody's.
 ELSEWHERE = ("bits", "symmetric", "seed")
@@ -25,10 +33,36 @@ def add_scheme(parser: argparse.ArgumentParser) -> None:
             metavar={str: "NAME", int: "N", float: "NUMBER"}[kind],
             help=f"{explained.get(name, '')} (default: {default})".replace("%", "%%"),
         )
+    group.add_argument(
+        "--calibration",
+        type=positive,
+        metavar="N",
+        help="how many inputs the roundings adaptive, gptq and gpfq look at: training images for "
+        "digits weights and a radius of at least 1, else random ones",
+    )
+
+
+def quantized(options: argparse.Namespace, chosen: Chosen) -> Quantized:
+    """The network that a call names, quantized as the call says."""
+    given = scheme(options)
+    if options.calibration:
+        given["calibration"] = _inputs(options, chosen)
+    return quantize(chosen.folded, bits=options.bits, **given)
+
+
+def _inputs(options: argparse.Namespace, chosen: Chosen) -> Tensor:
+    count, seed = options.calibration, options.seed
+    if chosen.provenance.get("weights") == "digits" and options.radius >= 1:
+        return some_digits("train", count, seed)
+    return random_inputs(chosen.input_shape, count=count, radius=options.radius, seed=seed)
 
 
 def scheme(options: argparse.Namespace) -> dict[str, object]:
-    """The options of `quantize` that a call was given, all but the bits."""
+    """The options of `quantize` that a call was given, all but the bits and calibration inputs."""
+    if options.rounding in CALIBRATED and not options.calibration:
+        raise QnotesError(
+            f"--rounding {options.rounding} looks at data: give --calibration N, a number of inputs"
+        )
     given = {name: getattr(options, name) for name in _words_and_numbers()}
     if "seed" in inspect.signature(quantize).parameters:
         given["seed"] = options.seed

@@ -33,12 +33,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--relu6", choices=RELU6, default=RELU6[0], help="what to do with ReLU6 (default: refuse)"
     )
-    parser.add_argument(
-        "--calibration",
-        type=positive,
-        metavar="N",
-        help="how many inputs the roundings adaptive, gptq and gpfq look at",
-    )
     parser.add_argument("--accuracy", action="store_true", help="measure it too, on the digits")
     parser.add_argument(
         "--memory", metavar="FOLDER", help="keep finished cells there, and compute none twice"

@@ -187,3 +187,14 @@ def test_sweep(capsys):
     printed = rows(capsys.readouterr().out)
     assert {row["bits"] for row in printed} == {"3", "8"}
     assert {"T2", "measured"} <= {row["theorem"] for row in printed}
+
+
+def test_roundings_that_look_at_data(capsys):
+    given = ["resnet20", "--bits", "4", "--rounding", "gptq"]
+    assert main(["profile", *given]) == 2
+    assert "--rounding gptq looks at data: give --calibration N" in capsys.readouterr().err
+    assert main(["sweep", *given]) == 2
+    assert "give --calibration N" in capsys.readouterr().err
+    assert main(["profile", *given, "--calibration", "4"]) == 0
+    stored = qn.Profile.from_json(capsys.readouterr().out)
+    assert stored.provenance["rounding"] == "gptq" and stored.provenance["calibration"] == 4
