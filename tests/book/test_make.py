@@ -220,6 +220,8 @@ def test_interrupt_leaves_nothing_that_looks_finished(project):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Whoever runs the tests in the background may have Ctrl-C ignored, here too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.time() + 60
     while not (project / "book/started").exists() and time.time() < deadline:
