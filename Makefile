@@ -183,9 +183,10 @@ prove: $(environment)
 falsify: $(environment)
 	@$(python) -m qnotes falsify --json data/falsification.json
 
+# With the threads that a program of one's own has.
 bench: $(environment)
-	@$(python) -m tests.benchmarks.profile_cost
-	@$(python) -m tests.benchmarks.quantization_cost
+	@env -u OMP_WAIT_POLICY $(python) -m tests.benchmarks.profile_cost
+	@env -u OMP_WAIT_POLICY $(python) -m tests.benchmarks.quantization_cost
 
 checkpoints: $(environment)
 	$(python) -m qnotes.networks.training

@@ -16,7 +16,7 @@ from qnotes.networks.tracing import check_finite, trace
 from qnotes.profiles import Layer, Profile
 
 #: Weights are read in blocks that fit the processor's cache, so that each is fetched once.
-BLOCK = 1 << 16
+BLOCK = 1 << 18
 
 
 def profile(

@@ -21,7 +21,7 @@ from qnotes.quantization.rounding import DIRECT, stochastic
 from qnotes.quantization.scheme import CALIBRATED, Scheme, bits_of_layers
 
 #: Weights that are rounded at a time.
-BLOCK = 1 << 16
+BLOCK = 1 << 18
 
 #: Biases are rounded to the nearest level of one symmetric grid a layer.
 BIAS_SCHEME = Scheme(granularity="tensor")

@@ -14,17 +14,22 @@ def main() -> None:
     """Print the ratio to a pass of absolute row sums, for two sizes of the input."""
     folded = qn.fold(qn.load(NETWORK, weights="random"))
     quantized = qn.quantize(folded, bits=8).model
-    weights = [m.weight.detach() for m in folded.modules() if isinstance(m, AFFINE_MODULES)]
+    weights = {
+        network: [m.weight.detach() for m in network.modules() if isinstance(m, AFFINE_MODULES)]
+        for network in (folded, quantized)
+    }
 
-    def row_sums() -> None:
-        for weight in weights:
-            weight.flatten(1).abs().sum(1)
+    def row_sums(*networks) -> None:
+        for network in networks:
+            for weight in weights[network]:
+                weight.flatten(1).abs().sum(1)
 
     def profile_and_bounds(size: int) -> None:
         qn.bounds(qn.profile(folded, quantized, input_shape=(1, 3, size, size)))
 
     jobs = {
-        "one pass of absolute row sums": row_sums,
+        "one pass of absolute row sums": lambda: row_sums(folded),
+        "the same over both sets of weights": lambda: row_sums(folded, quantized),
         "profile and bounds at 224²": lambda: profile_and_bounds(224),
         "profile and bounds at 448²": lambda: profile_and_bounds(448),
     }
