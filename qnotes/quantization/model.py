@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -160,7 +159,7 @@ def _checked(network: nn.Module, scheme: Scheme, calibration, bias_bits) -> _Sou
     operations(traced)  # refuses what is not covered, before anything is rounded
     modules = {n: m for n, m in traced.named_modules() if isinstance(m, AFFINE_MODULES)}
     for name, module in modules.items():
-        _check_finite(name, {"weight": module.weight, "bias": module.bias})
+        check_finite(name, {"weight": module.weight, "bias": module.bias})
     if not modules:
         raise QnotesError("the network has no layer with weights, so nothing is quantized")
     if bias_bits is not None:
@@ -230,16 +229,9 @@ def _put_on_grid(weight: Tensor, grid: Grid | Codebook, rounding) -> tuple[Tenso
     return codes, levels
 
 
-def _check_finite(name: str, tensors: dict[str, Tensor | None]) -> None:
-    """As `check_finite`, at the cost of a sum: that one is finite only if every entry is."""
-    given = [tensor for tensor in tensors.values() if tensor is not None]
-    if not all(math.isfinite(tensor.sum()) for tensor in given):
-        check_finite(name, tensors)
-
-
 def set_weight(module: nn.Module, name: str, levels: Tensor) -> None:
     """Give a copied layer a weight of its own: layers that share one would round it twice."""
-    _check_finite(name, {"quantized weight": levels})
+    check_finite(name, {"quantized weight": levels})
     weight = module.weight
     module.weight = nn.Parameter(levels.view(weight.shape), weight.requires_grad)
 
