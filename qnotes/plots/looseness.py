@@ -152,13 +152,7 @@ def certified_bits(table: pd.DataFrame, used: pd.Series) -> Figure:
     for place in range(len(networks) - 1):
         panel.axhline(place + 0.5, color="#eeeeee", lw=1)
     panel.set_xlabel("bits per weight")
-    figure.legend(
-        *panel.get_legend_handles_labels(),
-        frameon=False,
-        ncols=1,
-        loc="upper center",
-        bbox_to_anchor=(0.5, 0.02),
-    )
+    _legend_below(figure, panel)
     figure.tight_layout()
     return figure
 
@@ -188,13 +182,7 @@ def bits_saved(table: pd.DataFrame) -> Figure:
     panel.margins(x=0.12)
     panel.grid(axis="y", visible=False)
     panel.set_xlabel("bits per weight that T5 (mean form) saves")
-    figure.legend(
-        *panel.get_legend_handles_labels(),
-        frameon=False,
-        ncols=1,
-        loc="upper center",
-        bbox_to_anchor=(0.5, 0.02),
-    )
+    _legend_below(figure, panel)
     figure.tight_layout()
     return figure
 
@@ -235,3 +223,9 @@ def practice(table: pd.DataFrame, tolerance: float) -> Figure:
     )
     figure.tight_layout()
     return figure
+
+
+def _legend_below(figure: Figure, panel) -> None:
+    """One column below the panel, which a phone has room for."""
+    handles = panel.get_legend_handles_labels()
+    figure.legend(*handles, frameon=False, ncols=1, loc="upper center", bbox_to_anchor=(0.5, 0.02))
