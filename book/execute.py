@@ -87,7 +87,7 @@ def link_figures(notebook) -> None:
     cells, makers = [], {}
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            made = re.findall(r"""glue\(\s*["']([^"']+)["']""", cell.source)
+            made = re.findall(r"""(?:glue|figure)\(\s*["']([^"']+)["']""", cell.source)
             makers |= dict.fromkeys(made, cell.id)
     for cell in notebook.cells:
         if cell.id in makers.values():

@@ -1,14 +1,20 @@
-"""What a chapter prints of a theorem: its statement, its symbols, and the steps of its proof.
+"""What a chapter needs of the book: figures and numbers for the page, statements, proofs, tables.
 
 Only chapters import this module; it needs what Jupyter Book brings along.
+
+Figures, numbers and statements are shown under their cell, where a notebook is read in Jupyter. On
+the page they stand where the text asks for them, as ``{glue:figure}``, ``{glue:text}`` and
+``{glue:math}``; the tag ``remove-output`` keeps the cell itself from showing them there once more.
 """
 
 from __future__ import annotations
 
 import base64
 
+import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import HTML, Markdown, Math
+from IPython.display import HTML, Markdown, Math, display
+from matplotlib.figure import Figure
 from myst_nb import glue
 from sympy import IndexedBase
 
@@ -21,10 +27,34 @@ def theorem(key: str):
     return {entry.key: entry for entry in theorems()}[key]
 
 
-def glue_statements() -> None:
-    """Make every statement available to the page: ``{glue:math} T5-mean-form`` prints it."""
-    for entry in theorems():
-        glue(entry.key.replace(" ", "-"), Math(entry.latex()), display=False)
+def figure(name: str, drawn: Figure) -> None:
+    """Show a figure; the page has it where ``{glue:figure} name`` stands."""
+    plt.close(drawn)  # pyplot would show it a second time
+    glue(name, drawn)
+
+
+def numbers(section: str, **values: object) -> None:
+    """Show numbers; ``numbers("gain", low="3.1")`` is ``{glue:text}`gain-low``` in the text.
+
+    Args:
+        section: begins the name of each.
+        values: what the text shall say, as text or as a whole number, by the rest of its name; an
+            underscore becomes a dash.
+    """
+    named = {f"{section}-{name.replace('_', '-')}": value for name, value in values.items()}
+    for name, value in named.items():
+        glue(name, value, display=False)
+    display(Markdown(", ".join(f"`{name}` = {value}" for name, value in named.items())))
+
+
+def statements(*keys: str) -> None:
+    """Show the formulae of theorems; the page has T5's where ``{glue:math} T5-mean-form`` stands.
+
+    Args:
+        keys: theorems by number and form, such as ``T2`` or ``T5 mean form``.
+    """
+    for key in keys:
+        glue(key.replace(" ", "-"), Math(theorem(key).latex()))
 
 
 def symbols(key: str) -> Markdown:
@@ -63,7 +93,7 @@ def status(chapters: dict[str, str], ratios: pd.Series) -> Markdown:
     return Markdown("\n".join([header, "|---|---|---|---|---|---|", *rows]))
 
 
-def statements() -> Markdown:
+def all_statements() -> Markdown:
     """Every theorem with its conditions, its statement, and where it comes from."""
     return Markdown("\n\n".join(map(_card, theorems())))
 
