@@ -1,0 +1,184 @@
+"""T9, the best equalization: what rescaling neurons can do to the product of norms.
+
+No rescaling goes below the path norm, the norm of |W_L| ··· |W_1| 1, and the rescaling by 1/v
+reaches it. `qnotes.equalize(method="path")` rescales a network so.
+"""
+
+import sympy as sp
+
+from qnotes.theorems.notation import A, L, N, best, d, ell, i, j, v
+from qnotes.theorems.proof_steps import (
+    Cases,
+    Identity,
+    Nonnegative,
+    Step,
+    StepError,
+    Verified,
+    equation,
+    must_vanish,
+)
+from qnotes.theorems.sums_over_layers import written_out
+from qnotes.theorems.theorem import Hypothesis, Result, proof_of
+
+
+class Norm(sp.Function):
+    """The largest entry of a nonnegative vector."""
+
+    nargs = 1
+    is_nonnegative = True
+
+    def _latex(self, printer) -> str:
+        return rf"\| {printer._print(self.args[0])} \|"
+
+
+EQUALIZATION = Result(
+    number="T9",
+    form="",
+    name="best equalization",
+    source="The paper states that cross-layer equalization tightens the bound. That the optimum is "
+    "the path norm, the form and the proof are our own.",
+    statement=sp.Eq(best, Norm(v[L]), evaluate=False),
+    definitions={
+        v[ell, i]: sp.Sum(A[ell, i, j] * v[ell - 1, j], (j, 1, N[ell - 1])),
+        d[ell, i]: 1 / v[ell, i],
+    },
+    also=(sp.Eq(v[0, i], sp.Integer(1), evaluate=False),),
+    hypotheses=(
+        Hypothesis("activations are positively homogeneous: ReLU, not ReLU6; no biases"),
+        Hypothesis("every v is positive; otherwise the infimum is approached, not reached"),
+    ),
+    tight=True,
+)
+
+
+@proof_of(EQUALIZATION)
+def prove(theorem: Result) -> tuple[Step, ...]:
+    """No rescaling goes below the path norm, and one reaches it."""
+    growth, scaling = theorem.definitions[v[ell, i]], theorem.definitions[d[ell, i]]
+    undone = 1 / scaling.subs({ell: ell - 1, i: j}, simultaneous=True)
+    row = sp.Sum(A[ell, i, j] * undone, (j, 1, N[ell - 1]))
+    return (
+        Cases(
+            title="ReLU",
+            reason="A positive factor passes through, on either side of zero.",
+            pairs=_homogeneous(),
+            printed=_homogeneity(),
+        ),
+        Cases(
+            title="rescaling keeps the network",
+            reason="Each factor is undone by the next layer; input and output are not rescaled.",
+            pairs=tuple((sp.Mul(*factors), sp.Mul(*kept)) for factors, kept in _telescoped()),
+            printed=tuple(
+                equation(sp.Mul(*factors, evaluate=False), sp.Mul(*kept))
+                for factors, kept in _telescoped()[:2]
+            ),
+        ),
+        _submultiplicative(),
+        Identity(
+            title="every hidden norm becomes 1",
+            reason="With this choice each row of a hidden layer sums to 1.",
+            left=(scaling * row).subs(v[ell, i], growth),
+            right=sp.Integer(1),
+            printed=(equation(scaling * row, sp.Integer(1)),),
+        ),
+        Identity(
+            title="the last norm",
+            reason="The last layer only divides by the scaling before it: its row sums are $v_L$.",
+            left=row.subs(ell, L),
+            right=growth.subs(ell, L),
+            printed=(equation(v[L, i], row.subs(ell, L)),),
+        ),
+        Verified(
+            title="statement",
+            reason="Row sums of $|W_L| \\cdots |W_1|$, multiplied out for small sizes, are $v_L$.",
+            shown=(equation(row.subs(ell, L), v[L, i]),),
+            checked=lambda: _check_products(theorem),
+        ),
+    )
+
+
+def _homogeneous():
+    factor, size = sp.symbols("c x", positive=True)
+    return tuple((_relu(factor * sign * size), factor * _relu(sign * size)) for sign in (1, -1))
+
+
+def _relu(value: sp.Expr) -> sp.Expr:
+    return sp.Max(0, value)
+
+
+def _homogeneity() -> tuple[sp.Eq, ...]:
+    factor, size = sp.symbols("c x", positive=True)
+    relu = sp.Function(r"\operatorname{ReLU}")
+    return tuple(equation(relu(factor * value), factor * relu(value)) for value in (size, -size))
+
+
+def _telescoped() -> list[tuple[list[sp.Expr], list[sp.Expr]]]:
+    """For depths 2 to 5 the factors of a rescaled product, and those of the product itself."""
+    pairs = []
+    for depth in range(2, 6):
+        weights = sp.symbols(f"W_1:{depth + 1}", commutative=False)
+        scales = sp.symbols(f"D_1:{depth}", commutative=False)
+        factors = [weights[-1]]
+        for weight, scale in zip(weights[-2::-1], scales[::-1], strict=True):
+            factors += [scale**-1, scale, weight]
+        pairs.append((factors, list(weights[::-1])))
+    return pairs
+
+
+def _submultiplicative() -> Step:
+    a, b, t, u, w, norm, top = sp.symbols("a b t u w rho M", nonnegative=True)
+    return Nonnegative(
+        title="no rescaling does better",
+        reason="A row with sum $a + b \\le \\rho$ makes of entries $M - t$, $M - u$ at most "
+        "$\\rho M$. So norms multiply to at least the norm of the product, which rescaling does "
+        "not change.",
+        larger=norm * top,
+        smaller=a * (top - t) + b * (top - u),
+        certificate=a * t + b * u + w * top,
+        given={norm: a + b + w},
+    )
+
+
+#: Widths N_0, N_1, … on which matrices are multiplied out.
+SIZES = ((2, 2), (2, 2, 2), (1, 3, 2), (2, 2, 2, 2), (1, 2, 1, 2, 2))
+
+
+def _check_products(theorem: Result) -> None:
+    for widths in SIZES:
+        for product, claimed in _products(theorem, widths):
+            must_vanish(product - claimed)
+
+
+def _products(theorem: Result, widths: tuple[int, ...]):
+    """Entries of |W_L|···|W_1|·1, and those of the vector in the statement."""
+    depth = len(widths) - 1
+    ones = sp.ones(widths[0], 1)
+    for layer in range(1, depth + 1):
+        matrix = sp.Matrix(
+            widths[layer], widths[layer - 1], lambda a, b, at=layer: A[at, a + 1, b + 1]
+        )
+        ones = matrix * ones
+    for unit in range(1, widths[depth] + 1):
+        claimed = theorem.statement.rhs.subs(L, depth).replace(
+            Norm,
+            lambda vector, at=unit: _entry(
+                theorem, widths, vector.base[(*vector.indices, at)], depth + 1
+            ),
+        )
+        yield ones[unit - 1], claimed
+
+
+def _entry(theorem: Result, widths: tuple[int, ...], entry: sp.Indexed, after: int) -> sp.Expr:
+    """v at a layer, from its definition, with A as symbols."""
+    layer, unit = entry.indices
+    if entry.base != v or not layer.is_Integer or layer >= after:
+        raise StepError(f"{entry} is not an entry of an earlier v")
+    if layer == 0:
+        return theorem.also[0].rhs
+    rule = theorem.definitions[v[ell, i]].subs({ell: layer, i: unit})
+    sizes = {N[at]: width for at, width in enumerate(widths)}
+    rule = written_out(rule.subs(sizes), 1)
+    return rule.replace(
+        lambda part: isinstance(part, sp.Indexed) and part.base == v,
+        lambda part: _entry(theorem, widths, part, layer),
+    )
