@@ -5,17 +5,8 @@ One layer in two forms, and all layers of a linear network as a telescoping sum.
 
 import sympy as sp
 
-from qnotes.theorems.notation import (
-    L,
-    S_vector,
-    S_vector_q,
-    W_matrix,
-    W_matrix_q,
-    b_vector,
-    b_vector_q,
-    ell,
-    k,
-)
+from qnotes.theorems import notation as sy
+from qnotes.theorems.notation import L, ell, k
 from qnotes.theorems.proof_steps import (
     DEPTHS,
     Cases,
@@ -29,12 +20,12 @@ from qnotes.theorems.proof_steps import (
 from qnotes.theorems.sums_over_layers import Descending, pulled_out, written_out
 from qnotes.theorems.theorem import Result, proof_of
 
-_CHANGE = W_matrix[ell] - W_matrix_q[ell]
-_BIAS_CHANGE = b_vector[ell] - b_vector_q[ell]
-_ERROR_BEFORE = S_vector[ell - 1] - S_vector_q[ell - 1]
-_DIFFERENCE = (W_matrix[ell] * S_vector[ell - 1] + b_vector[ell]) - (
-    W_matrix_q[ell] * S_vector_q[ell - 1] + b_vector_q[ell]
-)
+W, W_q = sy.W_matrix, sy.W_matrix_q
+b, b_q = sy.b_vector, sy.b_vector_q
+S, S_q = sy.S_vector, sy.S_vector_q
+
+_BEFORE = S[ell - 1] - S_q[ell - 1]
+_DIFFERENCE = (W[ell] * S[ell - 1] + b[ell]) - (W_q[ell] * S_q[ell - 1] + b_q[ell])
 
 DECOMPOSITION = Result(
     number="T1",
@@ -42,26 +33,21 @@ DECOMPOSITION = Result(
     name="exact decomposition of the error",
     source="Classical in form; stated and proved here.",
     whose="classical",
-    statement=sp.Eq(
+    statement=equation(
         _DIFFERENCE,
-        W_matrix[ell] * _ERROR_BEFORE + _CHANGE * S_vector_q[ell - 1] + _BIAS_CHANGE,
-        evaluate=False,
+        W[ell] * _BEFORE + (W[ell] - W_q[ell]) * S_q[ell - 1] + b[ell] - b_q[ell],
     ),
     also=(
-        sp.Eq(
+        equation(
             _DIFFERENCE,
-            W_matrix_q[ell] * _ERROR_BEFORE + _CHANGE * S_vector[ell - 1] + _BIAS_CHANGE,
-            evaluate=False,
+            W_q[ell] * _BEFORE + (W[ell] - W_q[ell]) * S[ell - 1] + b[ell] - b_q[ell],
         ),
-        sp.Eq(
-            Descending(W_matrix, L, sp.Integer(1)) - Descending(W_matrix_q, L, sp.Integer(1)),
+        equation(
+            Descending(W, L, sp.Integer(1)) - Descending(W_q, L, sp.Integer(1)),
             sp.Sum(
-                Descending(W_matrix, L, k + 1)
-                * (W_matrix[k] - W_matrix_q[k])
-                * Descending(W_matrix_q, k - 1, sp.Integer(1)),
+                Descending(W, L, k + 1) * (W[k] - W_q[k]) * Descending(W_q, k - 1, sp.Integer(1)),
                 (k, 1, L),
             ),
-            evaluate=False,
         ),
     ),
     hypotheses=(),
@@ -89,7 +75,7 @@ def prove(theorem: Result) -> tuple[Step, ...]:
         Verified(
             title="one factor more",
             reason="If the identity holds for L factors, multiplying by one more keeps it.",
-            shown=(_one_more(),),
+            shown=(_ONE_MORE,),
             checked=lambda: _check_induction(telescoping.rhs),
         ),
         Cases(
@@ -103,23 +89,19 @@ def prove(theorem: Result) -> tuple[Step, ...]:
 
 
 _A, _B, _PA, _PB = sp.symbols("A B P_A P_B", commutative=False)
-
-
-def _one_more() -> sp.Eq:
-    return equation(_A * _PA - _B * _PB, _A * (_PA - _PB) + (_A - _B) * _PB)
+_ONE_MORE = equation(_A * _PA - _B * _PB, _A * (_PA - _PB) + (_A - _B) * _PB)
 
 
 def _check_induction(total: sp.Expr) -> None:
     """The sum for ℓ factors is factor ℓ times the sum for ℓ-1 factors, plus the new term."""
-    step = _one_more()
-    must_vanish(step.lhs - step.rhs)
+    must_vanish(_ONE_MORE.lhs - _ONE_MORE.rhs)
     if not isinstance(total, sp.Sum) or total.limits != (sp.Tuple(k, 1, L),):
         raise StepError(f"expected a sum over all layers, got {total}")
     at_last = _without_empty(total.function.subs(k, L))
-    new = (W_matrix[L] - W_matrix_q[L]) * Descending(W_matrix_q, L - 1, sp.Integer(1))
+    new = (W[L] - W_q[L]) * Descending(W_q, L - 1, sp.Integer(1))
     must_vanish(at_last - new)
     before = total.function.subs(L, L - 1)
-    must_vanish(_peel_left(total.function) - W_matrix[L] * before)
+    must_vanish(_peel_left(total.function) - W[L] * before)
 
 
 def _without_empty(expression: sp.Expr) -> sp.Expr:

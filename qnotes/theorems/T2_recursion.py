@@ -6,26 +6,7 @@ domain; `RECURSION.along(profile)` gives them after every layer, also from measu
 
 import sympy as sp
 
-from qnotes.theorems.notation import (
-    D,
-    E,
-    L,
-    S_vector,
-    S_vector_q,
-    W_matrix,
-    W_matrix_q,
-    b_vector,
-    b_vector_q,
-    beta,
-    delta,
-    e,
-    ell,
-    gamma,
-    j,
-    k,
-    r,
-    s,
-)
+from qnotes.theorems.notation import D, E, L, beta, delta, e, ell, gamma, j, k, r, s
 from qnotes.theorems.proof_steps import (
     Cases,
     Identity,
@@ -37,7 +18,7 @@ from qnotes.theorems.proof_steps import (
     equation,
 )
 from qnotes.theorems.sums_over_layers import replaced
-from qnotes.theorems.T1_decomposition import DECOMPOSITION
+from qnotes.theorems.T1_decomposition import DECOMPOSITION, S, S_q, W, W_q, b, b_q
 from qnotes.theorems.theorem import Hypothesis, Recursion, proof_of
 
 LIPSCHITZ = Hypothesis("activations are 1-Lipschitz with σ(0) = 0")
@@ -65,7 +46,7 @@ RECURSION = Recursion(
 def prove(theorem: Recursion) -> tuple[Step, ...]:
     """Norms of the decomposition, term by term, give the recursion; unrolled, its closed form."""
     (decomposition,) = theorem.premises
-    activations = W_matrix[ell] * S_vector[ell - 1] + b_vector[ell]
+    activations = W[ell] * S[ell - 1] + b[ell]
     carried = sp.Sum(
         (delta[k] * s[k - 1] + gamma[k]) * sp.Product(r[j], (j, k + 1, ell)), (k, 1, ell)
     )
@@ -136,16 +117,16 @@ def _one_product() -> Step:
 def _norms(expression: sp.Expr) -> sp.Expr:
     """The bound of a sum of products of matrices and vectors: norms for factors."""
     changes = {
-        W_matrix[ell] - W_matrix_q[ell]: delta[ell],
-        S_vector[ell - 1] - S_vector_q[ell - 1]: e[ell - 1],
-        b_vector[ell] - b_vector_q[ell]: gamma[ell],
+        W[ell] - W_q[ell]: delta[ell],
+        S[ell - 1] - S_q[ell - 1]: e[ell - 1],
+        b[ell] - b_q[ell]: gamma[ell],
     }
     single = {
-        W_matrix[ell]: r[ell],
-        W_matrix_q[ell]: r[ell],
-        S_vector[ell - 1]: s[ell - 1],
-        S_vector_q[ell - 1]: s[ell - 1],
-        b_vector[ell]: beta[ell],
+        W[ell]: r[ell],
+        W_q[ell]: r[ell],
+        S[ell - 1]: s[ell - 1],
+        S_q[ell - 1]: s[ell - 1],
+        b[ell]: beta[ell],
     }
     return expression.subs(changes).subs(single)
 
@@ -163,4 +144,4 @@ def in_one_layer(step: sp.Expr) -> sp.Expr:
 
 def with_constants(recursion: Recursion, constants) -> dict[sp.IndexedBase, sp.Expr]:
     """The right sides of T2 in one layer, with one constant for all layers."""
-    return {b: in_one_layer(replaced(step, constants)) for b, step in recursion.steps.items()}
+    return {base: in_one_layer(replaced(x, constants)) for base, x in recursion.steps.items()}

@@ -7,21 +7,8 @@ network, with one number for each channel.
 
 import sympy as sp
 
-from qnotes.theorems.notation import (
-    A,
-    A_change,
-    A_q,
-    D,
-    N,
-    abs_error,
-    b_abs_q,
-    b_change,
-    ell,
-    i,
-    j,
-    u,
-    v,
-)
+from qnotes.theorems import notation as sy
+from qnotes.theorems.notation import D, N, ell, i, j, u, v
 from qnotes.theorems.theorem import Hypothesis, Result
 
 
@@ -34,12 +21,12 @@ VECTOR_FORM = Result(
     form="",
     name="vector form",
     source="Stated here, and computed with one number for each channel. The form is our own.",
-    statement=sp.Le(abs_error[ell, i], u[ell, i], evaluate=False),
+    statement=sp.Le(sy.abs_error[ell, i], u[ell, i], evaluate=False),
     definitions={
         v[0, i]: D,
         u[0, i]: sp.Integer(0),
-        v[ell, i]: _row(A_q, v) + b_abs_q[ell, i],
-        u[ell, i]: _row(A, u) + _row(A_change, v) + b_change[ell, i],
+        v[ell, i]: _row(sy.A_q, v) + sy.b_abs_q[ell, i],
+        u[ell, i]: _row(sy.A, u) + _row(sy.A_change, v) + sy.b_change[ell, i],
     },
     hypotheses=(Hypothesis("activations are 1-Lipschitz with σ(0) = 0"),),
     tight=True,

@@ -12,7 +12,6 @@ from qnotes.theorems.proof_steps import (
     Identity,
     Nonnegative,
     Step,
-    StepError,
     Verified,
     equation,
     must_vanish,
@@ -61,8 +60,10 @@ def prove(theorem: Result) -> tuple[Step, ...]:
         Cases(
             title="ReLU",
             reason="A positive factor passes through, on either side of zero.",
-            pairs=_homogeneous(),
-            printed=_homogeneity(),
+            pairs=_homogeneous(lambda value: sp.Max(0, value)),
+            printed=tuple(
+                equation(*pair) for pair in _homogeneous(sp.Function(r"\operatorname{ReLU}"))
+            ),
         ),
         Cases(
             title="rescaling keeps the network",
@@ -97,19 +98,10 @@ def prove(theorem: Result) -> tuple[Step, ...]:
     )
 
 
-def _homogeneous():
+def _homogeneous(relu) -> tuple[tuple[sp.Expr, sp.Expr], ...]:
+    """A value times c > 0 passed through, and c times the value passed through; of both signs."""
     factor, size = sp.symbols("c x", positive=True)
-    return tuple((_relu(factor * sign * size), factor * _relu(sign * size)) for sign in (1, -1))
-
-
-def _relu(value: sp.Expr) -> sp.Expr:
-    return sp.Max(0, value)
-
-
-def _homogeneity() -> tuple[sp.Eq, ...]:
-    factor, size = sp.symbols("c x", positive=True)
-    relu = sp.Function(r"\operatorname{ReLU}")
-    return tuple(equation(relu(factor * value), factor * relu(value)) for value in (size, -size))
+    return tuple((relu(factor * value), factor * relu(value)) for value in (size, -size))
 
 
 def _telescoped() -> list[tuple[list[sp.Expr], list[sp.Expr]]]:
@@ -144,41 +136,28 @@ SIZES = ((2, 2), (2, 2, 2), (1, 3, 2), (2, 2, 2, 2), (1, 2, 1, 2, 2))
 
 
 def _check_products(theorem: Result) -> None:
+    """Entries of |W_L| ··· |W_1| · 1 are those of the vector in the statement."""
     for widths in SIZES:
-        for product, claimed in _products(theorem, widths):
-            must_vanish(product - claimed)
+        depth = len(widths) - 1
+        product = sp.ones(widths[0], 1)
+        for layer in range(1, depth + 1):
+            sizes = (widths[layer], widths[layer - 1])
+            product = sp.Matrix(*sizes, lambda a, b, at=layer: A[at, a + 1, b + 1]) * product
+        entries = _entries(theorem, widths)
+        for unit in range(1, widths[depth] + 1):
+            claimed = theorem.statement.rhs.subs(L, depth).replace(
+                Norm, lambda vector, at=unit: vector.base[(*vector.indices, at)]
+            )
+            must_vanish(product[unit - 1] - claimed.xreplace(entries))
 
 
-def _products(theorem: Result, widths: tuple[int, ...]):
-    """Entries of |W_L|···|W_1|·1, and those of the vector in the statement."""
-    depth = len(widths) - 1
-    ones = sp.ones(widths[0], 1)
-    for layer in range(1, depth + 1):
-        matrix = sp.Matrix(
-            widths[layer], widths[layer - 1], lambda a, b, at=layer: A[at, a + 1, b + 1]
-        )
-        ones = matrix * ones
-    for unit in range(1, widths[depth] + 1):
-        claimed = theorem.statement.rhs.subs(L, depth).replace(
-            Norm,
-            lambda vector, at=unit: _entry(
-                theorem, widths, vector.base[(*vector.indices, at)], depth + 1
-            ),
-        )
-        yield ones[unit - 1], claimed
-
-
-def _entry(theorem: Result, widths: tuple[int, ...], entry: sp.Indexed, after: int) -> sp.Expr:
-    """v at a layer, from its definition, with A as symbols."""
-    layer, unit = entry.indices
-    if entry.base != v or not layer.is_Integer or layer >= after:
-        raise StepError(f"{entry} is not an entry of an earlier v")
-    if layer == 0:
-        return theorem.also[0].rhs
-    rule = theorem.definitions[v[ell, i]].subs({ell: layer, i: unit})
+def _entries(theorem: Result, widths: tuple[int, ...]) -> dict[sp.Indexed, sp.Expr]:
+    """All entries of v from its definition, layer after layer, with A as symbols."""
     sizes = {N[at]: width for at, width in enumerate(widths)}
-    rule = written_out(rule.subs(sizes), 1)
-    return rule.replace(
-        lambda part: isinstance(part, sp.Indexed) and part.base == v,
-        lambda part: _entry(theorem, widths, part, layer),
-    )
+    (start,) = theorem.also
+    entries = {v[0, unit]: start.rhs for unit in range(1, widths[0] + 1)}
+    for layer, width in enumerate(widths[1:], start=1):
+        for unit in range(1, width + 1):
+            rule = theorem.definitions[v[ell, i]].subs({ell: layer, i: unit}).subs(sizes)
+            entries[v[layer, unit]] = written_out(rule, 1).xreplace(entries)
+    return entries

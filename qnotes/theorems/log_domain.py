@@ -8,6 +8,7 @@ array reductions, one axis for each index.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 
 import numpy as np
 import sympy as sp
@@ -58,20 +59,13 @@ def _indexed(expression, logs, integers):
 def _add(expression, logs, integers):
     negative = [term for term in expression.args if term.could_extract_minus_sign()]
     positive = [term for term in expression.args if term not in negative]
-    total = _log_sum([_log(term, logs, integers) for term in positive])
+    total = reduce(np.logaddexp, [_log(term, logs, integers) for term in positive])
     if not negative:
         return total
-    less = _log_sum([_log(-term, logs, integers) for term in negative])
+    less = reduce(np.logaddexp, [_log(-term, logs, integers) for term in negative])
     if np.all(np.isneginf(total)):
         return total  # 0 - 0
     return total + np.log1p(-np.exp(less - total))
-
-
-def _log_sum(terms):
-    total = terms[0]
-    for term in terms[1:]:
-        total = np.logaddexp(total, term)
-    return total
 
 
 def _mul(expression, logs, integers):

@@ -38,12 +38,7 @@ def proofs(results: Iterable[Result] | None = None) -> pd.DataFrame:
         step left over. Theorems that are only stated have no rows.
     """
     chosen = REGISTRY if results is None else results
-    rows = [row for theorem in chosen for row in _rows(theorem)]
-    return pd.DataFrame(rows, columns=["theorem", "step", "seconds", "ok", "remaining"])
-
-
-def _rows(theorem: Result) -> list[tuple]:
-    return [
+    rows = [
         (
             theorem.key,
             entry.step.title,
@@ -51,5 +46,7 @@ def _rows(theorem: Result) -> list[tuple]:
             entry.error is None,
             str(entry.error.remaining) if entry.error else "",
         )
+        for theorem in chosen
         for entry in theorem.checked_steps()
     ]
+    return pd.DataFrame(rows, columns=["theorem", "step", "seconds", "ok", "remaining"])

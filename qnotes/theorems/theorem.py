@@ -14,7 +14,6 @@ import sympy as sp
 from qnotes.errors import QnotesError
 from qnotes.theorems import notation as sy
 from qnotes.theorems.log_domain import log_value
-from qnotes.theorems.plain_arithmetic import FLOATS, Arithmetic, direct_value
 from qnotes.theorems.printing import lines, stacked, to_latex
 from qnotes.theorems.proof_steps import ProofError, Step, StepError
 from qnotes.theorems.sums_over_layers import replaced
@@ -111,18 +110,14 @@ class Result:
     def checked_steps(self):
         """Each step derived again, one after the other; a failed one carries its error."""
         for step in self.proof:
-            started = time.perf_counter()
-            error = self._error(step)
+            error, started = None, time.perf_counter()
+            try:
+                step.verify()
+            except StepError as failed:
+                error = ProofError(self.key, step.title, failed.args[0])
             yield Checked(step, time.perf_counter() - started, error)
             if error:
                 return
-
-    def _error(self, step: Step) -> ProofError | None:
-        try:
-            step.verify()
-        except StepError as error:
-            return ProofError(self.key, step.title, error.args[0])
-        return None
 
     def latex(self) -> str:
         """The statement, and the definitions that it uses, as LaTeX without delimiters."""
@@ -205,12 +200,9 @@ class Theorem(Result):
         if symbol not in self.definitions:
             value = sy.QUANTITIES[symbol].value(profile)
             return np.array(value) if isinstance(value, list) else value
-        meaning = self.definitions[symbol]
-        values = {x: sy.QUANTITIES[x].value(profile) for x in _quantities((meaning,))}
-        try:
-            return float(direct_value(meaning, values, {sy.L: profile.depth}))
-        except ZeroDivisionError:
-            return math.nan
+        with np.errstate(invalid="ignore"):
+            logs, depths = self._logs(profile), {sy.L: profile.depth}
+            return float(np.exp(log_value(self.definitions[symbol], logs, depths)))
 
     def variant(self, value: sp.Expr | None = None, *, replacing=None, **changes) -> Theorem:
         """A formula made from this one, to be evaluated like it. It is no theorem: it has no proof.
@@ -224,16 +216,6 @@ class Theorem(Result):
         rhs = replaced(self.statement.rhs if value is None else value, replacing or {})
         statement = self.statement.func(self.statement.lhs, rhs, evaluate=False)
         return replace(self, statement=statement, prove=None, **changes)
-
-    def direct(self, values: Mapping[sp.Basic, object], depth: int, numbers: Arithmetic = FLOATS):
-        """The value in plain arithmetic: exact for fractions, a batch for arrays.
-
-        Args:
-            values: a number for each symbol, a sequence over layers for each indexed one.
-            depth: L.
-            numbers: the arithmetic, from `qnotes.theorems.plain_arithmetic`.
-        """
-        return direct_value(self.value, values, {sy.L: depth}, numbers)
 
     def _expressions(self) -> tuple[sp.Expr, ...]:
         return (self.value,)
@@ -282,21 +264,6 @@ class Recursion(Theorem):
 
     def _expressions(self) -> tuple[sp.Expr, ...]:
         return (*self.initial.values(), *self.steps.values())
-
-    def direct(self, values: Mapping[sp.Basic, object], depth: int, numbers: Arithmetic = FLOATS):
-        """The last value of the recursion in plain arithmetic."""
-        none: dict[sp.Symbol, int] = {}
-        running = {
-            base: [direct_value(start, values, none, numbers)]
-            for base, start in self.initial.items()
-        }
-        for layer in range(1, depth + 1):
-            known = {base[sy.ell - 1]: found[-1] for base, found in running.items()}
-            here = {**values, **known}
-            for base, step in self.steps.items():
-                running[base].append(direct_value(step, here, {sy.ell: layer}, numbers))
-        after = {base: found[1:] for base, found in running.items()}
-        return direct_value(self.statement.rhs, {**values, **after}, {sy.L: depth}, numbers)
 
     def along(self, profile, **measured: Sequence[float]) -> dict[str, np.ndarray]:
         """log10 of each running quantity after every layer, rounded up.

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from qnotes.profiles import Layer, Profile
 from qnotes.theorems import notation as sy
-from qnotes.theorems.plain_arithmetic import Arithmetic
 from tests.falsification.architectures import (
     Affine,
     Architecture,
@@ -24,13 +23,14 @@ from tests.falsification.architectures import (
     size,
 )
 from tests.falsification.forward import Parameters
+from tests.falsification.plain_arithmetic import Arithmetic
 
 
 def _larger(a, b) -> Tensor:
     return torch.maximum(*(torch.as_tensor(x, dtype=torch.float64) for x in (a, b)))
 
 
-#: Arithmetic for `Theorem.direct` on tensors, differentiable.
+#: Arithmetic for `direct` on tensors, differentiable.
 TENSORS = Arithmetic(lambda p, q: p / q, _larger)
 
 

@@ -21,6 +21,7 @@ from tests.falsification.ascent import ascend
 from tests.falsification.draw import Batch, draw_batch
 from tests.falsification.forward import outputs
 from tests.falsification.measured import TENSORS, Measured, measure
+from tests.falsification.plain_arithmetic import direct
 
 #: Networks in one random batch, and in one ascent.
 BATCH, CLIMBERS = 256, 16
@@ -162,7 +163,7 @@ def _try(batch: Batch, records: list[Record], how: str) -> None:
 def _value(theorem: Theorem, quantities: dict, measured: Measured) -> Tensor | None:
     """The bound of each network; None where a broken statement has no value: 0/0, or layer 0."""
     try:
-        value = theorem.direct(quantities, measured.depth, TENSORS)
+        value = direct(theorem, quantities, measured.depth, TENSORS)
     except (ZeroDivisionError, IndexError, KeyError):
         return None
     return value * torch.ones_like(measured.radius)

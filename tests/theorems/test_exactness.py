@@ -14,7 +14,7 @@ import torch
 
 import qnotes as qn
 from qnotes.theorems import notation as sy
-from qnotes.theorems.plain_arithmetic import FRACTIONS
+from tests.falsification.plain_arithmetic import FRACTIONS, direct
 
 BOUNDS = [t for t in qn.theorems() if t.computable and isinstance(t.statement, sp.Le)]
 DEPTHS = (1, 2, 3, 6, 12)
@@ -42,7 +42,7 @@ def exact(theorem, profile: qn.Profile) -> Fraction:
         values[symbol] = (
             [Fraction(x) for x in value] if isinstance(value, list) else Fraction(value)
         )
-    return theorem.direct(values, profile.depth, FRACTIONS)
+    return direct(theorem, values, profile.depth, FRACTIONS)
 
 
 def log10(value: Fraction) -> mpmath.mpf:

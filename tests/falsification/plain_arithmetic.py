@@ -16,6 +16,9 @@ from functools import reduce
 import numpy as np
 import sympy as sp
 
+from qnotes.theorems import notation as sy
+from qnotes.theorems.theorem import Recursion, Theorem
+
 
 @dataclass(frozen=True)
 class Arithmetic:
@@ -27,6 +30,40 @@ class Arithmetic:
 
 FRACTIONS = Arithmetic(Fraction, max)
 FLOATS = Arithmetic(operator.truediv, np.maximum)
+
+
+def direct(
+    theorem: Theorem,
+    values: Mapping[sp.Basic, object],
+    depth: int,
+    numbers: Arithmetic = FLOATS,
+):
+    """The value of a theorem: exact for fractions, a batch for arrays.
+
+    Args:
+        theorem: one that a profile gives a value, or a broken one.
+        values: a number for each symbol, a sequence over layers for each indexed one.
+        depth: L.
+        numbers: `FRACTIONS`, `FLOATS`, or another arithmetic.
+    """
+    if isinstance(theorem, Recursion):
+        return _last_of_recursion(theorem, values, depth, numbers)
+    return direct_value(theorem.value, values, {sy.L: depth}, numbers)
+
+
+def _last_of_recursion(theorem: Recursion, values, depth: int, numbers: Arithmetic):
+    none: dict[sp.Symbol, int] = {}
+    running = {
+        base: [direct_value(start, values, none, numbers)]
+        for base, start in theorem.initial.items()
+    }
+    for layer in range(1, depth + 1):
+        known = {base[sy.ell - 1]: found[-1] for base, found in running.items()}
+        here = {**values, **known}
+        for base, step in theorem.steps.items():
+            running[base].append(direct_value(step, here, {sy.ell: layer}, numbers))
+    after = {base: found[1:] for base, found in running.items()}
+    return direct_value(theorem.statement.rhs, {**values, **after}, {sy.L: depth}, numbers)
 
 
 def direct_value(
