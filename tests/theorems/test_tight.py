@@ -132,7 +132,7 @@ def test_the_recursion_is_reached_through_skip_connections_over_one_layer():
 
 
 def test_the_plain_mean_is_not_a_bound():
-    """The counterexample of section 3: 100 weights in the layer that changes, none elsewhere."""
+    """Against T4 with the plain mean: 100 weights in the layer that changes, none elsewhere."""
     network = nn.Sequential(nn.Linear(1, 100, bias=False), nn.Linear(100, 1, bias=False)).eval()
     network[0].weight.data.fill_(2)
     network[1].weight.data.zero_()
