@@ -20,7 +20,6 @@ from qnotes.theorems.theorem import Hypothesis, Theorem, proof_of
 
 ENTRYWISE = Theorem(
     number="P1",
-    form="",
     name="entrywise bound",
     source="Form of Berner, Grohs and Jentzen (2020); the proof here is our own.",
     whose="earlier work",

@@ -21,7 +21,6 @@ from qnotes.theorems.theorem import Hypothesis, Theorem, proof_of
 
 UNIFORM_NORM = Theorem(
     number="P2",
-    form="",
     name="one norm for all layers",
     source=(
         "Of the order in Gonon, Brisebarre, Gribonval and Riccietti (2023, arXiv:2205.11874). "

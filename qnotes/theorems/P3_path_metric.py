@@ -21,7 +21,6 @@ def _narrow(profile) -> str | None:
 
 PATH_METRIC = Theorem(
     number="P3",
-    form="",
     name="path-metric corollary",
     source=(
         "Of the order in Gonon, Brisebarre, Gribonval and Riccietti (2024, arXiv:2405.15006), "

@@ -7,7 +7,6 @@ from qnotes.theorems.theorem import STATED, Hypothesis, Result
 
 INTERVALS = Result(
     number="T10",
-    form="",
     name="intervals with signs",
     source=STATED + "Differential interval analysis.",
     whose="earlier work",

@@ -8,7 +8,6 @@ from qnotes.theorems.theorem import STATED, Hypothesis, Result
 
 EUCLIDEAN = Result(
     number="T11",
-    form="",
     name="Euclidean norms",
     source=STATED + "The recursion T2 in ℓ² with upper bounds of spectral norms.",
     whose="classical",

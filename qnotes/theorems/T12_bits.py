@@ -24,7 +24,7 @@ LARGEST_CODE = 2 ** (bits - 1) - 1
 HALF_STEP = largest / (2 * LARGEST_CODE)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class CertifyingBits(Result):
     """T12 in numbers; every argument may be an array."""
 
@@ -57,7 +57,6 @@ class CertifyingBits(Result):
 
 BITS = CertifyingBits(
     number="T12",
-    form="",
     name="bits that certify an error",
     source="Arithmetic on the half-step of a uniform quantizer; stated and proved here.",
     statement=sp.Ge(bits, 1 + sp.log(1 + C * largest / (2 * tau), 2), evaluate=False),

@@ -10,7 +10,6 @@ _CANTELLI = mu_error + sigma_error * sp.sqrt((1 - risk) / risk)
 
 TYPICAL = Result(
     number="T13",
-    form="",
     name="typical error",
     source=STATED + "Houache, Traonmilin and Aujol (arXiv:2610.09877), Cantelli's inequality.",
     whose="the authors' later work",

@@ -29,7 +29,6 @@ _DIFFERENCE = (W[ell] * S[ell - 1] + b[ell]) - (W_q[ell] * S_q[ell - 1] + b_q[el
 
 DECOMPOSITION = Result(
     number="T1",
-    form="",
     name="exact decomposition of the error",
     source="Classical in form; stated and proved here.",
     whose="classical",
@@ -50,7 +49,6 @@ DECOMPOSITION = Result(
             ),
         ),
     ),
-    hypotheses=(),
     tight=True,
 )
 
@@ -75,7 +73,7 @@ def prove(theorem: Result) -> tuple[Step, ...]:
         Verified(
             title="one factor more",
             reason="If the identity holds for L factors, multiplying by one more keeps it.",
-            shown=(_ONE_MORE,),
+            printed=(_ONE_MORE,),
             checked=lambda: _check_induction(telescoping.rhs),
         ),
         Cases(

@@ -26,7 +26,6 @@ OUR_PROOF = "The form and the proof are our own."
 
 RECURSION = Recursion(
     number="T2",
-    form="",
     name="recursion along the chain",
     source="Classical in form; stated and proved here. " + OUR_PROOF,
     whose="classical",

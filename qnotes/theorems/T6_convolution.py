@@ -62,7 +62,7 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
             reason="In the matrix of a convolution, built entry by entry for several kernels, "
             "strides, paddings and groups, each row holds weights of one filter, each at most "
             "once, and at most so many of them; a row in the interior holds them all.",
-            shown=(equation(fan_in, height * width * channels / groups),),
+            printed=(equation(fan_in, height * width * channels / groups),),
             checked=_check_rows,
         ),
         Nonnegative(

@@ -30,7 +30,6 @@ GAIN = Theorem(
         r_joint_mean: MEAN_FORM_WITH_BIASES.definitions[r_joint_mean],
         n_mean: sp.Sum(n_joint[k], (k, 1, L)) / L,
     },
-    hypotheses=(),
     premises=(UNIFORM_NORM, MEAN_FORM_WITH_BIASES),
 )
 

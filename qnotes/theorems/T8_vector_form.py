@@ -18,7 +18,6 @@ def _row(matrix: sp.IndexedBase, vector: sp.IndexedBase) -> sp.Sum:
 
 VECTOR_FORM = Result(
     number="T8",
-    form="",
     name="vector form",
     source="Stated here, and computed with one number for each channel. The form is our own.",
     statement=sp.Le(sy.abs_error[ell, i], u[ell, i], evaluate=False),

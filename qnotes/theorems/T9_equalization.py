@@ -32,7 +32,6 @@ class Norm(sp.Function):
 
 EQUALIZATION = Result(
     number="T9",
-    form="",
     name="best equalization",
     source="The paper states that cross-layer equalization tightens the bound. That the optimum is "
     "the path norm, the form and the proof are our own.",
@@ -92,7 +91,7 @@ def prove(theorem: Result) -> tuple[Step, ...]:
         Verified(
             title="statement",
             reason="Row sums of $|W_L| \\cdots |W_1|$, multiplied out for small sizes, are $v_L$.",
-            shown=(equation(row.subs(ell, L), v[L, i]),),
+            printed=(equation(row.subs(ell, L), v[L, i]),),
             checked=lambda: _check_products(theorem),
         ),
     )

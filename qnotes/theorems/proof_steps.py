@@ -45,14 +45,19 @@ class Step:
     Attributes:
         title: a few words.
         reason: one sentence for the reader.
+        printed: what is printed in place of the claims, where SymPy would show two sides alike.
     """
 
     title: str
     reason: str
+    printed: tuple[sp.Basic, ...] = ()
 
     @property
     def formulae(self) -> tuple[sp.Basic, ...]:
         """What the step claims, to be printed."""
+        return self.printed or self._claims()
+
+    def _claims(self) -> tuple[sp.Basic, ...]:
         raise NotImplementedError
 
     def verify(self) -> None:
@@ -66,19 +71,13 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity(Step):
-    """Two expressions are equal: their difference expands to zero.
-
-    Attributes:
-        printed: what is printed in place of the two sides, where SymPy would show them alike.
-    """
+    """Two expressions are equal: their difference expands to zero."""
 
     left: sp.Expr
     right: sp.Expr
-    printed: tuple[sp.Basic, ...] = ()
 
-    @property
-    def formulae(self):
-        return self.printed or (equation(self.left, self.right),)
+    def _claims(self):
+        return (equation(self.left, self.right),)
 
     def verify(self):
         must_vanish(self.left - self.right)
@@ -86,19 +85,12 @@ class Identity(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class Cases(Step):
-    """The same identity in several cases, each expanded; only the first few are printed.
-
-    Attributes:
-        printed: what is printed in place of the pairs, where SymPy would show their sides alike.
-    """
+    """The same identity in several cases, each expanded; only the first few are printed."""
 
     pairs: tuple[tuple[sp.Expr, sp.Expr], ...]
-    shown: int = 2
-    printed: tuple[sp.Basic, ...] = ()
 
-    @property
-    def formulae(self):
-        return self.printed or tuple(equation(*pair) for pair in self.pairs[: self.shown])
+    def _claims(self):
+        return tuple(equation(*pair) for pair in self.pairs[:2])
 
     def verify(self):
         if not self.pairs:
@@ -120,8 +112,7 @@ class Nonnegative(Step):
     certificate: sp.Expr
     given: Mapping[sp.Basic, sp.Expr] = field(default_factory=dict)
 
-    @property
-    def formulae(self):
+    def _claims(self):
         used = tuple(equation(old, new) for old, new in self.given.items())
         difference = sp.Add(self.larger, -self.smaller, evaluate=False)
         return (*used, equation(difference, self.certificate))
@@ -138,8 +129,7 @@ class Monotone(Step):
     expression: sp.Expr
     variables: tuple[sp.Expr, ...]
 
-    @property
-    def formulae(self):
+    def _claims(self):
         return tuple(
             sp.Ge(sp.Derivative(self.expression, v), sp.S.Zero, evaluate=False)
             for v in map(_plain, self.variables)
@@ -160,12 +150,11 @@ class Convex(Step):
     variable: sp.Symbol
     touches: sp.Expr
 
-    @property
-    def formulae(self):
-        first, second = sp.Derivative(self.expression, self.variable), None
-        second = sp.diff(self.expression, self.variable, 2)
-        at = sp.Subs(first, self.variable, self.touches)
-        return (equation(at, sp.S.Zero), sp.Ge(second, sp.S.Zero, evaluate=False))
+    def _claims(self):
+        slope = sp.Derivative(self.expression, self.variable)
+        at = sp.Subs(slope, self.variable, self.touches)
+        curvature = sp.diff(self.expression, self.variable, 2)
+        return (equation(at, sp.S.Zero), sp.Ge(curvature, sp.S.Zero, evaluate=False))
 
     def verify(self):
         slope = sp.diff(self.expression, self.variable)
@@ -188,8 +177,7 @@ class Induction(Step):
     steps: Mapping[sp.IndexedBase, sp.Expr]
     closed: Mapping[sp.IndexedBase, sp.Expr]
 
-    @property
-    def formulae(self):
+    def _claims(self):
         return tuple(equation(base[sy.ell], claim) for base, claim in self.closed.items())
 
     def verify(self):
@@ -211,8 +199,7 @@ class Unrolled(Step):
     title: str = "written out"
     reason: str = "For depths 1 to 6 the recursion is written out and compared term by term."
 
-    @property
-    def formulae(self):
+    def _claims(self):
         values = unroll(self.initial, self.steps, 2)[self.quantity]
         return tuple(equation(self.quantity[depth], values[depth], expand=True) for depth in (1, 2))
 
@@ -229,8 +216,7 @@ class ClosedSum(Step):
     total: sp.Sum
     closed: sp.Expr
 
-    @property
-    def formulae(self):
+    def _claims(self):
         return (equation(self.total, self.closed),)
 
     def verify(self):
@@ -241,12 +227,7 @@ class ClosedSum(Step):
 class Verified(Step):
     """A finite check that is none of the kinds above; a function raises where it fails."""
 
-    shown: tuple[sp.Basic, ...]
     checked: Callable[[], None]
-
-    @property
-    def formulae(self):
-        return self.shown
 
     def verify(self):
         self.checked()

@@ -40,7 +40,7 @@ class Checked:
     error: ProofError | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Result:
     """A statement in the notation of the book; not necessarily a number for a profile.
 
@@ -61,11 +61,11 @@ class Result:
     """
 
     number: str
-    form: str
+    form: str = ""
     name: str
     source: str
     statement: sp.Rel
-    hypotheses: tuple[Hypothesis, ...]
+    hypotheses: tuple[Hypothesis, ...] = ()
     definitions: Mapping[sp.Basic, sp.Expr] = field(default_factory=dict)
     tight: bool = False
     premises: tuple[Result, ...] = ()
@@ -152,7 +152,7 @@ def proof_of(theorem: Result) -> Callable:
     return given
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Theorem(Result):
     """A bound (or gain) that a profile gives a value: the right side of the statement."""
 
@@ -241,7 +241,7 @@ class Theorem(Result):
         return log_value(sums[0].function, logs, layers)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Recursion(Theorem):
     """A bound on error that runs along the chain: e_ℓ = growth · e_{ℓ-1} + source.
 
