@@ -181,7 +181,7 @@ prove: $(environment)
 	@$(python) -m qnotes prove
 
 falsify: $(environment)
-	@$(python) -m qnotes falsify --json data/falsification.json
+	@$(python) -m tests.falsification --json data/falsification.json
 
 # With the threads that a program of one's own has.
 bench: $(environment)

@@ -55,7 +55,7 @@ _HOMES = {
         "save_quantized",
     ),
     "sweeps": ("describe", "sweep"),
-    "theory": ("Theorem", "theorems"),
+    "theorems": ("Theorem", "theorems"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -65,7 +65,8 @@ __all__ = sorted(_HOME)
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'qnotes' has no attribute {name!r}")
-    return getattr(import_module(f"qnotes.{_HOME[name]}"), name)
+    home = import_module(f"qnotes.{_HOME[name]}")
+    return home if name == _HOME[name] else getattr(home, name)  # `theorems` can be called
 
 
 def __dir__() -> list[str]:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pandas as pd
 import sympy as sp
 
+from qnotes import theorems
 from qnotes.errors import QnotesError
 from qnotes.profiles import Profile
-from qnotes.theory import theorems
-from qnotes.theory.gain import FACTORS, GAIN
+from qnotes.theorems.T7_gain import FACTORS, GAIN
 
 
 def bounds(profile: Profile) -> pd.DataFrame:

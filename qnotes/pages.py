@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from myst_nb import glue
 from sympy import IndexedBase
 
-from qnotes.theory import symbols as sy
-from qnotes.theory import theorems, to_latex
+from qnotes import theorems
+from qnotes.theorems import notation as sy
+from qnotes.theorems import to_latex
 
 
 def theorem(key: str):

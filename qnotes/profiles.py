@@ -25,7 +25,9 @@ STORED_BITS = (4, 8)
 
 @dataclass(frozen=True)
 class Layer:
-    """One affine layer of the chain, for a network and its quantized copy (theory, section 0).
+    """One affine layer of the chain, for a network and its quantized copy.
+
+    `qnotes.theorems.notation.QUANTITIES` says which symbol is made of which of these numbers.
 
     The matrix of a layer is the one of the chain: where a skip connection passes by, it carries the
     skipped coordinates along; where it joins, it adds them. Each norm is the larger of the two

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import qnotes as qn
-from qnotes.theory import theorems
+from qnotes import theorems
 
 torch.set_num_threads(1)
 

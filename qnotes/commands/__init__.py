@@ -20,7 +20,6 @@ COMMANDS = {
     "observe": "search for the input with the largest error",
     "sweep": "a grid of networks and bit-widths as one table",
     "prove": "derive every step of every proof again",
-    "falsify": "search for networks that break a bound",
 }
 EXIT_CODES = """exit codes:
   0    all is well

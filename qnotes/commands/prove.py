@@ -7,7 +7,7 @@ import argparse
 import pandas as pd
 
 from qnotes.commands.tables import add_format, show
-from qnotes.theory.report import proofs, select
+from qnotes.theorems.proof_report import proofs, select
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""A network as a chain of affine layers (theory, section 4).
+"""A network as a chain of affine layers (the chapter on architectures, `book/architectures.ipynb`).
 
 The state of the chain is the vector of all values that are still needed. A layer replaces some of
 it by a sum of weighted, or plain, earlier values and carries the rest along:

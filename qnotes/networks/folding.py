@@ -1,4 +1,4 @@
-"""Batch-norm folding: the reference network of every error (theory, section 4)."""
+"""Batch-norm folding: the reference network of every error."""
 
 from __future__ import annotations
 

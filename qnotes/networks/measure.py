@@ -41,7 +41,8 @@ def profile(
         provenance: anything worth remembering: weights, seed, bits, versions.
 
     Returns:
-        The profile, a layer of the chain each (theory, sections 0 and 4).
+        The profile, a layer of the chain each (`qnotes.networks.chain`), with
+        what `qnotes.theorems.notation` calls its quantities.
 
     Raises:
         UnsupportedOperation: for an operation that the theory does not cover, by name.

@@ -1,8 +1,9 @@
 """The recursion T2 with what ReLU6 knows: after it no number exceeds 6, and no error does.
 
 Both networks stay in [0, 6] after a ReLU6, so the activation is at most 6 and the error is at most
-6, whatever came before (theory, section 4). Skip coordinates pass no ReLU6. So every value of the
-graph keeps its own two numbers here, where T2 has two for all coordinates of the chain's state.
+6, whatever came before. Skip coordinates pass no ReLU6. So every value of the graph keeps its own
+two numbers here, where T2 (`qnotes.theorems.T2_recursion`) has two for all coordinates of the
+chain's state.
 """
 
 from __future__ import annotations

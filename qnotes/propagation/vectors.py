@@ -45,7 +45,9 @@ def vector_bound(
     radius: float = 1.0,
     clip_relu6: bool = False,
 ) -> np.ndarray:
-    """The vector form T8: for each channel of the output, a bound on its error (theory, T8).
+    """The vector form T8: for each channel of the output, a bound on its error.
+
+    The statement is `qnotes.theorems.T8_vector_form`.
 
     v ← |W'| v + |b'| and u ← |W| u + |W - W'| v + |b - b'|, where a convolution has the sum over
     its kernel's positions for |W|. Vectors are added where values are. Pools keep the channels, and

@@ -58,12 +58,12 @@ def correct_bias(
     that back.
 
     - With ``statistics``, :math:`\mathbb{E}[x]` comes from those of the layer before: normal
-      outputs, clipped by ReLU or ReLU6 (`qnotes.theory.clipped_normal`). It ignores that padding
-      puts zeros at the border, that outputs are not normal, and what layers that are left alone
-      still shift. A mean passes through average pooling and sums, whatever the correlations; where
-      a ReLU follows a sum or an average, their spread would be needed, which correlations change,
-      and the layer is left alone. So are layers that read the input, a maximum, or a layer whose
-      statistics are not known; `stops` lists them.
+      outputs, clipped by ReLU or ReLU6 (`qnotes.theorems.mean_of_clipped_normal`). It ignores that
+      padding puts zeros at the border, that outputs are not normal, and what layers that are left
+      alone still shift. A mean passes through average pooling and sums, whatever the correlations;
+      where a ReLU follows a sum or an average, their spread would be needed, which correlations
+      change, and the layer is left alone. So are layers that read the input, a maximum, or a layer
+      whose statistics are not known; `stops` lists them.
     - With ``inputs``, both networks run on them, layer after layer, each layer of the quantized
       network with the layers before it corrected: the mean of each output channel, over inputs and
       positions, becomes the reference's, up to rounding. All inputs pass at once, in memory.

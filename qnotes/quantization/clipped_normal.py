@@ -9,7 +9,7 @@ import sympy as sp
 import torch
 from torch import Tensor
 
-from qnotes.theory.clipped_normal import RELU6_MEAN, RELU_MEAN, mu, sigma
+from qnotes.theorems.mean_of_clipped_normal import RELU6_MEAN, RELU_MEAN, mu, sigma
 
 
 def relu_mean(mean: Tensor, std: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""Cross-layer equalization: other weights, the same function, and other norms (theory, T9)."""
+"""Cross-layer equalization: other weights, the same function, and other norms.
+
+The best of them is T9, `qnotes.theorems.T9_equalization`.
+"""
 
 from __future__ import annotations
 

@@ -90,9 +90,10 @@ def symmetric_grid(
 
     With a = max(-low, high):
 
-    - ``narrow``: codes in [-q, q], q = 2^(bits-1) - 1, scale a/q (theory, T12). The levels lie
-      symmetrically and ±a are levels. LiteRT (TensorFlow Lite) and ONNX Runtime store weights of 8
-      bits so; with 4 bits ONNX Runtime uses all 16 codes.
+    - ``narrow``: codes in [-q, q], q = 2^(bits-1) - 1, scale a/q
+      (`qnotes.theorems.T12_bits`). The levels lie symmetrically and ±a are levels. LiteRT
+      (TensorFlow Lite) and ONNX Runtime store weights of 8 bits so; with 4 bits ONNX Runtime uses
+      all 16 codes.
     - ``full``: codes in [-2^(bits-1), 2^(bits-1) - 1], scale 2a/(2^bits - 1). One code more, and +a
       lies half a step outside. torchao's ``MappingType.SYMMETRIC``.
     - ``unclipped``: the same codes, scale max(-low/2^(bits-1), high/(2^(bits-1) - 1)): the smallest

@@ -20,7 +20,8 @@ DIRECT: dict[str, Callable[[Tensor], Tensor]] = {
 def stochastic(generator: torch.Generator) -> Callable[[Tensor], Tensor]:
     """Up with the probability of the fraction that is above the step below, else down.
 
-    The mean of the rounded weight is the weight itself (theory, T13), if nothing is clipped.
+    The mean of the rounded weight is the weight itself, if nothing is clipped: what T13 needs
+    (`qnotes.theorems.T13_typical_error`).
 
     Args:
         generator: draws the random numbers, in the order of the layers.

@@ -8,8 +8,8 @@ import pandas as pd
 import sympy as sp
 
 from qnotes.profiles import Profile
-from qnotes.theory import Theorem
-from qnotes.theory import symbols as sy
+from qnotes.theorems import Theorem
+from qnotes.theorems import notation as sy
 
 #: Which symbols make a factor belong where; what is left counts layers.
 KINDS = {

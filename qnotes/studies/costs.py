@@ -13,14 +13,8 @@ import pandas as pd
 import sympy as sp
 
 from qnotes.profiles import Profile
-from qnotes.theory import Theorem
-from qnotes.theory.layers import replaced
-from qnotes.theory.layerwise import (
-    MEAN_FORM_WITH_BIASES,
-    PRODUCT_FORM_WITH_BIASES,
-    RECURSION,
-)
-from qnotes.theory.symbols import (
+from qnotes.theorems import Theorem
+from qnotes.theorems.notation import (
     L,
     delta,
     eps,
@@ -33,6 +27,9 @@ from qnotes.theory.symbols import (
     r_joint_mean,
     r_mean,
 )
+from qnotes.theorems.sums_over_layers import replaced
+from qnotes.theorems.T2_recursion import RECURSION
+from qnotes.theorems.T5_layerwise_with_biases import MEAN_FORM_WITH_BIASES, PRODUCT_FORM_WITH_BIASES
 
 _NORMS = {r_mean: r, r_joint_mean: r_joint}
 

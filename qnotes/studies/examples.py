@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from qnotes.networks import profile
 from qnotes.observation import output_errors
 from qnotes.studies.costs import plain_mean
-from qnotes.theory.layerwise import MEAN_FORM
+from qnotes.theorems.T4_mean_form import MEAN_FORM
 
 
 def two_layers(

@@ -9,9 +9,9 @@ import pandas as pd
 import sympy as sp
 
 from qnotes.profiles import Profile
-from qnotes.theory import symbols as sy
-from qnotes.theory.layerwise import RECURSION
-from qnotes.theory.logdomain import log_value
+from qnotes.theorems import notation as sy
+from qnotes.theorems.log_domain import log_value
+from qnotes.theorems.T2_recursion import RECURSION
 
 
 def layer_bounds(

@@ -1,4 +1,4 @@
-"""What happens to the error at each layer of the chain, on given inputs (theory, T1).
+"""What happens to the error at each layer of the chain, on given inputs (T1).
 
 Both networks run on the same inputs and are compared after every layer. T1 takes the difference
 apart: old error that the layer carries on, and new error that its changed weights make.

@@ -15,7 +15,6 @@ from qnotes.errors import QnotesError
     [
         [],
         ["guess"],
-        ["falsify", "--networks", "0"],
         ["bounds"],
         ["bounds", "resnet20", "--bits", "many"],
         ["bounds", "resnet20", "--json", "--csv"],

@@ -1,11 +1,11 @@
-"""The commands `prove` and `falsify`."""
+"""The command `prove`."""
 
 import json
 
-from qnotes import theory
+from qnotes import theorems
 from qnotes.commands import main
-from qnotes.theory import report
-from qnotes.theory.mutants import mutants
+from qnotes.theorems import proof_report
+from tests.falsification.mutants import mutants
 
 
 def test_prove_prints_a_table(capsys):
@@ -18,7 +18,7 @@ def test_prove_prints_a_table(capsys):
 def test_prove_all(capsys):
     assert main(["prove"]) == 0
     printed = capsys.readouterr().out
-    assert all(theorem.key in printed for theorem in theory.theorems())
+    assert all(theorem.key in printed for theorem in theorems())
 
 
 def test_prove_as_json(capsys):
@@ -29,8 +29,8 @@ def test_prove_as_json(capsys):
 
 
 def test_prove_fails_on_a_broken_theorem(capsys, monkeypatch):
-    broken = mutants(theory.theorems()[0])[0].broken
-    monkeypatch.setattr(report, "theorems", lambda: (broken,))
+    broken = mutants(theorems()[0])[0].broken
+    monkeypatch.setattr(proof_report, "REGISTRY", (broken,))
     assert main(["prove"]) == 1
     assert "1 failed" in capsys.readouterr().out
 
@@ -39,12 +39,3 @@ def test_an_unknown_theorem_is_named(capsys):
     assert main(["prove", "T99"]) == 2
     error = capsys.readouterr().err
     assert "T99" in error and "T1, T2" in error
-
-
-def test_falsify_writes_its_table(tmp_path, capsys):
-    path = tmp_path / "found.json"
-    assert main(["falsify", "--networks", "300", "--seed", "1", "--json", str(path)]) == 0
-    rows = json.loads(path.read_text())
-    assert all(row["violations"] == 0 for row in rows)
-    assert {row["theorem"] for row in rows} >= {"P1", "T2", "T5 mean form"}
-    assert "violations" in capsys.readouterr().out

@@ -142,7 +142,7 @@ def test_zero_stays_zero(symmetric):
 
 
 def test_scale_of_a_symmetric_grid():
-    """Scale a/q with q = 2^(bits-1) - 1 (theory, T12)."""
+    """Scale a/q with q = 2^(bits-1) - 1 (T12)."""
     weight = torch.tensor([[1.0, -3.0], [0.5, 0.25]], dtype=torch.float64)
     assert quantized(weight, 8, "tensor", True).scale.tolist() == [3 / 127]
     assert quantized(weight, 8, "channel", True).scale.tolist() == [3 / 127, 0.5 / 127]

@@ -8,7 +8,9 @@ from torch import nn
 
 import qnotes as qn
 from qnotes.studies import costs, examples
-from qnotes.theory.layerwise import MEAN_FORM, MEAN_FORM_WITH_BIASES, PRODUCT_FORM
+from qnotes.theorems.T3_product_form import PRODUCT_FORM
+from qnotes.theorems.T4_mean_form import MEAN_FORM
+from qnotes.theorems.T5_layerwise_with_biases import MEAN_FORM_WITH_BIASES
 
 CONVOLUTIONS = {
     "plain": (nn.Conv2d(2, 3, 3, padding=1), (1, 2, 5, 4)),

@@ -17,7 +17,7 @@ print(*sorted(name for name in sys.modules if name.startswith("qnotes.")))
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    for name in ("ladder.py", "__main__.py", "plots/style.py", "theory/gain.py"):
+    for name in ("ladder.py", "__main__.py", "plots/style.py", "theorems/T7_gain.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("before")
     monkeypatch.setattr(code, "PACKAGE", tmp_path)
@@ -28,7 +28,7 @@ def package(tmp_path, monkeypatch):
     ("name", "counts"),
     [
         ("ladder.py", True),
-        ("theory/gain.py", True),
+        ("theorems/T7_gain.py", True),
         ("new.py", True),
         ("plots/style.py", False),
         ("__main__.py", False),
@@ -57,6 +57,6 @@ def test_a_sweep_uses_nothing_that_is_left_aside(root):
         [sys.executable, "-c", SWEEP], cwd=root, capture_output=True, text=True, check=True
     )
     loaded = {name.split(".")[1] for name in run.stdout.split()}
-    assert {"sweeps", "theory", "ladder"} <= loaded
+    assert {"sweeps", "theorems", "ladder"} <= loaded
     assert not {name.removesuffix(".py") for name in code.ASIDE} & loaded
     assert all((code.PACKAGE / name).exists() for name in code.ASIDE)

@@ -1,0 +1,374 @@
+"""What a theorem is here: a SymPy statement that prints, proves and evaluates itself."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import sympy as sp
+
+from qnotes.errors import QnotesError
+from qnotes.theorems import notation as sy
+from qnotes.theorems.log_domain import log_value
+from qnotes.theorems.printing import lines, stacked, to_latex
+from qnotes.theorems.proof_steps import ProofError, Step, StepError
+from qnotes.theorems.sums_over_layers import replaced
+
+UNIT_ROUNDOFF = 2.0**-53
+#: How the source of a theorem begins that has no value and no proof here.
+STATED = "Stated here, not computed yet. "
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A condition of a theorem, and why a profile fails it (None where it holds)."""
+
+    text: str
+    failure: Callable[[object], str | None] = lambda profile: None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A step of a proof that was derived again, and how long that took."""
+
+    step: Step
+    seconds: float
+    error: ProofError | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Result:
+    """A statement in the notation of the book; not necessarily a number for a profile.
+
+    Attributes:
+        number: as the book counts, such as ``T5``.
+        form: tells apart the bounds of one theorem; empty where there is only one.
+        name: a few words.
+        source: what is publicly known to be the paper's, what is earlier work, what is ours.
+        statement: a SymPy relation.
+        hypotheses: conditions.
+        definitions: symbols that the statement uses, each defined by an expression.
+        tight: whether, at every depth, networks come as close to it as one likes.
+        premises: theorems that its proof uses.
+        prove: makes the steps of the proof from the theorem; None where none is re-done here.
+        also: further relations that belong to the statement.
+        conclusion: what follows where the statement itself is a condition.
+        whose: the source in a word or two.
+    """
+
+    number: str
+    form: str = ""
+    name: str
+    source: str
+    statement: sp.Rel
+    hypotheses: tuple[Hypothesis, ...] = ()
+    definitions: Mapping[sp.Basic, sp.Expr] = field(default_factory=dict)
+    tight: bool = False
+    premises: tuple[Result, ...] = ()
+    prove: Callable[[Result], tuple[Step, ...]] | None = None
+    also: tuple[sp.Rel, ...] = ()
+    conclusion: sp.Rel | None = None
+    whose: str = "ours"
+
+    #: Whether a profile gives it a value: then it has `evaluate`, `assumptions` and `shares`.
+    computable = False
+
+    @property
+    def key(self) -> str:
+        """Number and form, such as ``T5 mean form``."""
+        return f"{self.number} {self.form}".strip()
+
+    @property
+    def status(self) -> str:
+        """``proved by machine``, or ``stated`` where no machine proof exists here."""
+        return "proved by machine" if self.prove else "stated"
+
+    @cached_property
+    def proof(self) -> tuple[Step, ...]:
+        """The steps, built from the statement, the definitions and the premises."""
+        return tuple(self.prove(self)) if self.prove else ()
+
+    def check(self) -> tuple[Checked, ...]:
+        """Derive every step of the proof again.
+
+        Returns:
+            The steps with their times; empty for a result that is stated only.
+
+        Raises:
+            ProofError: names the theorem and the first step that fails, and what remains.
+        """
+        checked = tuple(self.checked_steps())
+        for entry in checked:
+            if entry.error:
+                raise entry.error
+        return checked
+
+    def checked_steps(self):
+        """Each step derived again, one after the other; a failed one carries its error."""
+        for step in self.proof:
+            error, started = None, time.perf_counter()
+            try:
+                step.verify()
+            except StepError as failed:
+                error = ProofError(self.key, step.title, failed.args[0])
+            yield Checked(step, time.perf_counter() - started, error)
+            if error:
+                return
+
+    def latex(self) -> str:
+        """The statement, and the definitions that it uses, as LaTeX without delimiters."""
+        printed = lines(self.statement)
+        if self.conclusion is not None:
+            printed[-1] += r" \quad\Longrightarrow\quad " + to_latex(self.conclusion)
+        meanings = (sp.Eq(*pair, evaluate=False) for pair in self.definitions.items())
+        for relation in (*self.also, *meanings):
+            printed += lines(relation)
+        return stacked(*printed)
+
+    def symbols(self) -> dict[sp.Basic, str]:
+        """The symbols of the statement that a profile supplies, with their meanings."""
+        return {
+            symbol: sy.QUANTITIES[symbol].meaning for symbol in _quantities(self._expressions())
+        }
+
+    def _expressions(self) -> tuple[sp.Expr, ...]:
+        return (self.statement,)
+
+
+def proof_of(theorem: Result) -> Callable:
+    """Decorate the function that makes the steps of a theorem's proof; it stands below the theorem.
+
+    It takes the theorem, so that a copy with another statement has the proof of that statement.
+    """
+
+    def given(prove: Callable[[Result], tuple[Step, ...]]):
+        object.__setattr__(theorem, "prove", prove)  # the last part of a frozen theorem
+        return prove
+
+    return given
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Theorem(Result):
+    """A bound (or gain) that a profile gives a value: the right side of the statement."""
+
+    computable = True
+
+    @cached_property
+    def value(self) -> sp.Expr:
+        """The right side of the statement with its definitions put in."""
+        return self.statement.rhs.subs(self.definitions)
+
+    def assumptions(self, profile) -> list[str]:
+        """Why the hypotheses do not hold for this profile; empty where they all hold."""
+        failures = (hypothesis.failure(profile) for hypothesis in self.hypotheses)
+        return [failure for failure in failures if failure]
+
+    def evaluate(self, profile) -> float:
+        """log10 of the value for a profile, rounded up; NaN where a hypothesis fails."""
+        if self.assumptions(profile):
+            return math.nan
+        logs = self._logs(profile)
+        natural = self._log(logs, profile.depth)
+        return (natural + rounding_slack(logs, profile.depth)) / math.log(10)
+
+    def shares(self, profile) -> np.ndarray | None:
+        """Each layer's part of the bound, in sum 1; None where the bound does not name layers."""
+        if self.assumptions(profile):
+            return None
+        logs = self._log_terms(self._logs(profile), profile.depth)
+        if logs is None or not np.isfinite(np.max(logs)):
+            return None
+        parts = np.exp(logs - np.max(logs))
+        return parts / parts.sum()
+
+    def quantity(self, profile, symbol: sp.Basic) -> float | np.ndarray:
+        """What a symbol of the theorem stands for, in a profile.
+
+        Args:
+            profile: from `qnotes.profile`, or read from JSON.
+            symbol: from `qnotes.theorems.notation`: one that profiles supply, such as `r_joint`,
+                or one that this theorem defines, such as the mean `r_joint_mean` of T5.
+
+        Returns:
+            A number, or an array over the layers; NaN for a mean over the others of one layer.
+        """
+        if symbol not in self.definitions:
+            value = sy.QUANTITIES[symbol].value(profile)
+            return np.array(value) if isinstance(value, list) else value
+        with np.errstate(invalid="ignore"):
+            logs, depths = self._logs(profile), {sy.L: profile.depth}
+            return float(np.exp(log_value(self.definitions[symbol], logs, depths)))
+
+    def variant(self, value: sp.Expr | None = None, *, replacing=None, **changes) -> Theorem:
+        """A formula made from this one, to be evaluated like it. It is no theorem: it has no proof.
+
+        Args:
+            value: right side of the statement; the theorem's own by default.
+            replacing: symbols, or families over the layers, and what stands in the right side for
+                them: ``{eps_layer: eps}`` puts one gap for those of all layers.
+            changes: other attributes, such as ``definitions`` or ``form``.
+        """
+        rhs = replaced(self.statement.rhs if value is None else value, replacing or {})
+        statement = self.statement.func(self.statement.lhs, rhs, evaluate=False)
+        return replace(self, statement=statement, prove=None, **changes)
+
+    def _expressions(self) -> tuple[sp.Expr, ...]:
+        return (self.value,)
+
+    def _logs(self, profile) -> dict[sp.Basic, np.ndarray]:
+        """Logarithms of what a profile supplies to the theorem."""
+        with np.errstate(divide="ignore"):
+            return {
+                symbol: np.log(np.asarray(sy.QUANTITIES[symbol].value(profile), dtype=float))
+                for symbol in _quantities(self._expressions())
+                if symbol != sy.L
+            }
+
+    def _log(self, logs, depth: int) -> float:
+        return float(log_value(self.value, logs, {sy.L: depth}))
+
+    def _log_terms(self, logs, depth: int) -> np.ndarray | None:
+        """The logarithm of each layer's term in the sum over layers, up to a common constant."""
+        sums = [part for part in sp.Mul.make_args(self.statement.rhs) if isinstance(part, sp.Sum)]
+        if not sums:
+            return None
+        layers = {sy.L: depth, sums[0].variables[0]: np.arange(1, depth + 1)}
+        return log_value(sums[0].function, logs, layers)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Recursion(Theorem):
+    """A bound on error that runs along the chain: e_ℓ = growth · e_{ℓ-1} + source.
+
+    Attributes:
+        initial: values before the first layer, for each running quantity.
+        steps: the right side of each running quantity at layer ℓ, in the order of computation.
+    """
+
+    initial: Mapping[sp.IndexedBase, sp.Expr] = field(default_factory=dict)
+    steps: Mapping[sp.IndexedBase, sp.Expr] = field(default_factory=dict)
+
+    def latex(self) -> str:
+        """The recursion and the statement as LaTeX without delimiters."""
+        starts = [to_latex(sp.Eq(base[0], value)) for base, value in self.initial.items()]
+        steps = [
+            to_latex(sp.Eq(base[sy.ell], value, evaluate=False))
+            for base, value in self.steps.items()
+        ]
+        return stacked(r" ,\quad ".join(starts), *steps, to_latex(self.statement))
+
+    def _expressions(self) -> tuple[sp.Expr, ...]:
+        return (*self.initial.values(), *self.steps.values())
+
+    def along(self, profile, **measured: Sequence[float]) -> dict[str, np.ndarray]:
+        """log10 of each running quantity after every layer, rounded up.
+
+        With measured numbers each step starts from what was measured after the layer before. What
+        comes out then bounds the inputs that were measured, and tells what a single step loses.
+
+        Args:
+            profile: from `qnotes.profile`, or read from JSON.
+            measured: by the letter of a quantity, ``s`` or ``e``: L+1 numbers that stand in for
+                it in each step, from before the first layer to after the last.
+
+        Returns:
+            By letter, L+1 logarithms, from before the first layer to after the last.
+        """
+        letters = {sy.LATEX[base]: base for base in self.initial}
+        for letter, values in measured.items():
+            if letter not in letters or len(values) != profile.depth + 1:
+                raise QnotesError(
+                    f"expected {profile.depth + 1} numbers for one of {', '.join(letters)}; "
+                    f"got {len(values)} for {letter}"
+                )
+        logs = self._logs(profile)
+        with np.errstate(divide="ignore"):
+            known = {letters[letter]: np.log(values) for letter, values in measured.items()}
+        running = self._run(logs, profile.depth, known)
+        slack = rounding_slack({**logs, **known}, profile.depth)
+        return {c: (running[base] + slack) / math.log(10) for c, base in letters.items()}
+
+    def _log(self, logs, depth: int) -> float:
+        return float(self._run(logs, depth)[sy.e][-1])
+
+    def _log_terms(self, logs, depth: int) -> np.ndarray:
+        # Unrolled: e_L = Σ_k (Π_{j>k} growth_j) · source_k, since the step is affine in e.
+        growth, source = self._growth_and_source(sy.e, logs, self._run(logs, depth), depth)
+        later = np.concatenate([np.cumsum(growth[:0:-1])[::-1], [0.0]])
+        return later + source
+
+    def _run(self, logs, depth: int, known=None) -> dict[sp.IndexedBase, np.ndarray]:
+        """Logarithms of the running quantities, from before the first layer to after the last.
+
+        Where the values of a quantity are known, each step starts from those.
+        """
+        running: dict[sp.IndexedBase, np.ndarray] = {}
+        for base, start in self.initial.items():
+            before = running if known is None else {**running, **known}
+            growth, source = self._growth_and_source(base, logs, before, depth)
+            values = [float(log_value(start, logs, {sy.L: depth}))]
+            for at, (factor, new) in enumerate(zip(growth, source, strict=True)):
+                last = known[base][at] if known and base in known else values[-1]
+                values.append(np.logaddexp(factor + last, new))
+            running[base] = np.array(values)
+        return running
+
+    def _growth_and_source(self, base, logs, running, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        """Logarithms, a layer each, of the two parts of a step that is affine in its quantity."""
+        layers = {sy.L: depth, sy.ell: np.arange(1, depth + 1)}
+        # Position ℓ of the shifted arrays holds what earlier quantities were before layer ℓ.
+        before = {other: values[:-1] for other, values in running.items()}
+        return tuple(
+            np.broadcast_to(log_value(part, {**logs, **before}, layers), depth)
+            for part in self._parts[base]
+        )
+
+    @cached_property
+    def _parts(self) -> dict[sp.IndexedBase, tuple[sp.Expr, sp.Expr]]:
+        """For each running quantity: its growth, and what is added; earlier ones taken at ℓ."""
+        at_previous = {other[sy.ell - 1]: other[sy.ell] for other in self.steps}
+        parts = {}
+        for base, step in self.steps.items():
+            growth = step.coeff(base[sy.ell - 1])
+            source = sp.expand(step - growth * base[sy.ell - 1]).subs(at_previous)
+            parts[base] = (growth, source)
+        return parts
+
+
+def rounding_slack(logs: Mapping[sp.Basic, np.ndarray], depth: int) -> float:
+    """What rounding can have taken from the logarithm of a bound; added so that it stays a bound.
+
+    Let u be the unit roundoff, M the largest absolute logarithm of a quantity that enters, and
+    Λ = M + log(L + 4) + 2, which also covers the constants. Assumed: an addition is off by at most
+    u of its result, log and logaddexp by at most 2u (one unit in the last place), exp and log1p,
+    whose results are below 1 here, by at most 8u.
+
+    - A logarithm that enters is off by at most 2uM; partial results are at most (L+2)Λ.
+    - A log-sum-exp moves by no more than its inputs do, so errors do not grow in it. Adding L terms
+      of size (L+2)Λ one by one puts in at most 2uL(L+2)Λ.
+    - Product forms: L logarithms, 2uLM, their additions, uL²Λ, and one such sum.
+    - Mean forms: the sum of L norms is off by 2u(L+1)Λ. Taking away the smallest, at most 1/L of
+      it, changes that by a factor of at most 3; with L-1 below, 2u(3L+9)Λ. Times L-1, and with the
+      sum of fan-ins and the other factors, less than (6L² + 20L + 8)uΛ.
+    - Recursion: layer ℓ adds at most 2uM + u(ℓ+2)Λ + 4u(ℓ+2)Λ to what was there; in sum less than
+      3.5u(L²+5L)Λ.
+    - Powers of one norm: the logarithm of W+1 is off by 4uΛ; times L.
+
+    Each is below 8 (L+2)² Λ u, to first order in u and with room for the change to base 10.
+    """
+    finite = [np.abs(values[np.isfinite(values)]) for values in map(np.atleast_1d, logs.values())]
+    largest = max((float(values.max()) for values in finite if values.size), default=0.0)
+    return 8 * (depth + 2) ** 2 * (largest + math.log(depth + 4) + 2) * UNIT_ROUNDOFF
+
+
+def _quantities(expressions) -> list[sp.Basic]:
+    """The symbols of expressions that a profile supplies, in the order of the notation."""
+    found = set()
+    for expression in expressions:
+        found |= expression.atoms(sp.Symbol, sp.IndexedBase)
+    return [symbol for symbol in sy.QUANTITIES if symbol in found]
