@@ -215,7 +215,7 @@ def code_dtype(qmin: int, qmax: int) -> torch.dtype:
 
 
 def symmetric_grid(
-    low: Tensor, high: Tensor, bits: int, *, convention: str = "narrow", power_of_two: bool = False
+    low: Tensor, high: Tensor, bits: int, convention: str = "narrow", power_of_two: bool = False
 ) -> Grid:
     """A grid with zero_point 0. Libraries mean three different things by "symmetric".
 
@@ -250,7 +250,7 @@ def symmetric_grid(
     return Grid(scale, torch.zeros_like(scale), qmin, half - 1)
 
 
-def affine_grid(low: Tensor, high: Tensor, bits: int, *, power_of_two: bool = False) -> Grid:
+def affine_grid(low: Tensor, high: Tensor, bits: int, power_of_two: bool = False) -> Grid:
     """Codes in [-2^(bits-1), 2^(bits-1) - 1], levels from low to high, and zero is one of them.
 
     Rounding the zero point moves the grid by at most half a step, so the nearest level is still at
@@ -290,28 +290,34 @@ def _positive(scale: Tensor, power_of_two: bool) -> Tensor:
 
 
 def weight_range(
-    blocks: list[Tensor], percentile: float | None = None, *, symmetric: bool = True
+    blocks: list[Tensor], ends: Callable[[Tensor], tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, Tensor]:
     """Ends of the range of each row of each block, low ≤ 0 ≤ high, both of shape (rows, blocks).
 
     Args:
         blocks: from `parts`.
-        percentile: share of the weights, in percent, that lies inside; all of them by default.
-            Nearest rank: the end is the smallest weight that at least so many are not beyond. On an
-            affine grid the rest is split between the two ends.
-        symmetric: take percentiles of absolute values, so that both ends are equally far.
+        ends: of the rows of a block: `minmax`, or one of the next two with their options.
     """
-    ends = [
-        (block.amin(1, keepdim=True), block.amax(1, keepdim=True))
-        if percentile is None
-        else _percentiles(block, percentile, symmetric)
-        for block in blocks
-    ]
-    lows, highs = zip(*ends, strict=True)
+    lows, highs = zip(*map(ends, blocks), strict=True)
     return torch.cat(lows, dim=1).clamp_max_(0), torch.cat(highs, dim=1).clamp_min_(0)
 
 
-def _percentiles(block: Tensor, percentile: float, symmetric: bool) -> tuple[Tensor, Tensor]:
+def minmax(block: Tensor) -> tuple[Tensor, Tensor]:
+    """The smallest and the largest weight of each row."""
+    return block.amin(1, keepdim=True), block.amax(1, keepdim=True)
+
+
+def percentiles(block: Tensor, percentile: float, symmetric: bool) -> tuple[Tensor, Tensor]:
+    """Ends with a share of the weights between them, by nearest rank.
+
+    An end is the smallest weight that at least so many are not beyond.
+
+    Args:
+        block: weights.
+        percentile: the share, in percent.
+        symmetric: count absolute values, so that both ends are equally far; else what lies outside
+            is split between the two ends.
+    """
     if symmetric:
         largest = _rank(block.abs(), percentile / 100)
         return -largest, largest
@@ -327,26 +333,16 @@ def _rank(block: Tensor, share: float) -> Tensor:
     return block.kthvalue(min(max(rank, 1), columns), dim=1, keepdim=True).values
 
 
-def smallest_squared_error(
-    blocks: list[Tensor], make_grid: Callable[[Tensor, Tensor], Grid]
+def least_squares(
+    block: Tensor, make_grid: Callable[[Tensor, Tensor], Grid]
 ) -> tuple[Tensor, Tensor]:
-    """For each row of each block the share of its whole range with the smallest squared error.
+    """The share of the whole range of each row with the smallest squared error.
 
     Clipping the largest weights makes the steps of all others smaller. Tried are 100, 99, …, 20 per
     cent of the range, with weights rounded to nearest; of two equal ones the wider range wins, so
-    the result is never worse than ``minmax``.
-
-    Args:
-        blocks: from `parts`.
-        make_grid: a grid from the two ends of a range.
+    the result is never worse than `minmax`. `make_grid` makes a grid from two ends.
     """
-    found = [_best_share(block, make_grid) for block in blocks]
-    lows, highs = zip(*found, strict=True)
-    return torch.cat(lows, dim=1), torch.cat(highs, dim=1)
-
-
-def _best_share(block: Tensor, make_grid) -> tuple[Tensor, Tensor]:
-    low, high = weight_range([block])
+    low, high = weight_range([block], minmax)
     best = torch.ones_like(low)
     least = torch.full_like(low, torch.inf)
     for share in SHARES:

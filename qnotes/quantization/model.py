@@ -79,18 +79,8 @@ def quantize(
         QnotesError: for an unknown option or weights that are not finite, by the layer's name.
         UnsupportedOperation: for a network that the theory does not cover, by the operation.
     """
-    scheme = Scheme(
-        granularity=granularity,
-        group_size=group_size,
-        symmetric=symmetric,
-        convention=convention,
-        grid=grid,
-        clip=clip,
-        percentile=percentile,
-        rounding=rounding,
-        seed=seed,
-    )
-    source = _Source.of(network, scheme, calibration, bias_bits)
+    chosen = granularity, symmetric, group_size, convention, grid, clip, rounding, percentile, seed
+    source = _Source.of(network, Scheme(*chosen), calibration, bias_bits)
     return source.quantized(source.bits(bits), progress=progress)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import Tensor
 
@@ -16,9 +17,11 @@ from qnotes.quantization.grids import (
     Grid,
     affine_grid,
     kmeans_codebook,
+    least_squares,
     log2_grid,
+    minmax,
     parts,
-    smallest_squared_error,
+    percentiles,
     symmetric_grid,
     weight_range,
 )
@@ -132,25 +135,24 @@ class Scheme:
         if self.grid == "kmeans":
             return lambda bits: kmeans_codebook(blocks, bits, self.group_size)
         if self.clip == "mse":
+            levels = self._levels
             return lambda bits: self._grid(
-                *smallest_squared_error(blocks, lambda low, high: self._levels(low, high, bits)),
-                bits,
+                weight_range(blocks, lambda b: least_squares(b, partial(levels, bits=bits))), bits
             )
-        percentile = self.percentile if self.clip == "percentile" else None
-        ends = weight_range(blocks, percentile, symmetric=self.symmetric)
-        return lambda bits: self._grid(*ends, bits)
+        ends = minmax
+        if self.clip == "percentile":
+            ends = partial(percentiles, percentile=self.percentile, symmetric=self.symmetric)
+        return partial(self._grid, weight_range(blocks, ends))
 
-    def _grid(self, low: Tensor, high: Tensor, bits: int) -> Grid:
-        return replace(self._levels(low, high, bits), group_size=self.group_size)
+    def _grid(self, ends: tuple[Tensor, Tensor], bits: int) -> Grid:
+        return replace(self._levels(*ends, bits=bits), group_size=self.group_size)
 
     def _levels(self, low: Tensor, high: Tensor, bits: int) -> Grid:
         if self.grid == "log2":
             return log2_grid(low, high, bits)
-        power_of_two = self.grid == "power-of-two"
-        if not self.symmetric:
-            return affine_grid(low, high, bits, power_of_two=power_of_two)
-        options = {"convention": self.convention, "power_of_two": power_of_two}
-        return symmetric_grid(low, high, bits, **options)
+        if self.symmetric:
+            return symmetric_grid(low, high, bits, self.convention, self.grid == "power-of-two")
+        return affine_grid(low, high, bits, self.grid == "power-of-two")
 
     def described(self) -> dict[str, object]:
         """The options that matter, by name; what the others do not use is left out."""
