@@ -100,16 +100,13 @@ def observe(
             raise QnotesError(f"{name} must be a whole number, {least} or larger; got {value!r}")
     domain = make_domain(input_shape, radius, center, box)
     place = _device(network, device)
-    search = _Search(_difference(network, quantized, place), domain.to(place), seed)
-    points = search.random_points(samples)
-    search.keep(points)
-    points += search.given_points(images)
-    points += search.linear_corners(points, starts)
-    search.begin(_worst_of_each_kind(points, starts))
+    search = _Search(_difference(network, quantized, place), domain.to(place), samples, seed)
+    search.add_given_inputs(images)
+    search.add_linear_corners(starts)
+    search.begin(starts)
     for _ in tqdm(range(steps), desc="observe", disable=not progress, leave=False):
         search.step()
-    sampled, *_, error = search.errors
-    return Observation(error, sampled, search.input.cpu(), search.start, tuple(search.errors))
+    return search.observation()
 
 
 def _device(network: nn.Module, device: str | torch.device | None) -> torch.device:
@@ -157,124 +154,108 @@ def _difference(
     return difference
 
 
-@dataclass(frozen=True)
-class _Points:
-    """Inputs of the domain, where each comes from, and the differences of the outputs there."""
+class _Search:
+    """Inputs that were tried, the worst so far, and the ascent from several of them at once.
 
-    kinds: list[str]
-    inputs: Tensor
-    differences: Tensor
+    Attributes:
+        kinds: where each input comes from.
+        inputs: of shape (inputs, ...).
+        differences: of the outputs, a row an input.
+        history: largest error after each round.
+    """
+
+    def __init__(self, difference, domain: Domain, samples: int, seed: int) -> None:
+        self.difference: Callable[[Tensor], Tensor] = difference
+        self.domain = domain
+        self.generator = torch.Generator().manual_seed(seed)
+        drawn = domain.random(samples, self.generator)
+        self.kinds = [kind for kind, inputs in drawn.items() for _ in inputs]
+        self.inputs = torch.cat(list(drawn.values()))
+        self.differences = self._measured(self.inputs)
+        self.history: list[float] = []
+        self._remember()
 
     @property
     def errors(self) -> Tensor:
         return self.differences.abs().amax(1)
 
-    def __add__(self, other: _Points) -> _Points:
-        return _Points(
-            self.kinds + other.kinds,
-            torch.cat([self.inputs, other.inputs]),
-            torch.cat([self.differences, other.differences]),
-        )
+    def observation(self) -> Observation:
+        sampled, *_, error = self.history
+        return Observation(error, sampled, self.worst.cpu(), self.start, tuple(self.history))
 
-    def chosen(self, which: list[int]) -> _Points:
-        """Some of the points, in the order of their numbers in a list."""
-        kinds = [self.kinds[index] for index in which]
-        return _Points(kinds, self.inputs[which], self.differences[which])
-
-
-def _worst_of_each_kind(points: _Points, starts: int) -> _Points:
-    """The worst input of each kind, the second of each kind, and so on, as many as wanted."""
-    seen: Counter[str] = Counter()
-    ranked = []
-    for place, index in enumerate(points.errors.argsort(descending=True).tolist()):
-        kind = points.kinds[index].rstrip("-0123456789")
-        ranked.append((seen[kind], place, index))
-        seen[kind] += 1
-    return points.chosen([index for *_, index in sorted(ranked)[:starts]])
-
-
-class _Search:
-    """The worst input so far, how the error grew, and the ascent from several starts at once."""
-
-    def __init__(self, difference: Callable[[Tensor], Tensor], domain: Domain, seed: int) -> None:
-        self.difference = difference
-        self.domain = domain
-        self.generator = torch.Generator().manual_seed(seed)
-        self.errors: list[float] = []
-
-    def keep(self, points: _Points) -> None:
-        """Remember the worst of these points if it is the worst so far."""
-        at = int(points.errors.argmax())
-        error = points.errors[at].item()
-        if not self.errors or error > self.errors[-1]:
-            self.start, self.input = points.kinds[at], points.inputs[at : at + 1].clone()
-        self.errors.append(max([error, *self.errors[-1:]]))
+    def _remember(self) -> None:
+        at = int(self.errors.argmax())
+        error = self.errors[at].item()
+        if not self.history or error > self.history[-1]:
+            self.start, self.worst = self.kinds[at], self.inputs[at : at + 1].clone()
+        self.history.append(max([error, *self.history[-1:]]))
 
     # Where to start.
 
-    def random_points(self, samples: int) -> _Points:
-        drawn = self.domain.random(samples, self.generator)
-        kinds = [kind for kind, inputs in drawn.items() for _ in inputs]
-        return self._measured(kinds, torch.cat(list(drawn.values())))
-
-    def given_points(self, images: Tensor | None) -> _Points:
+    def add_given_inputs(self, images: Tensor | None) -> None:
         """The lowest, the middle and the highest input, and images."""
         low, high = self.domain.low, self.domain.high
         inputs = [low, self.domain.placed(torch.zeros_like(low)), high]
         kinds = ["plain -1", "plain 0", "plain 1"]
         if images is not None:
-            _check_images(images, tuple(low.shape[1:]))
-            inputs.append(self.domain.project(images.detach().to(low)))
+            inputs.append(self.domain.project(_checked_images(images, low).to(low)))
             kinds += [f"image {number}" for number in range(len(images))]
-        return self._measured(kinds, torch.cat(inputs))
+        self._add(kinds, torch.cat(inputs))
 
-    def linear_corners(self, points: _Points, batch: int) -> _Points:
+    def add_linear_corners(self, batch: int) -> None:
         """For single outputs the two corners that would be worst if the networks were linear."""
-        largest = points.differences.abs().amax(0)
+        largest = self.differences.abs().amax(0)
         outputs = largest.topk(min(OUTPUTS, len(largest))).indices
-        worst = points.inputs[points.errors.argmax()]
+        worst = self.inputs[self.errors.argmax()]
         gradients = [
             self._gradient(worst.expand(len(part), *worst.shape), part)[0]
             for part in outputs.split(batch)
         ]
         signs = torch.cat(gradients).sign()
         corners = self.domain.placed(torch.cat([signs, -signs]))
-        return self._measured(["linear corner"] * len(corners), corners)
+        self._add(["linear corner"] * len(corners), corners)
 
-    def _measured(self, kinds: list[str], inputs: Tensor) -> _Points:
-        with torch.no_grad():
-            differences = [self.difference(part) for part in inputs.split(BATCH)]
-        return _Points(kinds, inputs, torch.cat(differences))
+    def _add(self, kinds: list[str], inputs: Tensor) -> None:
+        self.kinds += kinds
+        self.inputs = torch.cat([self.inputs, inputs])
+        self.differences = torch.cat([self.differences, self._measured(inputs)])
 
-    # Uphill: a step that gains nothing is undone, and the next is half as long.
+    @torch.no_grad()
+    def _measured(self, inputs: Tensor) -> Tensor:
+        return torch.cat([self.difference(part) for part in inputs.split(BATCH)])
 
-    def begin(self, starts: _Points) -> None:
-        self.reached = starts
-        self.uphill = _uphill(*self._gradient(starts.inputs))
-        self.length = torch.full_like(starts.errors, FIRST)
-        self.keep(starts)
+    # Uphill.
+
+    def begin(self, starts: int) -> None:
+        """Go on with the worst input of each kind, the second of each kind, and so on."""
+        seen: Counter[str] = Counter()
+        ranked = []
+        for place, index in enumerate(self.errors.argsort(descending=True).tolist()):
+            kind = self.kinds[index].rstrip("-0123456789")
+            ranked.append((seen[kind], place, index))
+            seen[kind] += 1
+        chosen = [index for *_, index in sorted(ranked)[:starts]]
+        self.kinds = [self.kinds[index] for index in chosen]
+        self.inputs, self.differences = self.inputs[chosen], self.differences[chosen]
+        self.uphill = _uphill(*self._gradient(self.inputs))
+        self.length = torch.full_like(self.errors, FIRST)
+        self._remember()
 
     def step(self) -> None:
-        reached = self.reached
+        """A step that gains nothing is undone, and the next is half as long."""
         stuck = (self.uphill.flatten(1) == 0).all(1)
-        inputs = reached.inputs + self._each(self.length) * self.domain.reach * self.uphill
+        inputs = self.inputs + self._each(self.length) * self.domain.reach * self.uphill
         fresh = self.domain.uniform(len(inputs), self.generator)
         inputs = torch.where(self._each(stuck), fresh, self.domain.project(inputs))
         gradient, differences = self._gradient(inputs)
-        better = differences.abs().amax(1) > reached.errors
-        # A point that left where it was stuck is a new one; else it is still the start's.
-        kinds = [
-            "uniform" if new else kind
-            for new, kind in zip((stuck & better).tolist(), reached.kinds, strict=True)
-        ]
-        self.reached = _Points(
-            kinds,
-            torch.where(self._each(better), inputs, reached.inputs),
-            torch.where(better[:, None], differences, reached.differences),
-        )
+        better = differences.abs().amax(1) > self.errors
+        pairs = zip((stuck & better).tolist(), self.kinds, strict=True)
+        self.kinds = ["uniform" if new else kind for new, kind in pairs]
+        self.inputs = torch.where(self._each(better), inputs, self.inputs)
+        self.differences = torch.where(better[:, None], differences, self.differences)
         self.uphill = torch.where(self._each(better), _uphill(gradient, differences), self.uphill)
         self.length = torch.where(better | stuck, self.length, self.length / 2)
-        self.keep(self.reached)
+        self._remember()
 
     def _each(self, values: Tensor) -> Tensor:
         """One value an input, to be combined with all of its coordinates."""
@@ -303,9 +284,11 @@ def _uphill(gradient: Tensor, differences: Tensor) -> Tensor:
     return gradient.sign() * side.view(-1, *[1] * (gradient.dim() - 1))
 
 
-def _check_images(images: Tensor, wanted: tuple[int, ...]) -> None:
+def _checked_images(images: Tensor, one: Tensor) -> Tensor:
+    wanted = tuple(one.shape[1:])
     if not isinstance(images, Tensor) or tuple(images.shape[1:]) != wanted or not len(images):
         came = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise QnotesError(f"images must be a tensor of shape (images, *{wanted}); got {came}")
     if not torch.isfinite(images).all():
         raise QnotesError("images have values that are NaN or infinite")
+    return images.detach()
