@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import qnotes as qn
+from qnotes.observation import distances
 from qnotes.quantization.calibration import columns, second_moments
 from qnotes.quantization.grids import rows
 from tests.random_networks import ARCHITECTURES, Net, draw_weights
@@ -137,21 +138,28 @@ def test_between_nearest_and_the_best_of_all_codes(rounding):
     assert total["best"] < total["found"] < total["nearest"]
 
 
-@pytest.mark.parametrize("bits", [3, 4])
+@pytest.fixture(scope="module")
+def folded():
+    return qn.fold(qn.load("resnet20"))
+
+
+@pytest.fixture(scope="module", params=[3, 4], ids="{} bits".format)
+def nearest(request, folded):
+    """Options, images that no rounding has seen, the reference's outputs, and nearest's error."""
+    options = {"bits": request.param, "granularity": "tensor"}
+    tested = qn.digits("test")[0][:32]
+    expected = qn.outputs(folded, tested)
+    made = qn.outputs(qn.quantize(folded, **options).model, tested)
+    return options, tested, expected, distances(made, expected).mean()
+
+
 @every_method
-def test_digits(rounding, bits):
+def test_digits(rounding, folded, nearest):
     """Rounding by 16 images makes the error on other images smaller."""
-    folded = qn.fold(qn.load("resnet20"))
-    options = {"bits": bits, "granularity": "tensor"}
-    quant = qn.quantize(
-        folded, rounding=rounding, calibration=qn.digits("train")[0][:16], **options
-    )
-    tested, _ = qn.digits("test")
-    found, nearest = (
-        qn.output_errors(folded, made.model, tested[:32]).mean()
-        for made in (quant, qn.quantize(folded, **options))
-    )
-    assert found < 0.7 * nearest
+    options, tested, expected, error = nearest
+    calibration = qn.digits("train")[0][:16]
+    quant = qn.quantize(folded, rounding=rounding, calibration=calibration, **options)
+    assert distances(qn.outputs(quant.model, tested), expected).mean() < 0.7 * error
 
 
 @every_method
