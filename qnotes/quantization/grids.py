@@ -20,6 +20,8 @@ CLIPS = ("minmax", "percentile", "mse")
 SHARES = tuple(1 - step / 100 for step in range(81))
 #: Most rounds of k-means; it stops as soon as no centre moves.
 ROUNDS = 100
+#: Weights that are rounded at a time.
+BLOCK = 1 << 18
 
 #: Rounding without data. Each takes weights in steps of their grid and may work in place. A tie of
 #: ``nearest`` goes to the even multiple of the scale. ``zero`` is truncation.
@@ -209,6 +211,18 @@ def code_dtype(qmin: int, qmax: int) -> torch.dtype:
         if torch.iinfo(dtype).min <= qmin and qmax <= torch.iinfo(dtype).max:
             return dtype
     return torch.int32
+
+
+def put_on_grid(weight: Tensor, grid: Grid | Codebook, rounding) -> tuple[Tensor, Tensor]:
+    """Codes and levels of the rows of a weight, in blocks that fit the processor's cache."""
+    codes = torch.empty(weight.shape, dtype=code_dtype(grid.qmin, grid.qmax), device=weight.device)
+    levels = torch.empty_like(weight)
+    step = max(1, BLOCK // weight.shape[1])
+    for part in (slice(at, at + step) for at in range(0, len(weight), step)):
+        here = grid.of_rows(part)
+        codes[part] = here.encode(weight[part], rounding)
+        levels[part] = here.decode(codes[part])
+    return codes, levels
 
 
 # -- from ranges to grids --------------------------------------------------------------------------

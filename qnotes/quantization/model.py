@@ -13,12 +13,9 @@ from qnotes.errors import QnotesError
 from qnotes.networks.operations import AFFINE_MODULES, operations
 from qnotes.networks.tracing import check_finite, trace
 from qnotes.quantization.calibration import calibration_inputs, round_on_data
-from qnotes.quantization.grids import DIRECT, Codebook, Grid, code_dtype, rows, stochastic
+from qnotes.quantization.grids import DIRECT, Codebook, Grid, put_on_grid, rows, stochastic
 from qnotes.quantization.scheme import CALIBRATED, Scheme
 from qnotes.quantization.stored import Quantized, QuantizedLayer
-
-#: Weights that are rounded at a time.
-BLOCK = 1 << 18
 
 #: Biases are rounded to the nearest level of one symmetric grid a layer.
 BIAS_SCHEME = Scheme(granularity="tensor")
@@ -79,9 +76,11 @@ def quantize(
         QnotesError: for an unknown option or weights that are not finite, by the layer's name.
         UnsupportedOperation: for a network that the theory does not cover, by the operation.
     """
-    chosen = granularity, symmetric, group_size, convention, grid, clip, rounding, percentile, seed
-    source = _Source.of(network, Scheme(*chosen), calibration, bias_bits)
-    return source.quantized(source.bits(bits), progress=progress)
+    scheme = Scheme(
+        granularity, symmetric, group_size, convention, grid, clip, rounding, percentile, seed
+    )
+    source = _checked(network, scheme, calibration, bias_bits)
+    return _quantized(source, scheme.bits_of_layers(bits, list(source.modules)), progress)
 
 
 def quantize_each(
@@ -104,9 +103,10 @@ def quantize_each(
     Raises:
         QnotesError: as `quantize`, for all bit-widths before the first is made.
     """
-    source = _Source.of(network, Scheme(**options), calibration, bias_bits)
-    widths = [source.bits(width) for width in bits]
-    return (source.quantized(width) for width in widths)
+    scheme = Scheme(**options)
+    source = _checked(network, scheme, calibration, bias_bits)
+    widths = [scheme.bits_of_layers(width, list(source.modules)) for width in bits]
+    return (_quantized(source, of_layers) for of_layers in widths)
 
 
 @dataclass(frozen=True)
@@ -129,76 +129,61 @@ class _Source:
     inputs: Tensor | None
     bias_bits: int | None
 
-    @classmethod
-    @torch.no_grad()
-    def of(cls, network: nn.Module, scheme: Scheme, calibration, bias_bits) -> _Source:
-        """Check everything that was passed in, and find the ranges."""
-        traced = trace(network)
-        operations(traced)  # refuses what is not covered, before anything is rounded
-        modules = {n: m for n, m in traced.named_modules() if isinstance(m, AFFINE_MODULES)}
-        for name, module in modules.items():
-            check_finite(name, {"weight": module.weight, "bias": module.bias})
-        if not modules:
-            raise QnotesError("the network has no layer with weights, so nothing is quantized")
-        if bias_bits is not None:
-            BIAS_SCHEME.check_bits(bias_bits, "bias_bits")
-        needed = scheme.rounding in CALIBRATED
-        inputs = calibration_inputs(calibration, scheme.rounding) if needed else None
-        grids = {name: scheme.grids(rows(module.weight)) for name, module in modules.items()}
-        return cls(traced, modules, scheme, grids, inputs, bias_bits)
 
-    def bits(self, bits: int | Mapping[str, int]) -> dict[str, int]:
-        """Checked bits of each layer."""
-        return self.scheme.bits_of_layers(bits, list(self.modules))
-
-    @torch.no_grad()
-    def quantized(self, bits: Mapping[str, int], *, progress: bool = False) -> Quantized:
-        """The network with these bits."""
-        # Weights are about to be replaced: a copy of them would be thrown away.
-        shared = {id(module.weight): module.weight for module in self.modules.values()}
-        model = copy.deepcopy(self.network, shared)
-        grids = {name: make(bits[name]) for name, make in self.grids.items()}
-        layers = {}
-        for name, codes, levels in self._rounded(model, grids, progress):
-            check_finite(name, {"quantized weight": levels})
-            weight = self.modules[name].weight
-            # A weight of its own: layers that share one would round it twice.
-            levels = nn.Parameter(levels.view(weight.shape), weight.requires_grad)
-            model.get_submodule(name).weight = levels
-            stored = codes.view(weight.shape), grids[name], bits[name], weight.detach()
-            layers[name] = QuantizedLayer(*stored)
-        one = len(set(bits.values())) == 1
-        described = {"bits": bits[name] if one else dict(bits), **self.scheme.described()}
-        if self.inputs is not None:
-            described["calibration"] = len(self.inputs)
-        if self.bias_bits is None:
-            return Quantized(model, layers, described)
-        described["bias_bits"] = self.bias_bits
-        return Quantized(model, layers, described, _quantize_biases(model, self.bias_bits))
-
-    def _rounded(self, model, grids, progress: bool) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """Codes and levels of each layer, which the model has when the next one is asked for."""
-        rounding = self.scheme.rounding
-        if self.inputs is not None:
-            yield from round_on_data(
-                self.network, model, grids, self.inputs, rounding, progress=progress
-            )
-            return
-        function = DIRECT.get(rounding) or stochastic(self.scheme.seed)
-        for name, module in self.modules.items():
-            yield name, *_put_on_grid(rows(module.weight), grids[name], function)
+@torch.no_grad()
+def _checked(network: nn.Module, scheme: Scheme, calibration, bias_bits) -> _Source:
+    """Check everything that was passed in, and find the ranges."""
+    traced = trace(network)
+    operations(traced)  # refuses what is not covered, before anything is rounded
+    modules = {n: m for n, m in traced.named_modules() if isinstance(m, AFFINE_MODULES)}
+    for name, module in modules.items():
+        check_finite(name, {"weight": module.weight, "bias": module.bias})
+    if not modules:
+        raise QnotesError("the network has no layer with weights, so nothing is quantized")
+    if bias_bits is not None:
+        BIAS_SCHEME.check_bits(bias_bits, "bias_bits")
+    needed = scheme.rounding in CALIBRATED
+    inputs = calibration_inputs(calibration, scheme.rounding) if needed else None
+    grids = {name: scheme.grids(rows(module.weight)) for name, module in modules.items()}
+    return _Source(traced, modules, scheme, grids, inputs, bias_bits)
 
 
-def _put_on_grid(weight: Tensor, grid: Grid | Codebook, rounding) -> tuple[Tensor, Tensor]:
-    """Codes and levels of a weight, in blocks that fit the processor's cache."""
-    codes = torch.empty(weight.shape, dtype=code_dtype(grid.qmin, grid.qmax), device=weight.device)
-    levels = torch.empty_like(weight)
-    step = max(1, BLOCK // weight.shape[1])
-    for part in (slice(at, at + step) for at in range(0, len(weight), step)):
-        here = grid.of_rows(part)
-        codes[part] = here.encode(weight[part], rounding)
-        levels[part] = here.decode(codes[part])
-    return codes, levels
+@torch.no_grad()
+def _quantized(source: _Source, bits: Mapping[str, int], progress: bool = False) -> Quantized:
+    # Weights are about to be replaced: a copy of them would be thrown away.
+    shared = {id(module.weight): module.weight for module in source.modules.values()}
+    model = copy.deepcopy(source.network, shared)
+    grids = {name: make(bits[name]) for name, make in source.grids.items()}
+    layers = {}
+    for name, codes, levels in _rounded(source, model, grids, progress):
+        check_finite(name, {"quantized weight": levels})
+        weight = source.modules[name].weight
+        # A weight of its own: layers that share one would round it twice.
+        levels = nn.Parameter(levels.view(weight.shape), weight.requires_grad)
+        model.get_submodule(name).weight = levels
+        stored = codes.view(weight.shape), grids[name], bits[name], weight.detach()
+        layers[name] = QuantizedLayer(*stored)
+    one = len(set(bits.values())) == 1
+    described = {"bits": bits[name] if one else dict(bits), **source.scheme.described()}
+    if source.inputs is not None:
+        described["calibration"] = len(source.inputs)
+    if source.bias_bits is None:
+        return Quantized(model, layers, described)
+    described["bias_bits"] = source.bias_bits
+    return Quantized(model, layers, described, _quantize_biases(model, source.bias_bits))
+
+
+def _rounded(source: _Source, model, grids, progress) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Codes and levels of each layer, which the model has when the next one is asked for."""
+    rounding = source.scheme.rounding
+    if source.inputs is not None:
+        yield from round_on_data(
+            source.network, model, grids, source.inputs, rounding, progress=progress
+        )
+        return
+    function = DIRECT.get(rounding) or stochastic(source.scheme.seed)
+    for name, module in source.modules.items():
+        yield name, *put_on_grid(rows(module.weight), grids[name], function)
 
 
 def _quantize_biases(model: fx.GraphModule, bits: int) -> dict[str, QuantizedLayer]:
@@ -207,7 +192,7 @@ def _quantize_biases(model: fx.GraphModule, bits: int) -> dict[str, QuantizedLay
         if isinstance(module, AFFINE_MODULES) and module.bias is not None:
             bias = module.bias.detach()
             grid = BIAS_SCHEME.grids(rows(bias))(bits)
-            codes = grid.encode(rows(bias))
-            module.bias = nn.Parameter(grid.decode(codes)[0], module.bias.requires_grad)
+            codes, levels = put_on_grid(rows(bias), grid, DIRECT["nearest"])
+            module.bias = nn.Parameter(levels[0], module.bias.requires_grad)
             found[name] = QuantizedLayer(codes[0], grid, bits, bias)
     return found
