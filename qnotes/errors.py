@@ -11,3 +11,10 @@ class UnsupportedOperation(QnotesError):
 
 class WeightsUnavailable(QnotesError):
     """The weights of a named network are missing, damaged or cannot be downloaded."""
+
+
+def check_choice(option: str, value: object, known: tuple) -> None:
+    """Refuse a value that is none of the known ones."""
+    # Identity for booleans: 1 == True, and an unhashable or array value must not pass or crash.
+    if not any(value is choice or (type(value) is str and value == choice) for choice in known):
+        raise QnotesError(f"{option} must be one of {', '.join(map(repr, known))}; got {value!r}")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qnotes.quantization.grid import Grid
-from qnotes.quantization.problem import RoundingProblem
+from qnotes.quantization.data_roundings import RoundingProblem
+from qnotes.quantization.grids import Grid
 from qnotes.quantization.scheme import Scheme
 
 torch.set_num_threads(1)
@@ -63,7 +63,7 @@ def draw(
     weight = normal(groups * rows, fan_in)
     reads = (normal(groups, 40, fan_in) @ normal(groups, fan_in, fan_in) + 1).relu()
     reads_quantized = reads if same else (reads + 0.1 * normal(*reads.shape)).relu()
-    grid = (scheme or Scheme()).make_grid(weight, bits)
+    grid = (scheme or Scheme()).grids(weight)(bits)
     gram = reads_quantized.mT @ reads_quantized
     drift = reads_quantized.mT @ (reads - reads_quantized)
     problem = RoundingProblem.of(weight, grid, gram, drift)

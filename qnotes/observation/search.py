@@ -20,9 +20,6 @@ FIRST = 0.25
 #: How many output coordinates, those with the largest errors, get a corner of their own.
 OUTPUTS = 32
 
-#: A function of inputs: the difference of the two outputs, a row an input.
-Difference = Callable[[Tensor], Tensor]
-
 
 @dataclass(frozen=True)
 class Observation:
@@ -97,29 +94,19 @@ def observe(
         QnotesError: for options that cannot be used, networks in training mode, an input shape
             that a network cannot take, or outputs that are not finite.
     """
-    _check_counts(samples=samples, starts=starts, steps=steps, seed=seed)
-    domain = make_domain(input_shape, radius, center, box)
-    place = _device(network, device)
-    domain, difference = domain.to(place), _difference(network, quantized, place)
-    generator = torch.Generator().manual_seed(seed)
-    best = _Best()
-    points = _random_points(difference, domain, samples, generator)
-    best.offer(points)
-    points += _given_points(difference, domain, images)
-    points += _linear_corners(difference, domain, points, starts)
-    climb = _Climb(difference, domain, _worst_of_each_kind(points, starts), generator)
-    best.offer(climb.reached)
-    for _ in tqdm(range(steps), desc="observe", disable=not progress, leave=False):
-        climb.step()
-        best.offer(climb.reached)
-    return best.observation()
-
-
-def _check_counts(**counts: int) -> None:
-    for name, value in counts.items():
+    for name, value in {"samples": samples, "starts": starts, "steps": steps, "seed": seed}.items():
         least = 0 if name in ("steps", "seed") else 1
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise QnotesError(f"{name} must be a whole number, {least} or larger; got {value!r}")
+    domain = make_domain(input_shape, radius, center, box)
+    place = _device(network, device)
+    search = _Search(_difference(network, quantized, place), domain.to(place), samples, seed)
+    search.add_given_inputs(images)
+    search.add_linear_corners(starts)
+    search.begin(starts)
+    for _ in tqdm(range(steps), desc="observe", disable=not progress, leave=False):
+        search.step()
+    return search.observation()
 
 
 def _device(network: nn.Module, device: str | torch.device | None) -> torch.device:
@@ -134,7 +121,10 @@ def _device(network: nn.Module, device: str | torch.device | None) -> torch.devi
     return place
 
 
-def _difference(network: nn.Module, quantized: nn.Module, place: torch.device) -> Difference:
+def _difference(
+    network: nn.Module, quantized: nn.Module, place: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """The difference of the two outputs as a function of inputs, a row an input."""
     for name, net in (("network", network), ("quantized network", quantized)):
         if net.training:
             raise QnotesError(f"the {name} is in training mode; call .eval() on it first")
@@ -164,160 +154,141 @@ def _difference(network: nn.Module, quantized: nn.Module, place: torch.device) -
     return difference
 
 
-@dataclass(frozen=True)
-class _Points:
-    """Inputs of the domain, where each comes from, and the differences of the outputs there."""
+class _Search:
+    """Inputs that were tried, the worst so far, and the ascent from several of them at once.
 
-    kinds: list[str]
-    inputs: Tensor
-    differences: Tensor
+    Attributes:
+        kinds: where each input comes from.
+        inputs: of shape (inputs, ...).
+        differences: of the outputs, a row an input.
+        history: largest error after each round.
+    """
+
+    def __init__(self, difference, domain: Domain, samples: int, seed: int) -> None:
+        self.difference: Callable[[Tensor], Tensor] = difference
+        self.domain = domain
+        self.generator = torch.Generator().manual_seed(seed)
+        drawn = domain.random(samples, self.generator)
+        self.kinds = [kind for kind, inputs in drawn.items() for _ in inputs]
+        self.inputs = torch.cat(list(drawn.values()))
+        self.differences = self._measured(self.inputs)
+        self.history: list[float] = []
+        self._remember()
 
     @property
     def errors(self) -> Tensor:
         return self.differences.abs().amax(1)
 
-    def __add__(self, other: _Points) -> _Points:
-        return _Points(
-            self.kinds + other.kinds,
-            torch.cat([self.inputs, other.inputs]),
-            torch.cat([self.differences, other.differences]),
-        )
-
-    def replaced(self, where: Tensor, other: _Points) -> _Points:
-        """These points, and the other ones where a condition holds."""
-        pairs = zip(where.tolist(), self.kinds, other.kinds, strict=True)
-        sides = where.view(-1, *[1] * (self.inputs.dim() - 1))
-        return _Points(
-            [its if new else mine for new, mine, its in pairs],
-            torch.where(sides, other.inputs, self.inputs),
-            torch.where(where[:, None], other.differences, self.differences),
-        )
-
-
-class _Best:
-    """The worst input so far, and how the error grew."""
-
-    def __init__(self) -> None:
-        self.errors: list[float] = []
-
-    def offer(self, points: _Points) -> None:
-        at = int(points.errors.argmax())
-        error = points.errors[at].item()
-        if not self.errors or error > self.errors[-1]:
-            self.start, self.input = points.kinds[at], points.inputs[at : at + 1].clone()
-        self.errors.append(max([error, *self.errors[-1:]]))
-
     def observation(self) -> Observation:
-        sampled, *_, error = self.errors
-        return Observation(error, sampled, self.input.cpu(), self.start, tuple(self.errors))
+        sampled, *_, error = self.history
+        return Observation(error, sampled, self.worst.cpu(), self.start, tuple(self.history))
 
+    def _remember(self) -> None:
+        at = int(self.errors.argmax())
+        error = self.errors[at].item()
+        if not self.history or error > self.history[-1]:
+            self.start, self.worst = self.kinds[at], self.inputs[at : at + 1].clone()
+        self.history.append(max([error, *self.history[-1:]]))
 
-def _measured(difference: Difference, kinds: list[str], inputs: Tensor) -> _Points:
-    with torch.no_grad():
-        return _Points(kinds, inputs, torch.cat([difference(part) for part in inputs.split(BATCH)]))
+    # Where to start.
 
+    def add_given_inputs(self, images: Tensor | None) -> None:
+        """The lowest, the middle and the highest input, and images."""
+        low, high = self.domain.low, self.domain.high
+        inputs = [low, self.domain.placed(torch.zeros_like(low)), high]
+        kinds = ["plain -1", "plain 0", "plain 1"]
+        if images is not None:
+            inputs.append(self.domain.project(_checked_images(images, low).to(low)))
+            kinds += [f"image {number}" for number in range(len(images))]
+        self._add(kinds, torch.cat(inputs))
 
-def _random_points(difference, domain: Domain, samples: int, generator) -> _Points:
-    drawn = domain.random(samples, generator)
-    kinds = [kind for kind, inputs in drawn.items() for _ in inputs]
-    return _measured(difference, kinds, torch.cat(list(drawn.values())))
+    def add_linear_corners(self, batch: int) -> None:
+        """For single outputs the two corners that would be worst if the networks were linear."""
+        largest = self.differences.abs().amax(0)
+        outputs = largest.topk(min(OUTPUTS, len(largest))).indices
+        worst = self.inputs[self.errors.argmax()]
+        gradients = [
+            self._gradient(worst.expand(len(part), *worst.shape), part)[0]
+            for part in outputs.split(batch)
+        ]
+        signs = torch.cat(gradients).sign()
+        corners = self.domain.placed(torch.cat([signs, -signs]))
+        self._add(["linear corner"] * len(corners), corners)
 
+    def _add(self, kinds: list[str], inputs: Tensor) -> None:
+        self.kinds += kinds
+        self.inputs = torch.cat([self.inputs, inputs])
+        self.differences = torch.cat([self.differences, self._measured(inputs)])
 
-def _given_points(difference, domain: Domain, images: Tensor | None) -> _Points:
-    middle = domain.placed(torch.zeros_like(domain.low))
-    inputs, kinds = [domain.low, middle, domain.high], ["plain -1", "plain 0", "plain 1"]
-    if images is not None:
-        inputs.append(domain.project(_checked_images(images, domain).to(domain.low)))
-        kinds += [f"image {number}" for number in range(len(images))]
-    return _measured(difference, kinds, torch.cat(inputs))
+    @torch.no_grad()
+    def _measured(self, inputs: Tensor) -> Tensor:
+        return torch.cat([self.difference(part) for part in inputs.split(BATCH)])
 
+    # Uphill.
 
-def _checked_images(images: Tensor, domain: Domain) -> Tensor:
-    wanted = tuple(domain.low.shape[1:])
-    if not isinstance(images, Tensor) or tuple(images.shape[1:]) != wanted or not len(images):
-        came = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-        raise QnotesError(f"images must be a tensor of shape (images, *{wanted}); got {came}")
-    if not torch.isfinite(images).all():
-        raise QnotesError("images have values that are NaN or infinite")
-    return images.detach()
-
-
-def _linear_corners(difference, domain: Domain, points: _Points, batch: int) -> _Points:
-    """For single outputs the two corners that would be the worst if the networks were linear."""
-    largest = points.differences.abs().amax(0)
-    outputs = largest.topk(min(OUTPUTS, len(largest))).indices
-    worst = points.inputs[points.errors.argmax()]
-    gradients = [
-        _gradient(difference, worst.expand(len(part), *worst.shape), part)[0]
-        for part in outputs.split(batch)
-    ]
-    signs = torch.cat(gradients).sign()
-    corners = domain.placed(torch.cat([signs, -signs]))
-    return _measured(difference, ["linear corner"] * len(corners), corners)
-
-
-def _gradient(difference, inputs: Tensor, outputs: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Gradient of one output's difference for each input, and all differences.
-
-    One output, by default the one that differs most: where two differ alike, the gradient of their
-    maximum may cancel out.
-    """
-    inputs = inputs.clone().requires_grad_()
-    with torch.enable_grad():
-        differences = difference(inputs)
-        outputs = differences.abs().argmax(1) if outputs is None else outputs
-        chosen = differences.gather(1, outputs[:, None])
-        if not chosen.requires_grad:  # the outputs do not depend on the input
-            return torch.zeros_like(inputs), differences
-        (gradient,) = torch.autograd.grad(chosen.sum(), inputs)
-        return gradient, differences.detach()
-
-
-def _worst_of_each_kind(points: _Points, starts: int) -> _Points:
-    """The worst input of each kind, the second of each kind, and so on, as many as wanted."""
-    seen: Counter[str] = Counter()
-    ranked = []
-    for place, index in enumerate(points.errors.argsort(descending=True).tolist()):
-        kind = points.kinds[index].rstrip("-0123456789")
-        ranked.append((seen[kind], place, index))
-        seen[kind] += 1
-    chosen = [index for *_, index in sorted(ranked)[:starts]]
-    kinds = [points.kinds[index] for index in chosen]
-    return _Points(kinds, points.inputs[chosen], points.differences[chosen])
-
-
-class _Climb:
-    """Ascent from several starts at once: a step that gains nothing is undone, and halved."""
-
-    def __init__(self, difference, domain: Domain, starts: _Points, generator) -> None:
-        self.difference = difference
-        self.domain = domain
-        self.generator = generator
-        self.reached = starts
-        self.uphill = _uphill(*_gradient(difference, starts.inputs))
-        self.length = self._each(torch.full_like(starts.errors, FIRST))
+    def begin(self, starts: int) -> None:
+        """Go on with the worst input of each kind, the second of each kind, and so on."""
+        seen: Counter[str] = Counter()
+        ranked = []
+        for place, index in enumerate(self.errors.argsort(descending=True).tolist()):
+            kind = self.kinds[index].rstrip("-0123456789")
+            ranked.append((seen[kind], place, index))
+            seen[kind] += 1
+        chosen = [index for *_, index in sorted(ranked)[:starts]]
+        self.kinds = [self.kinds[index] for index in chosen]
+        self.inputs, self.differences = self.inputs[chosen], self.differences[chosen]
+        self.uphill = _uphill(*self._gradient(self.inputs))
+        self.length = torch.full_like(self.errors, FIRST)
+        self._remember()
 
     def step(self) -> None:
-        before = self.reached
+        """A step that gains nothing is undone, and the next is half as long."""
         stuck = (self.uphill.flatten(1) == 0).all(1)
-        inputs = before.inputs + self.length * self.domain.reach * self.uphill
+        inputs = self.inputs + self._each(self.length) * self.domain.reach * self.uphill
         fresh = self.domain.uniform(len(inputs), self.generator)
         inputs = torch.where(self._each(stuck), fresh, self.domain.project(inputs))
-        gradient, differences = _gradient(self.difference, inputs)
-        pairs = zip(stuck.tolist(), before.kinds, strict=True)
-        kinds = ["uniform" if new else kind for new, kind in pairs]
-        tried = _Points(kinds, inputs, differences)
-        better = tried.errors > before.errors
-        self.reached = before.replaced(better, tried)
+        gradient, differences = self._gradient(inputs)
+        better = differences.abs().amax(1) > self.errors
+        pairs = zip((stuck & better).tolist(), self.kinds, strict=True)
+        self.kinds = ["uniform" if new else kind for new, kind in pairs]
+        self.inputs = torch.where(self._each(better), inputs, self.inputs)
+        self.differences = torch.where(better[:, None], differences, self.differences)
         self.uphill = torch.where(self._each(better), _uphill(gradient, differences), self.uphill)
-        self.length = torch.where(self._each(better | stuck), self.length, self.length / 2)
+        self.length = torch.where(better | stuck, self.length, self.length / 2)
+        self._remember()
 
     def _each(self, values: Tensor) -> Tensor:
         """One value an input, to be combined with all of its coordinates."""
         return values.view(-1, *[1] * (self.domain.low.dim() - 1))
+
+    def _gradient(self, inputs: Tensor, outputs: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Gradient of one output's difference for each input, and all differences.
+
+        One output, by default the one that differs most: where two differ alike, the gradient of
+        their maximum may cancel out.
+        """
+        inputs = inputs.clone().requires_grad_()
+        with torch.enable_grad():
+            differences = self.difference(inputs)
+            outputs = differences.abs().argmax(1) if outputs is None else outputs
+            chosen = differences.gather(1, outputs[:, None])
+            if not chosen.requires_grad:  # the outputs do not depend on the input
+                return torch.zeros_like(inputs), differences
+            (gradient,) = torch.autograd.grad(chosen.sum(), inputs)
+            return gradient, differences.detach()
 
 
 def _uphill(gradient: Tensor, differences: Tensor) -> Tensor:
     """Signs of the error's gradient, from the gradient of the output that differs most."""
     side = differences.gather(1, differences.abs().argmax(1, keepdim=True)).sign()
     return gradient.sign() * side.view(-1, *[1] * (gradient.dim() - 1))
+
+
+def _checked_images(images: Tensor, one: Tensor) -> Tensor:
+    wanted = tuple(one.shape[1:])
+    if not isinstance(images, Tensor) or tuple(images.shape[1:]) != wanted or not len(images):
+        came = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise QnotesError(f"images must be a tensor of shape (images, *{wanted}); got {came}")
+    if not torch.isfinite(images).all():
+        raise QnotesError("images have values that are NaN or infinite")
+    return images.detach()

@@ -4,10 +4,14 @@ from qnotes.quantization.absorption import Absorbed, absorb_biases
 from qnotes.quantization.bias_correction import Corrected, correct_bias
 from qnotes.quantization.equalization import Equalized, equalize
 from qnotes.quantization.finetuning import finetune
-from qnotes.quantization.layer import QuantizedLayer
-from qnotes.quantization.model import Quantized, quantize, quantize_each
+from qnotes.quantization.model import quantize, quantize_each
 from qnotes.quantization.statistics import batch_norm_statistics, measured_statistics
-from qnotes.quantization.storage import load_quantized, save_quantized
+from qnotes.quantization.stored import (
+    Quantized,
+    QuantizedLayer,
+    load_quantized,
+    save_quantized,
+)
 
 __all__ = [
     "Absorbed",

@@ -10,13 +10,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from qnotes.errors import QnotesError
-from qnotes.networks.operations import POINTWISE_MODULES
 from qnotes.networks.tracing import trace
 from qnotes.quantization.channels import bias_of, groups_of, product, replace
 from qnotes.quantization.regions import Boundary, Stop, find_regions
 from qnotes.quantization.statistics import Statistics, check_channels, check_source, watch
-
-AVERAGES = tuple(module for module in POINTWISE_MODULES if module.__name__.startswith("AvgPool"))
 
 
 @dataclass(frozen=True)
@@ -75,21 +72,18 @@ def absorb_biases(
     model = trace(folded, copied=True)
     found = find_regions(model)
     if inputs is not None:
-        known = {name: least.clamp_min(0) for name, least in _smallest(model, inputs).items()}
+        known = _smallest(model, inputs)
     else:
         check_channels(model, statistics)
-        known = {
-            name: (entry.mean - deviations * entry.std).clamp_min(0)
-            for name, entry in statistics.items()
-        }
+        known = {name: entry.mean - deviations * entry.std for name, entry in statistics.items()}
     amounts, stops = {}, list(found.stops)
     for boundary in found.boundaries:
         stop = _stop(model, boundary, known)
         if stop:
             stops.append(stop)
         else:
-            amounts[boundary.before] = known[boundary.before]
-            _absorb(model, boundary, known[boundary.before])
+            amounts[boundary.before] = known[boundary.before].clamp_min(0)
+            _absorb(model, boundary, amounts[boundary.before])
     return Absorbed(model, amounts, tuple(stops))
 
 
@@ -108,7 +102,7 @@ def _stop(model: fx.GraphModule, boundary: Boundary, known: Mapping[str, Tensor]
     if boundary.before not in known:
         return Stop(boundary.before, boundary.before, "its statistics are not known")
     for step in boundary.between:
-        if isinstance(step.module, AVERAGES) and _pads(step.module):
+        if hasattr(step.module, "count_include_pad") and _pads(step.module):
             return Stop(boundary.before, step.name, "it averages over zeros that do not carry c")
     if _pads(model.get_submodule(boundary.after)):
         return Stop(boundary.before, boundary.after, "it pads with zeros that do not carry c")
@@ -119,7 +113,7 @@ def _pads(module: nn.Module) -> bool:
     """Whether zeros of a layer's or average pool's padding enter its sums."""
     padding = getattr(module, "padding", 0)
     if padding == "same":
-        return any(size > 1 for size in module.kernel_size)
+        return max(module.kernel_size) > 1
     if padding == "valid" or not getattr(module, "count_include_pad", True):
         return False
     return any(padding) if isinstance(padding, tuple) else padding > 0

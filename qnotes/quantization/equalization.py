@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from qnotes.errors import QnotesError
+from qnotes.errors import QnotesError, check_choice
 from qnotes.networks.operations import AFFINE_MODULES, operations
 from qnotes.networks.tracing import check_finite, trace
 from qnotes.quantization.channels import (
@@ -105,7 +105,11 @@ def equalize(
             or for factors that leave the range of floating point, by the layer's name.
         UnsupportedOperation: for an operation that the theory does not cover, by name.
     """
-    _check_options(method, relu6, strength)
+    check_choice("method", method, METHODS)
+    check_choice("relu6", relu6, RELU6)
+    number = isinstance(strength, int | float) and not isinstance(strength, bool)
+    if not number or not 0 <= strength <= 1:
+        raise QnotesError(f"strength must be a number from 0 to 1; got {strength!r}")
     reference = folded if relu6 == "refuse" else relu_network(folded)
     model = trace(reference, copied=True)
     found = find_regions(model)
@@ -118,19 +122,6 @@ def equalize(
         rescale(model, boundary, factors[boundary.before])
     _check_weights(model, "equalized ")
     return Equalized(model, reference, found.regions, factors, found.stops, residual)
-
-
-def _check_options(method: str, relu6: str, strength: float) -> None:
-    for option, value, known in (("method", method, METHODS), ("relu6", relu6, RELU6)):
-        if value not in known:
-            names = ", ".join(map(repr, known))
-            raise QnotesError(f"{option} must be one of {names}; got {value!r}")
-    if (
-        isinstance(strength, bool)
-        or not isinstance(strength, int | float)
-        or not 0 <= strength <= 1
-    ):
-        raise QnotesError(f"strength must be a number from 0 to 1; got {strength!r}")
 
 
 def _check_weights(model: fx.GraphModule, what: str) -> None:
@@ -185,14 +176,15 @@ def _all_factors(
             residual = max(residual, change)
         else:
             row_sum = _smallest_row_sum(layers) if method == "even" else 1.0
-            values = [_inverse(reach) for reach in _path_sums(layers, row_sum)[:-1]]
+            sums = _path_sums(layers, row_sum)[:-1]
+            values = [torch.where(reach > 0, 1 / reach, 1.0) for reach in sums]
         factors |= dict(zip(names[:-1], values, strict=True))
     return factors, residual
 
 
 @dataclass
 class _Absolute:
-    """|W| and |b| of a layer in float64, read by rows (outputs) and by columns (input channels)."""
+    """|W| and |b| of a layer in float64."""
 
     weight: Tensor
     bias: Tensor
@@ -203,23 +195,13 @@ class _Absolute:
         weight = module.weight.detach().double().abs()
         return cls(weight, bias_of(module).abs(), groups_of(module))
 
-    def row_peaks(self) -> Tensor:
-        return self.weight.flatten(1).amax(1)
-
-    def column_peaks(self, channels: int) -> Tensor:
-        return by_channel(self.weight, self.groups, channels).amax((1, 3)).flatten()
-
-    def times(self, values: Tensor) -> Tensor:
-        """|W| v + |b|, one value a channel."""
-        return product(self.weight, values, self.groups) + self.bias
-
 
 def _path_sums(layers: list[_Absolute], row_sum: float) -> list[Tensor]:
     """v of each layer of a region, with v = 1 before it and hidden rows to sum to `row_sum`."""
     values = layers[0].weight.flatten(1).sum(1) + layers[0].bias
     found = [values]
     for layer in layers[1:]:
-        values = layer.times(values / row_sum)
+        values = product(layer.weight, values / row_sum, layer.groups) + layer.bias
         found.append(values)
     return [*(values / row_sum for values in found[:-1]), found[-1]]
 
@@ -236,17 +218,14 @@ def _smallest_row_sum(layers: list[_Absolute]) -> float:
     return high
 
 
-def _inverse(reach: Tensor) -> Tensor:
-    return torch.where(reach > 0, 1 / reach, 1.0)
-
-
 def _balanced_factors(layers: list[_Absolute], counts: list[int]) -> tuple[list[Tensor], float]:
     factors = [torch.ones(count, dtype=torch.float64) for count in counts]
     for _ in range(SWEEPS):
         residual = 0.0
         for at, count in enumerate(counts):
             before, after = layers[at], layers[at + 1]
-            rows, columns = before.row_peaks(), after.column_peaks(count)
+            rows = before.weight.flatten(1).amax(1)
+            columns = by_channel(after.weight, after.groups, count).amax((1, 3)).flatten()
             alive = (rows > 0) & (columns > 0)
             change = torch.where(alive, columns.sqrt() / rows.sqrt(), 1.0)
             before.weight = scaled_rows(before.weight, change)

@@ -13,7 +13,7 @@ from qnotes.networks.architectures import seeded
 from qnotes.networks.operations import AFFINE_MODULES, operations
 from qnotes.networks.tracing import trace
 from qnotes.networks.training import fit
-from qnotes.quantization.layer import rows
+from qnotes.quantization.grids import rows
 from qnotes.quantization.scheme import Scheme
 from qnotes.threads import one_thread
 
@@ -76,7 +76,7 @@ def finetune(
         fit(model, images, labels, epochs=epochs, learning_rate=learning_rate, progress=progress)
     if bits is not None:
         for layer in layers:
-            _keep_unrounded(layer)
+            remove_parametrizations(layer, "weight", leave_parametrized=False)
     if not all(torch.isfinite(weight).all() for weight in model.parameters()):
         raise QnotesError(f"training diverged at learning_rate={learning_rate}; use a smaller one")
     return model.double().eval()
@@ -92,12 +92,6 @@ class _StraightThrough(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         with torch.no_grad():
             weight_rows = rows(weight)
-            grid = self.scheme.make_grid(weight_rows, self.bits)
+            grid = self.scheme.grids(weight_rows)(self.bits)
             levels = grid.decode(grid.encode(weight_rows)).view(weight.shape)
         return weight + (levels - weight).detach()
-
-
-def _keep_unrounded(layer: nn.Module) -> None:
-    trained = layer.parametrizations.weight.original.detach().clone()
-    remove_parametrizations(layer, "weight")
-    layer.weight = nn.Parameter(trained)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
@@ -12,46 +12,13 @@ from torch import Tensor, fx, nn
 from qnotes.errors import QnotesError
 from qnotes.networks.operations import AFFINE_MODULES, operations
 from qnotes.networks.tracing import check_finite, trace
-from qnotes.quantization.calibrated import calibration_inputs, round_on_data
-from qnotes.quantization.grid import Grid, code_dtype
-from qnotes.quantization.layer import FLOAT_BITS, QuantizedLayer, rows
-from qnotes.quantization.levels import Codebook
-from qnotes.quantization.rounding import DIRECT, stochastic
-from qnotes.quantization.scheme import CALIBRATED, Scheme, bits_of_layers
-
-#: Weights that are rounded at a time.
-BLOCK = 1 << 18
+from qnotes.quantization.calibration import calibration_inputs, round_on_data
+from qnotes.quantization.grids import DIRECT, Codebook, Grid, put_on_grid, rows, stochastic
+from qnotes.quantization.scheme import CALIBRATED, Scheme
+from qnotes.quantization.stored import Quantized, QuantizedLayer
 
 #: Biases are rounded to the nearest level of one symmetric grid a layer.
 BIAS_SCHEME = Scheme(granularity="tensor")
-
-
-@dataclass(frozen=True)
-class Quantized:
-    """A quantized network.
-
-    Attributes:
-        model: the network with its weights on the grids (dequantized).
-        layers: what was stored for the weights of each layer, by the layer's name.
-        scheme: the options that `quantize` was given, as far as they matter.
-        biases: the same for biases; empty where they are as they were.
-    """
-
-    model: fx.GraphModule
-    layers: Mapping[str, QuantizedLayer]
-    scheme: Mapping[str, object]
-    biases: Mapping[str, QuantizedLayer] = field(default_factory=dict)
-
-    @property
-    def storage_bits(self) -> int:
-        """Bits of all layers, scales and biases; biases that are not quantized count 32 each."""
-        stored = sum(layer.storage_bits for layer in (*self.layers.values(), *self.biases.values()))
-        floats = [
-            module.bias.numel()
-            for name, module in self.model.named_modules()
-            if name in self.layers and name not in self.biases and module.bias is not None
-        ]
-        return stored + FLOAT_BITS * sum(floats)
 
 
 def quantize(
@@ -110,10 +77,10 @@ def quantize(
         UnsupportedOperation: for a network that the theory does not cover, by the operation.
     """
     scheme = Scheme(
-        granularity, group_size, symmetric, convention, grid, clip, percentile, rounding, seed
+        granularity, symmetric, group_size, convention, grid, clip, rounding, percentile, seed
     )
     source = _checked(network, scheme, calibration, bias_bits)
-    return _quantized(source, bits_of_layers(scheme, bits, list(source.modules)), progress)
+    return _quantized(source, scheme.bits_of_layers(bits, list(source.modules)), progress)
 
 
 def quantize_each(
@@ -136,25 +103,36 @@ def quantize_each(
     Raises:
         QnotesError: as `quantize`, for all bit-widths before the first is made.
     """
-    source = _checked(network, Scheme(**options), calibration, bias_bits)
-    widths = [bits_of_layers(source.scheme, width, list(source.modules)) for width in bits]
-    return (_quantized(source, of_layers, progress=False) for of_layers in widths)
+    scheme = Scheme(**options)
+    source = _checked(network, scheme, calibration, bias_bits)
+    widths = [scheme.bits_of_layers(width, list(source.modules)) for width in bits]
+    return (_quantized(source, of_layers) for of_layers in widths)
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A checked network, and what does not depend on the bits of its weights."""
+    """A checked network, and what does not depend on the bits of its weights.
+
+    Attributes:
+        network: the reference.
+        modules: its layers, by name.
+        scheme: how weights are quantized.
+        grids: of each layer, from its bits.
+        inputs: calibration data, where the rounding looks at some.
+        bias_bits: width of the codes of biases; None where they stay.
+    """
 
     network: fx.GraphModule
     modules: Mapping[str, nn.Module]
     scheme: Scheme
-    ranges: Mapping[str, tuple[Tensor, Tensor] | None]
+    grids: Mapping[str, Callable[[int], Grid | Codebook]]
     inputs: Tensor | None
     bias_bits: int | None
 
 
 @torch.no_grad()
 def _checked(network: nn.Module, scheme: Scheme, calibration, bias_bits) -> _Source:
+    """Check everything that was passed in, and find the ranges."""
     traced = trace(network)
     operations(traced)  # refuses what is not covered, before anything is rounded
     modules = {n: m for n, m in traced.named_modules() if isinstance(m, AFFINE_MODULES)}
@@ -166,74 +144,46 @@ def _checked(network: nn.Module, scheme: Scheme, calibration, bias_bits) -> _Sou
         BIAS_SCHEME.check_bits(bias_bits, "bias_bits")
     needed = scheme.rounding in CALIBRATED
     inputs = calibration_inputs(calibration, scheme.rounding) if needed else None
-    ranges = {name: scheme.ranges(rows(module.weight)) for name, module in modules.items()}
-    return _Source(traced, modules, scheme, ranges, inputs, bias_bits)
+    grids = {name: scheme.grids(rows(module.weight)) for name, module in modules.items()}
+    return _Source(traced, modules, scheme, grids, inputs, bias_bits)
 
 
 @torch.no_grad()
-def _quantized(source: _Source, bits: Mapping[str, int], progress: bool) -> Quantized:
+def _quantized(source: _Source, bits: Mapping[str, int], progress: bool = False) -> Quantized:
     # Weights are about to be replaced: a copy of them would be thrown away.
     shared = {id(module.weight): module.weight for module in source.modules.values()}
     model = copy.deepcopy(source.network, shared)
-    grids = {
-        name: source.scheme.make_grid(rows(module.weight), bits[name], source.ranges[name])
-        for name, module in source.modules.items()
-    }
-    layers = {
-        name: QuantizedLayer(
-            codes.view(source.modules[name].weight.shape),
-            grids[name],
-            bits[name],
-            source.modules[name].weight.detach(),
-        )
-        for name, codes in _rounded(source, model, grids, progress)
-    }
-    described = {"bits": _one_or_all(bits), **source.scheme.described()}
+    grids = {name: make(bits[name]) for name, make in source.grids.items()}
+    layers = {}
+    for name, codes, levels in _rounded(source, model, grids, progress):
+        check_finite(name, {"quantized weight": levels})
+        weight = source.modules[name].weight
+        # A weight of its own: layers that share one would round it twice.
+        levels = nn.Parameter(levels.view(weight.shape), weight.requires_grad)
+        model.get_submodule(name).weight = levels
+        stored = codes.view(weight.shape), grids[name], bits[name], weight.detach()
+        layers[name] = QuantizedLayer(*stored)
+    one = len(set(bits.values())) == 1
+    described = {"bits": bits[name] if one else dict(bits), **source.scheme.described()}
     if source.inputs is not None:
         described["calibration"] = len(source.inputs)
-    biases = {}
-    if source.bias_bits is not None:
-        biases = _quantize_biases(model, source.bias_bits)
-        described["bias_bits"] = source.bias_bits
-    return Quantized(model, layers, described, biases)
+    if source.bias_bits is None:
+        return Quantized(model, layers, described)
+    described["bias_bits"] = source.bias_bits
+    return Quantized(model, layers, described, _quantize_biases(model, source.bias_bits))
 
 
-def _rounded(source: _Source, model, grids, progress: bool) -> Iterator[tuple[str, Tensor]]:
-    """The codes of each layer, whose weights in the model are replaced on the way."""
+def _rounded(source: _Source, model, grids, progress) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Codes and levels of each layer, which the model has when the next one is asked for."""
+    rounding = source.scheme.rounding
     if source.inputs is not None:
-        found = round_on_data(
-            source.network, model, grids, source.inputs, source.scheme.rounding, progress=progress
+        yield from round_on_data(
+            source.network, model, grids, source.inputs, rounding, progress=progress
         )
-        for name, codes in found:
-            set_weight(model.get_submodule(name), name, grids[name].decode(codes))
-            yield name, codes
         return
-    rounding = DIRECT.get(source.scheme.rounding)
-    if rounding is None:
-        rounding = stochastic(torch.Generator().manual_seed(source.scheme.seed))
+    function = DIRECT.get(rounding) or stochastic(source.scheme.seed)
     for name, module in source.modules.items():
-        codes, levels = _put_on_grid(rows(module.weight), grids[name], rounding)
-        set_weight(model.get_submodule(name), name, levels)
-        yield name, codes
-
-
-def _put_on_grid(weight: Tensor, grid: Grid | Codebook, rounding) -> tuple[Tensor, Tensor]:
-    """Codes and levels of a weight, in blocks that fit the processor's cache."""
-    codes = torch.empty(weight.shape, dtype=code_dtype(grid.qmin, grid.qmax), device=weight.device)
-    levels = torch.empty_like(weight)
-    step = max(1, BLOCK // weight.shape[1])
-    for part in (slice(at, at + step) for at in range(0, len(weight), step)):
-        here = grid.of_rows(part)
-        codes[part] = here.encode(weight[part], rounding)
-        levels[part] = here.decode(codes[part])
-    return codes, levels
-
-
-def set_weight(module: nn.Module, name: str, levels: Tensor) -> None:
-    """Give a copied layer a weight of its own: layers that share one would round it twice."""
-    check_finite(name, {"quantized weight": levels})
-    weight = module.weight
-    module.weight = nn.Parameter(levels.view(weight.shape), weight.requires_grad)
+        yield name, *put_on_grid(rows(module.weight), grids[name], function)
 
 
 def _quantize_biases(model: fx.GraphModule, bits: int) -> dict[str, QuantizedLayer]:
@@ -241,12 +191,8 @@ def _quantize_biases(model: fx.GraphModule, bits: int) -> dict[str, QuantizedLay
     for name, module in model.named_modules():
         if isinstance(module, AFFINE_MODULES) and module.bias is not None:
             bias = module.bias.detach()
-            grid = BIAS_SCHEME.make_grid(rows(bias), bits)
-            codes = grid.encode(rows(bias))
-            module.bias = nn.Parameter(grid.decode(codes)[0], module.bias.requires_grad)
+            grid = BIAS_SCHEME.grids(rows(bias))(bits)
+            codes, levels = put_on_grid(rows(bias), grid, DIRECT["nearest"])
+            module.bias = nn.Parameter(levels[0], module.bias.requires_grad)
             found[name] = QuantizedLayer(codes[0], grid, bits, bias)
     return found
-
-
-def _one_or_all(bits: Mapping[str, int]) -> int | dict[str, int]:
-    return next(iter(bits.values())) if len(set(bits.values())) == 1 else dict(bits)

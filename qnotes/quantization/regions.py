@@ -97,10 +97,10 @@ def find_regions(network: nn.Module) -> Regions:
     """
     graph = trace(network)
     found = operations(graph)
-    walker = _Walker(
-        {operation.node: operation for operation in found}, _fixed_layers(graph, found)
-    )
-    ends = [walker.walk(operation) for operation in found if operation.kind in (INPUT, AFFINE)]
+    by_node = {operation.node: operation for operation in found}
+    fixed = _fixed_layers(graph, found)
+    sources = [operation for operation in found if operation.kind in (INPUT, AFFINE)]
+    ends = [_follow(source, by_node, fixed) for source in sources]
     boundaries = [end for end in ends if isinstance(end, Boundary)]
     stops = tuple(end for end in ends if isinstance(end, Stop))
     return Regions(_runs(boundaries), stops)
@@ -109,14 +109,11 @@ def find_regions(network: nn.Module) -> Regions:
 def _runs(boundaries: list[Boundary]) -> tuple[tuple[Boundary, ...], ...]:
     after = {boundary.before: boundary for boundary in boundaries}
     inner = {boundary.after for boundary in boundaries}
-    runs = []
-    for first in boundaries:
-        if first.before not in inner:
-            run = [first]
-            while run[-1].after in after:
-                run.append(after[run[-1].after])
-            runs.append(tuple(run))
-    return tuple(runs)
+    runs = [[boundary] for boundary in boundaries if boundary.before not in inner]
+    for run in runs:
+        while run[-1].after in after:
+            run.append(after[run[-1].after])
+    return tuple(map(tuple, runs))
 
 
 def _fixed_layers(graph: fx.GraphModule, found: list[Operation]) -> dict[str, str]:
@@ -133,38 +130,33 @@ def _fixed_layers(graph: fx.GraphModule, found: list[Operation]) -> dict[str, st
     return fixed
 
 
-@dataclass(frozen=True)
-class _Walker:
-    by_node: dict[fx.Node, Operation]
-    fixed: dict[str, str]
-
-    def walk(self, source: Operation) -> Boundary | Stop:
-        """From a layer forward to the next one, or to what is in the way."""
-        if source.kind == INPUT:
-            return Stop(source.name, source.name, "it is the input of the network")
-        if source.name in self.fixed:
-            return Stop(source.name, source.name, self.fixed[source.name])
-        at, between = source, []
-        made = dimensions = dimensions_of(source.module)
-        while True:
-            if len(at.node.users) != 1:
-                what = "is read more than once" if at.node.users else "is not read"
-                return Stop(source.name, at.name, what)
-            (reader,) = at.node.users
-            at = self.by_node[reader]
-            if at.kind == AFFINE:
-                break
-            reason = _obstacle(at, dimensions)
-            if reason:
-                return Stop(source.name, at.name, reason)
-            dimensions = 0 if isinstance(at.module, nn.Flatten) else dimensions
-            between.append(at)
-        reason = self.fixed.get(at.name) or misfit(
-            at.module, units=len(source.module.weight), of_image=made > 0, dimensions=dimensions
-        )
-        if reason:
+def _follow(
+    source: Operation, by_node: dict[fx.Node, Operation], fixed: dict[str, str]
+) -> Boundary | Stop:
+    """From a layer forward to the next one, or to what is in the way."""
+    if source.kind == INPUT:
+        return Stop(source.name, source.name, "it is the input of the network")
+    if source.name in fixed:
+        return Stop(source.name, source.name, fixed[source.name])
+    at, between, units = source, [], len(source.module.weight)
+    made = dimensions = dimensions_of(source.module)
+    while True:
+        if len(at.node.users) != 1:
+            what = "is read more than once" if at.node.users else "is not read"
+            return Stop(source.name, at.name, what)
+        at = by_node[next(iter(at.node.users))]
+        if at.kind == AFFINE:
+            break
+        if reason := _obstacle(at, dimensions):
             return Stop(source.name, at.name, reason)
-        return Boundary(source.name, at.name, tuple(between), len(source.module.weight))
+        dimensions = 0 if isinstance(at.module, nn.Flatten) else dimensions
+        between.append(at)
+    reason = fixed.get(at.name) or misfit(
+        at.module, units=units, of_image=made > 0, dimensions=dimensions
+    )
+    if reason:
+        return Stop(source.name, at.name, reason)
+    return Boundary(source.name, at.name, tuple(between), units)
 
 
 def dimensions_of(module: nn.Module) -> int:

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import Tensor
 
-from qnotes.errors import QnotesError
-from qnotes.quantization.grid import CONVENTIONS, Grid, affine_grid, symmetric_grid
-from qnotes.quantization.levels import Codebook, kmeans_codebook, log2_grid
-from qnotes.quantization.ranges import CLIPS, parts, smallest_squared_error, weight_range
-from qnotes.quantization.rounding import DIRECT
+from qnotes.errors import QnotesError, check_choice
+from qnotes.quantization.grids import (
+    CLIPS,
+    CONVENTIONS,
+    DIRECT,
+    Codebook,
+    Grid,
+    affine_grid,
+    kmeans_codebook,
+    least_squares,
+    log2_grid,
+    minmax,
+    parts,
+    percentiles,
+    symmetric_grid,
+    weight_range,
+)
 
 BITS = range(1, 17)
-GRANULARITIES = ("tensor", "channel", "group")
-GRIDS = ("uniform", "power-of-two", "log2", "kmeans")
 CALIBRATED = ("adaptive", "gptq", "gpfq")
-ROUNDINGS = (*DIRECT, "stochastic", *CALIBRATED)
+CHOICES = {
+    "granularity": ("tensor", "channel", "group"),
+    "symmetric": (True, False),
+    "convention": CONVENTIONS,
+    "grid": ("uniform", "power-of-two", "log2", "kmeans"),
+    "clip": CLIPS,
+    "rounding": (*DIRECT, "stochastic", *CALIBRATED),
+}
 
 
 @dataclass(frozen=True)
@@ -25,27 +43,23 @@ class Scheme:
     """How weights are quantized, but for the number of bits; the options of `quantize`."""
 
     granularity: str = "channel"
-    group_size: int | None = None
     symmetric: bool = True
+    group_size: int | None = None
     convention: str = "narrow"
     grid: str = "uniform"
     clip: str = "minmax"
-    percentile: float = 99.9
     rounding: str = "nearest"
+    percentile: float = 99.9
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_choice("granularity", self.granularity, GRANULARITIES)
-        _check_choice("symmetric", self.symmetric, (True, False))
-        _check_choice("convention", self.convention, CONVENTIONS)
-        _check_choice("grid", self.grid, GRIDS)
-        _check_choice("clip", self.clip, CLIPS)
-        _check_choice("rounding", self.rounding, ROUNDINGS)
-        self._check_group_size()
-        self._check_percentile()
-        self._check_combination()
+        for option, known in CHOICES.items():
+            check_choice(option, getattr(self, option), known)
+        self._check_numbers()
+        if not self.uniform:
+            self._check_levels_of_their_own()
 
-    def _check_group_size(self) -> None:
+    def _check_numbers(self) -> None:
         grouped = self.granularity == "group"
         if grouped and (not _whole(self.group_size) or self.group_size < 1):
             raise QnotesError(
@@ -57,15 +71,11 @@ class Scheme:
                 f"group_size={self.group_size!r} goes with granularity='group'; got granularity="
                 f"{self.granularity!r}"
             )
-
-    def _check_percentile(self) -> None:
         number = isinstance(self.percentile, int | float) and not isinstance(self.percentile, bool)
         if not number or not 0 < self.percentile <= 100:
             raise QnotesError(f"percentile must lie in (0, 100]; got {self.percentile!r}")
 
-    def _check_combination(self) -> None:
-        if self.uniform:
-            return
+    def _check_levels_of_their_own(self) -> None:
         if not self.symmetric or self.convention != "narrow":
             raise QnotesError(
                 f"grid={self.grid!r} has levels of its own: symmetric=False and convention choose "
@@ -100,73 +110,60 @@ class Scheme:
             )
         return bits
 
-    def ranges(self, rows: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Ends of the ranges of a layer where they do not depend on the bits, else None."""
-        if self.grid == "kmeans" or self.clip == "mse":
-            return None
-        blocks = parts(rows, self.granularity, self.group_size)
-        return weight_range(blocks, self.clip, symmetric=self.symmetric, percentile=self.percentile)
+    def bits_of_layers(self, bits: object, names: list[str]) -> dict[str, int]:
+        """Bits for each layer: one number for all, or a mapping that names every layer."""
+        if not isinstance(bits, Mapping):
+            return dict.fromkeys(names, self.check_bits(bits))
+        missing, unknown = set(names) - set(bits), set(bits) - set(names)
+        if missing or unknown:
+            wrong = f"without {', '.join(sorted(missing))}" if missing else ""
+            extra = f"with the unknown {', '.join(sorted(map(str, unknown)))}" if unknown else ""
+            raise QnotesError(
+                "bits for each layer must name each layer once; got a mapping "
+                + f"{wrong} {extra}".rstrip()
+                + f". The layers are {', '.join(names)}"
+            )
+        return {name: self.check_bits(bits[name], name) for name in names}
 
-    def make_grid(self, rows: Tensor, bits: int, ranges=None) -> Grid | Codebook:
-        """The grid of a layer.
+    def grids(self, rows: Tensor) -> Callable[[int], Grid | Codebook]:
+        """The grid of a layer as a function of the bits; what they do not decide is found now.
 
         Args:
             rows: weights, a row for each channel.
-            bits: width of a code.
-            ranges: what `ranges` returned for these rows, to save the pass over them.
         """
+        blocks = parts(rows, self.group_size, together=self.granularity == "tensor")
         if self.grid == "kmeans":
-            return kmeans_codebook(rows, bits, self.granularity, self.group_size)
+            return lambda bits: kmeans_codebook(blocks, bits, self.group_size)
         if self.clip == "mse":
-            blocks = parts(rows, self.granularity, self.group_size)
-            ranges = smallest_squared_error(blocks, self._grid_maker(bits))
-        made = self._grid_maker(bits)(*(ranges or self.ranges(rows)))
-        return replace(made, group_size=self.group_size)
+            levels = self._levels
+            return lambda bits: self._grid(
+                weight_range(blocks, lambda b: least_squares(b, partial(levels, bits=bits))), bits
+            )
+        ends = minmax
+        if self.clip == "percentile":
+            ends = partial(percentiles, percentile=self.percentile, symmetric=self.symmetric)
+        return partial(self._grid, weight_range(blocks, ends))
 
-    def _grid_maker(self, bits: int) -> Callable[[Tensor, Tensor], Grid]:
+    def _grid(self, ends: tuple[Tensor, Tensor], bits: int) -> Grid:
+        return replace(self._levels(*ends, bits=bits), group_size=self.group_size)
+
+    def _levels(self, low: Tensor, high: Tensor, bits: int) -> Grid:
         if self.grid == "log2":
-            return lambda low, high: log2_grid(low, high, bits)
-        options = {"power_of_two": self.grid == "power-of-two"}
-        if not self.symmetric:
-            return lambda low, high: affine_grid(low, high, bits, **options)
-        options["convention"] = self.convention
-        return lambda low, high: symmetric_grid(low, high, bits, **options)
+            return log2_grid(low, high, bits)
+        if self.symmetric:
+            return symmetric_grid(low, high, bits, self.convention, self.grid == "power-of-two")
+        return affine_grid(low, high, bits, self.grid == "power-of-two")
 
     def described(self) -> dict[str, object]:
         """The options that matter, by name; what the others do not use is left out."""
-        chosen: dict[str, object] = {"granularity": self.granularity, "symmetric": self.symmetric}
-        if self.granularity == "group":
-            chosen["group_size"] = self.group_size
-        if self.symmetric and self.uniform:
-            chosen["convention"] = self.convention
-        chosen |= {"grid": self.grid, "clip": self.clip, "rounding": self.rounding}
-        if self.clip == "percentile":
-            chosen["percentile"] = self.percentile
-        if self.rounding == "stochastic":
-            chosen["seed"] = self.seed
-        return chosen
-
-
-def bits_of_layers(scheme: Scheme, bits: object, names: list[str]) -> dict[str, int]:
-    """Bits for each layer: one number for all, or a mapping that names every layer."""
-    if not isinstance(bits, Mapping):
-        return dict.fromkeys(names, scheme.check_bits(bits))
-    missing, unknown = set(names) - set(bits), set(bits) - set(names)
-    if missing or unknown:
-        wrong = f"without {', '.join(sorted(missing))}" if missing else ""
-        extra = f"with the unknown {', '.join(sorted(map(str, unknown)))}" if unknown else ""
-        raise QnotesError(
-            f"bits for each layer must name each layer once; got a mapping {wrong} {extra}".rstrip()
-            + f". The layers are {', '.join(names)}"
-        )
-    return {name: scheme.check_bits(bits[name], name) for name in names}
+        matters = {
+            "group_size": self.granularity == "group",
+            "convention": self.symmetric and self.uniform,
+            "percentile": self.clip == "percentile",
+            "seed": self.rounding == "stochastic",
+        }
+        return {name: value for name, value in vars(self).items() if matters.get(name, True)}
 
 
 def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _check_choice(option: str, value: object, known: tuple) -> None:
-    # Identity for booleans: 1 == True, and an unhashable or array value must not pass or crash.
-    if not any(value is choice or (type(value) is str and value == choice) for choice in known):
-        raise QnotesError(f"{option} must be one of {', '.join(map(repr, known))}; got {value!r}")

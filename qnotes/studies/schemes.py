@@ -9,7 +9,7 @@ from torch import Tensor
 
 from qnotes.errors import QnotesError
 from qnotes.quantization import Quantized, QuantizedLayer
-from qnotes.quantization.grid import Grid
+from qnotes.quantization.grids import Grid
 from qnotes.sweeps import MEASURED
 
 #: The numbers of a cell that schemes are compared by, as columns.

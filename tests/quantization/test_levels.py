@@ -101,3 +101,9 @@ def test_as_many_levels_as_weights():
     layer = stored(weight, bits=16, grid="kmeans")
     assert torch.equal(layer.weight, weight)
     assert layer.qmax == 2 and layer.gap == 0
+
+
+def test_codebooks_of_the_groups_of_one_row():
+    layer = stored(normal(1, 12), bits=2, grid="kmeans", granularity="group", group_size=5)
+    assert layer.grid.levels.shape[:2] == (1, 3)
+    assert all(len(part.unique()) <= 4 for part in layer.weight.split(5, dim=1))

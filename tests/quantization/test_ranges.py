@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from qnotes.quantization.ranges import SHARES
+from qnotes.quantization.grids import SHARES
 from tests.quantization.layers import normal, stored
 
 

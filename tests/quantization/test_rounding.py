@@ -39,18 +39,20 @@ def test_directions_by_sign():
 
 
 def test_stochastic_rounding_is_unbiased():
-    """The mean over many seeds lies in a confidence interval of five standard errors.
+    """The mean over many seeds and rows lies in a confidence interval of five standard errors.
 
     By Hoeffding's inequality a mean of n values in an interval of one step leaves five standard
     errors of 1/(2√n) with a probability below 2 exp(-2 · 2.5²), and the seeds are fixed.
     """
     weight = torch.tensor([[1.0, -1.0, 0.33, -0.71, 0.05, 0.5]], dtype=torch.float64)
-    seeds = 2000
-    found = [stored(weight, bits=3, rounding="stochastic", seed=s).weight for s in range(seeds)]
-    mean, scale = torch.stack(found).mean(0), 1 / 3
-    assert ((mean - weight).abs() <= scale * 2.5 / math.sqrt(seeds)).all()
+    seeds, rows = 50, 40  # rows of one seed are drawn one after the other
+    many = weight.expand(rows, -1)
+    found = [stored(many, bits=3, rounding="stochastic", seed=s).weight for s in range(seeds)]
+    found = torch.cat(found)
+    mean, scale = found.mean(0), 1 / 3
+    assert ((mean - weight).abs() <= scale * 2.5 / math.sqrt(seeds * rows)).all()
     # Both neighbours occur, and no other level.
-    codes = (torch.stack(found)[:, 0] / scale).round()
+    codes = (found / scale).round()
     for column in (2, 3, 4, 5):
         below = math.floor(weight[0, column] / scale)
         assert set(codes[:, column].tolist()) == {below, below + 1}

@@ -1,4 +1,7 @@
-"""Rounding that looks at data, on whole networks: never worse than to nearest, layer by layer."""
+"""Rounding that looks at data, on whole networks: never worse than to nearest, layer by layer.
+
+And the moments that it knows the data by: their columns are what a layer multiplies with.
+"""
 
 import copy
 import itertools
@@ -10,6 +13,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import qnotes as qn
+from qnotes.observation import distances
+from qnotes.quantization.calibration import columns, second_moments
+from qnotes.quantization.grids import rows
 from tests.random_networks import ARCHITECTURES, Net, draw_weights
 from tests.random_roundings import draw
 
@@ -22,7 +28,7 @@ every_method = pytest.mark.parametrize("rounding", METHODS)
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch):
     """What is tested here holds after any number of steps."""
-    monkeypatch.setattr("qnotes.quantization.adaptive.STEPS", 100)
+    monkeypatch.setattr("qnotes.quantization.data_roundings.STEPS", 100)
 
 
 def network() -> nn.Module:
@@ -132,21 +138,28 @@ def test_between_nearest_and_the_best_of_all_codes(rounding):
     assert total["best"] < total["found"] < total["nearest"]
 
 
-@pytest.mark.parametrize("bits", [3, 4])
+@pytest.fixture(scope="module")
+def folded():
+    return qn.fold(qn.load("resnet20"))
+
+
+@pytest.fixture(scope="module", params=[3, 4], ids="{} bits".format)
+def nearest(request, folded):
+    """Options, images that no rounding has seen, the reference's outputs, and nearest's error."""
+    options = {"bits": request.param, "granularity": "tensor"}
+    tested = qn.digits("test")[0][:32]
+    expected = qn.outputs(folded, tested)
+    made = qn.outputs(qn.quantize(folded, **options).model, tested)
+    return options, tested, expected, distances(made, expected).mean()
+
+
 @every_method
-def test_digits(rounding, bits):
+def test_digits(rounding, folded, nearest):
     """Rounding by 16 images makes the error on other images smaller."""
-    folded = qn.fold(qn.load("resnet20"))
-    options = {"bits": bits, "granularity": "tensor"}
-    quant = qn.quantize(
-        folded, rounding=rounding, calibration=qn.digits("train")[0][:16], **options
-    )
-    tested, _ = qn.digits("test")
-    found, nearest = (
-        qn.output_errors(folded, made.model, tested[:32]).mean()
-        for made in (quant, qn.quantize(folded, **options))
-    )
-    assert found < 0.7 * nearest
+    options, tested, expected, error = nearest
+    calibration = qn.digits("train")[0][:16]
+    quant = qn.quantize(folded, rounding=rounding, calibration=calibration, **options)
+    assert distances(qn.outputs(quant.model, tested), expected).mean() < 0.7 * error
 
 
 @every_method
@@ -278,3 +291,73 @@ def test_calibration_that_cannot_be_used(calibration, message):
 def test_progress(shown, capsys):
     qn.quantize(network(), rounding="gptq", calibration=images(), progress=shown)
     assert ("3/3" in capsys.readouterr().err) == shown
+
+
+# -- moments ---------------------------------------------------------------------------------------
+
+LAYERS = {
+    "linear": (nn.Linear(5, 3), (4, 5)),
+    "plain": (nn.Conv2d(2, 3, 3), (2, 2, 6, 7)),
+    "border": (nn.Conv2d(2, 3, (3, 2), padding=(2, 1)), (2, 2, 5, 4)),
+    "stride": (nn.Conv2d(2, 3, 3, stride=(2, 3), padding=1), (3, 2, 7, 6)),
+    "dilation": (nn.Conv2d(2, 3, (3, 2), dilation=(2, 3), padding=2), (2, 2, 7, 6)),
+    "groups": (nn.Conv2d(4, 6, 3, groups=2, stride=2, padding=1), (2, 4, 6, 6)),
+    "depthwise": (nn.Conv2d(4, 8, 3, groups=4, padding=1, bias=False), (2, 4, 5, 5)),
+    "point": (nn.Conv2d(4, 2, 1, stride=2), (2, 4, 5, 5)),
+    "same": (nn.Conv2d(2, 3, (4, 3), padding="same", dilation=(1, 2)), (2, 2, 6, 7)),
+    "valid": (nn.Conv2d(2, 3, 2, padding="valid"), (2, 2, 4, 4)),
+    "line": (nn.Conv1d(4, 4, 3, groups=2, stride=2, padding=2, dilation=2), (3, 4, 9)),
+    "volume": (nn.Conv3d(2, 2, (2, 3, 2), padding=(0, 1, 1), stride=(1, 2, 1)), (2, 2, 3, 5, 4)),
+}
+every_layer = pytest.mark.parametrize("kind", LAYERS)
+
+
+def drawn(kind: str):
+    layer, shape = LAYERS[kind]
+    layer = copy.deepcopy(layer).double().requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    one, other = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in "12")
+    return layer, one, other
+
+
+def without_bias(layer: nn.Module, inputs):
+    """The layer's output without bias, of shape (channels, inputs and places)."""
+    made = layer(inputs)
+    if layer.bias is not None:
+        made = made - layer.bias.view(-1, *[1] * (made.ndim - 2))
+    return made.transpose(0, 1).flatten(1)
+
+
+@every_layer
+def test_rows_times_columns_are_the_output(kind):
+    layer, inputs, _ = drawn(kind)
+    read = columns(layer, inputs)
+    by_group = rows(layer.weight).view(len(read), -1, read.shape[1])
+    torch.testing.assert_close((by_group @ read).flatten(0, 1), without_bias(layer, inputs))
+
+
+@every_layer
+@pytest.mark.parametrize("block", [1, 10**6])
+def test_moments_are_products_of_outputs(kind, block, monkeypatch):
+    """⟨X w, Y v⟩ = wᵀ XᵀY v for what the layer makes with the weights w and v; in any batches."""
+    monkeypatch.setattr("qnotes.quantization.calibration.BLOCK", block)
+    layer, inputs, others = drawn(kind)
+    own, mixed = second_moments(layer, inputs, others)
+    left = rows(layer.weight).clone()
+    ours = without_bias(layer, inputs)
+    layer.weight.copy_(layer.weight.flatten().sin().flip(0).view_as(layer.weight))
+    right = rows(layer.weight)
+    shape = (len(own), -1, own.shape[1])
+    for moment, theirs in [
+        (own, without_bias(layer, inputs)),
+        (mixed, without_bias(layer, others)),
+    ]:
+        found = (left.view(shape) @ moment * right.view(shape)).sum(2).flatten()
+        torch.testing.assert_close(found, (ours * theirs).sum(1))
+
+
+def test_moments_are_float64():
+    layer, inputs, _ = drawn("plain")
+    (own,) = second_moments(layer, inputs.float())
+    assert own.dtype == torch.float64
+    torch.testing.assert_close(own, second_moments(layer, inputs.float().double())[0])
