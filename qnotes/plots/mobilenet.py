@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from qnotes.plots.style import NETWORKS, SERIES, decades, subplots, title
 from qnotes.plots.ticks import plain_numbers
-from qnotes.sweeps import MEASURED
+from qnotes.experiments import MEASURED
 
 T2 = ("T2", "recursion along the chain")
 CAPS = {

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from qnotes.plots.style import NETWORKS, SERIES, decades, subplots, title
 from qnotes.plots.ticks import plain_numbers
-from qnotes.sweeps import MEASURED
+from qnotes.experiments import MEASURED
 
 #: Markers by the size of the kernel: what a layer reads of each channel.
 KERNELS = {"3×3": "s", "1×1": "^", "other": "o"}

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qnotes.plots.style import SERIES, decades, subplots, title
-from qnotes.sweeps import MEASURED
+from qnotes.experiments import MEASURED
 
 FACTORS = {"depth": "#009E73", "width": "#56B4E9", "norms": "#0072B2"}
 

@@ -21,8 +21,8 @@ from qnotes.networks.operations import AFFINE_MODULES
 from qnotes.observation import distances, outputs, random_inputs
 from qnotes.profiles import Profile
 from qnotes.quantization import quantize
-from qnotes.sweeps import MEASURED
-from qnotes.sweeps.reference import in_precision
+from qnotes.experiments import MEASURED
+from qnotes.experiments import in_precision
 
 #: How many classes ImageNet's classifiers tell apart.
 CLASSES = 1000

@@ -10,7 +10,7 @@ from torch import Tensor
 from qnotes.errors import QnotesError
 from qnotes.quantization import Quantized, QuantizedLayer
 from qnotes.quantization.grid import Grid
-from qnotes.sweeps import MEASURED
+from qnotes.experiments import MEASURED
 
 #: The numbers of a cell that schemes are compared by, as columns.
 NUMBERS = {
