@@ -75,7 +75,12 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
 
 
-@click.group(cls=_Commands, epilog=EXIT_CODES, no_args_is_help=False)
+@click.group(
+    cls=_Commands,
+    epilog=EXIT_CODES,
+    no_args_is_help=False,
+    context_settings={"max_content_width": 100},
+)
 def commands() -> None:
     """What quantization does to a network. Each command explains itself: COMMAND --help."""
 
@@ -102,9 +107,7 @@ def _option(name: str, text: str, **settings) -> click.Option:
 
 
 def _count(name: str, default: int | None, text: str, **settings) -> click.Option:
-    return _option(
-        name, text, type=click.IntRange(min=1), default=default, metavar="N", **settings
-    )
+    return _option(name, text, type=click.IntRange(min=1), default=default, metavar="N", **settings)
 
 
 def _formats() -> list[click.Option]:
@@ -124,8 +127,8 @@ def _domain() -> list[click.Option]:
     ]
 
 
-def _measured(also: str = "") -> list[click.Parameter]:
-    """A network, its domain, and how it is quantized; `also` ends what is said of the network."""
+def _measured() -> list[click.Parameter]:
+    """A network, its domain, and how it is quantized."""
     shape = "Batch dimension first, such as 1,3,224,224; needed for FILE.py:FUNCTION."
     return [
         click.Argument(["network"]),
@@ -238,10 +241,18 @@ def prove(numbers: tuple[str, ...], **form: bool) -> int:
 
 @commands.command(
     cls=_Command,
-    options=lambda: [*_measured(), _option("--output", "Write there, not to stdout.", metavar="FILE")],
+    options=lambda: [
+        *_measured(),
+        _option("--output", "Write there, not to stdout.", metavar="FILE"),
+    ],
 )
 def profile(output: str | None, **call) -> int:
-    """Measure the profile of a network and its quantized copy, and print or save it as JSON."""
+    """Measure the profile of a network and its quantized copy, and print or save it as JSON.
+
+    NETWORK is a name, such as resnet20; FILE.py:FUNCTION, a function without arguments that returns
+    a torch.nn.Module; or FILE.pt2, a program that torch.export.save wrote. They may run code: open
+    only what you trust.
+    """
     measured = _profile(call)
     if output:
         measured.save(output)
@@ -253,7 +264,12 @@ def profile(output: str | None, **call) -> int:
 @commands.command(cls=_Command, options=lambda: [*_measured(), *_formats()])
 @click.pass_context
 def bounds(ctx: click.Context, network: str, json: bool, csv: bool, **call) -> int:
-    """Every bound on the error of a quantized network, or of a profile that `profile` wrote."""
+    """Every bound on the error of a quantized network, or of a stored profile.
+
+    NETWORK is a name, such as resnet20; FILE.py:FUNCTION, a function without arguments that returns
+    a torch.nn.Module; FILE.pt2, a program that torch.export.save wrote; or FILE.json, which
+    `profile` wrote. The first three may run code: open only what you trust.
+    """
     if network.endswith(".json"):
         typed = click.core.ParameterSource.COMMANDLINE
         given = [f"--{n.replace('_', '-')}" for n in call if ctx.get_parameter_source(n) is typed]
@@ -288,7 +304,12 @@ def bounds(ctx: click.Context, network: str, json: bool, csv: bool, **call) -> i
     ],
 )
 def observe(*, samples, starts, steps, images, device, json, csv, **call) -> int:
-    """Search for the input with the largest error, and set the smallest bound beside it."""
+    """Search for the input with the largest error, and set the smallest bound beside it.
+
+    NETWORK is a name, such as resnet20; FILE.py:FUNCTION, a function without arguments that returns
+    a torch.nn.Module; or FILE.pt2, a program that torch.export.save wrote. They may run code: open
+    only what you trust.
+    """
     chosen = _choose(**call)
     quantized = _quantized(chosen, call).model
     domain = {"input_shape": chosen.input_shape, "radius": call["radius"]}
@@ -371,12 +392,12 @@ def sweep(*, networks, bits, weights, json, csv, **call) -> int:
     )
     failed = table["reason"].ne("") & table["theorem"].isna()
     shown = ["network", "bits", "depth", "theorem", "bound", "log10"]
-    shown += ["accuracy"] * call["accuracy"] + ["reason"] * failed.any()
+    shown += (["accuracy"] if call["accuracy"] else []) + (["reason"] if failed.any() else [])
     _show(table if json or csv else table[shown], json=json, csv=csv)
     return VIOLATED if failed.any() else GOOD
 
 
-# ---------------------------------------------------------------- networks and their quantized copies
+# ---------------------------------------------------------------- networks and copies
 
 
 @dataclass(frozen=True)
@@ -428,7 +449,9 @@ def _from_function(text: str, shape: tuple[int, ...] | None) -> _Chosen:
         raise qn.QnotesError(f"{file} has no function {function!r}")
     network = getattr(module, function)()
     if not isinstance(network, nn.Module):
-        raise qn.QnotesError(f"{text} returned {type(network).__name__}; expected a torch.nn.Module")
+        raise qn.QnotesError(
+            f"{text} returned {type(network).__name__}; expected a torch.nn.Module"
+        )
     return _Chosen(qn.fold(network), shape, {"source": f"{path.name}:{function}"})
 
 

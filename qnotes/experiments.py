@@ -628,9 +628,9 @@ class Memory:
     def __init__(self, folder: str | Path) -> None:
         try:
             memory = joblib.Memory(Path(folder).expanduser(), verbose=0)
+            self._kept = memory.cache(_kept, ignore=["rows"])
         except OSError as error:
             raise QnotesError(f"memory must be a folder that can be written: {error}") from error
-        self._kept = memory.cache(_kept, ignore=["rows"])
 
     def recall(self, cell: Cell) -> list[dict] | None:
         """The rows of a cell; None where they are missing or cannot be read."""

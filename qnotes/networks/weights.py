@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from difflib import get_close_matches
 from http.client import HTTPException
@@ -16,6 +15,7 @@ from safetensors.torch import load as parse_safetensors
 from torch import Tensor, nn
 
 from qnotes.errors import QnotesError, WeightsUnavailable
+from qnotes.files import data_folder
 from qnotes.networks._torchvision import torchvision
 from qnotes.networks.architectures import FULL, SMALL, Architecture, seeded
 
@@ -72,12 +72,6 @@ def provenance(name: str, weights: str = "digits", seed: int = 0) -> dict[str, A
     """
     _architecture(name, weights)
     return {"name": name, "weights": weights, **_PROVENANCES[weights](name, seed)}
-
-
-def data_folder() -> Path:
-    """The folder of the stored checkpoints: ``QNOTES_DATA``, or ``data`` beside the package."""
-    given = os.environ.get("QNOTES_DATA")
-    return Path(given) if given else Path(__file__).parents[2] / "data"
 
 
 # -- names -----------------------------------------------------------------------------------------

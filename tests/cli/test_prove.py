@@ -1,9 +1,9 @@
-"""The commands `prove` and `falsify`."""
+"""The command `prove`."""
 
 import json
 
 from qnotes import theory
-from qnotes.commands import main
+from qnotes.cli import main
 from qnotes.theory import report
 from qnotes.theory.mutants import mutants
 
@@ -39,12 +39,3 @@ def test_an_unknown_theorem_is_named(capsys):
     assert main(["prove", "T99"]) == 2
     error = capsys.readouterr().err
     assert "T99" in error and "T1, T2" in error
-
-
-def test_falsify_writes_its_table(tmp_path, capsys):
-    path = tmp_path / "found.json"
-    assert main(["falsify", "--networks", "300", "--seed", "1", "--json", str(path)]) == 0
-    rows = json.loads(path.read_text())
-    assert all(row["violations"] == 0 for row in rows)
-    assert {row["theorem"] for row in rows} >= {"P1", "T2", "T5 mean form"}
-    assert "violations" in capsys.readouterr().out
