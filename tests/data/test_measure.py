@@ -49,6 +49,7 @@ def test_bounds_of_a_stored_profile(name):
     )
 
 
+@pytest.mark.medium
 def test_a_reader_needs_no_torch(root):
     """With torch out of reach: profile, bounds, gains, shares."""
     program = """

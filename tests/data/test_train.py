@@ -53,6 +53,7 @@ def few_digits(monkeypatch):
     monkeypatch.setattr(script, "digits", lambda split: few(64))
 
 
+@pytest.mark.medium
 def test_training_learns():
     images, labels = few(64)
     model = SMALL["resnet20"].build().train()

@@ -59,6 +59,7 @@ def test_processes_compute_the_same_in_the_same_order(alone):
     assert_same(qn.sweep(["resnet56", "resnet20"], bits=[4, 8, 16], jobs=2, **SMALL), alone)
 
 
+@pytest.mark.medium
 def test_a_long_sweep_goes_on_in_processes(alone, monkeypatch):
     monkeypatch.setattr(experiments, "ALONE", 0.0)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 2)

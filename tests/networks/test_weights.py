@@ -78,6 +78,7 @@ def test_unknown_names(function, name, weights, message):
 # -- digits ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", list(SMALL))
 def test_stored_network_has_the_accuracy_of_the_manifest(name):
     model = load(name)
