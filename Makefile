@@ -167,8 +167,8 @@ serve:
 
 # ---------------------------------------------------------------- the rest
 
-# pytest speaks last, so that its summary is the last line. Coverage costs half as much time again:
-# only the full run measures it.
+# pytest speaks last, so that its summary is the last line. Coverage costs a sixth of the time: only
+# the full run measures it.
 chosen = $(if $(SLOW),--cov=qnotes --cov-report=term,-m "not slow$(if $(FAST), and not medium)")
 test: $(environment) $(if $(FAST)$(wildcard _build/html/index.html),,book)
 	@$(python) -m pytest $(chosen) $(TESTS)

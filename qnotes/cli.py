@@ -88,18 +88,14 @@ def commands() -> None:
 # ---------------------------------------------------------------- options that commands share
 
 
-class _Sizes(click.ParamType):
+def _sizes(text: str) -> tuple[int, ...]:
     """Sizes with commas between, batch dimension first."""
-
-    name = "sizes"
-
-    def convert(self, value, param, ctx) -> tuple[int, ...]:
-        sizes = [int(size) if size.isdecimal() else 0 for size in value.split(",")]
-        if len(sizes) < 2 or min(sizes) < 1:
-            self.fail(
-                f"must be sizes with the batch dimension first, such as 1,3,224,224; got {value}"
-            )
-        return tuple(sizes)
+    sizes = tuple(int(size) if size.isdecimal() else 0 for size in text.split(","))
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise click.BadParameter(
+            f"must be sizes with the batch dimension first, such as 1,3,224,224; got {text}"
+        )
+    return sizes
 
 
 def _option(name: str, text: str, **settings) -> click.Option:
@@ -131,8 +127,8 @@ def _measured() -> list[click.Parameter]:
     """A network, its domain, and how it is quantized."""
     shape = "Batch dimension first, such as 1,3,224,224; needed for FILE.py:FUNCTION."
     return [
-        click.Argument(["network"]),
-        _option("--input-shape", shape, type=_Sizes(), metavar="N,N,..."),
+        click.Argument(["network"], metavar="NETWORK"),
+        _option("--input-shape", shape, type=_sizes, metavar="N,N,..."),
         *_domain(),
         _count("--bits", 8, "Width of a code."),
         *_quantizer(),
@@ -178,11 +174,16 @@ def _explanations(docstring: str) -> dict[str, str]:
     return {name: " ".join(text.replace("``", "").split()) for name, text in entries}
 
 
+NETWORK = """NETWORK is a name, such as resnet20; FILE.py:FUNCTION, a function without arguments that
+returns a torch.nn.Module; or FILE.pt2, a program that torch.export.save wrote. They may run code:
+open only what you trust."""
+
+
 class _Command(click.Command):
     """A command whose options are made when it is used, since most come from what needs torch."""
 
-    def __init__(self, *, options, **settings) -> None:
-        super().__init__(epilog=EXIT_CODES, **settings)
+    def __init__(self, *, options, more: str = "", **settings) -> None:
+        super().__init__(epilog=f"{more}\n\n{EXIT_CODES}", **settings)
         self.options = options
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -210,18 +211,13 @@ class _Sweep(_Command):
 # ---------------------------------------------------------------- the commands
 
 
-@commands.command(
-    cls=_Command,
-    options=lambda: [
-        click.Argument(["numbers"], nargs=-1, metavar="[NUMBER]..."),
-        *_formats(),
-    ],
-)
-def prove(numbers: tuple[str, ...], **form: bool) -> int:
-    """Derive every step of the proofs again and print each with its time.
+def _prove_options() -> list[click.Parameter]:
+    return [click.Argument(["numbers"], nargs=-1, metavar="[NUMBER]..."), *_formats()]
 
-    NUMBER is a theorem, such as T4; all by default.
-    """
+
+@commands.command(cls=_Command, options=_prove_options, more="NUMBER: such as T4; default: all.")
+def prove(numbers: tuple[str, ...], **form: bool) -> int:
+    """Derive every step of the proofs again and print each with its time."""
     from qnotes.theory import report
 
     chosen = report.select(numbers)
@@ -241,18 +237,14 @@ def prove(numbers: tuple[str, ...], **form: bool) -> int:
 
 @commands.command(
     cls=_Command,
+    more=NETWORK,
     options=lambda: [
         *_measured(),
         _option("--output", "Write there, not to stdout.", metavar="FILE"),
     ],
 )
 def profile(output: str | None, **call) -> int:
-    """Measure the profile of a network and its quantized copy, and print or save it as JSON.
-
-    NETWORK is a name, such as resnet20; FILE.py:FUNCTION, a function without arguments that returns
-    a torch.nn.Module; or FILE.pt2, a program that torch.export.save wrote. They may run code: open
-    only what you trust.
-    """
+    """Measure the profile of a network and its quantized copy, and print or save it as JSON."""
     measured = _profile(call)
     if output:
         measured.save(output)
@@ -261,15 +253,14 @@ def profile(output: str | None, **call) -> int:
     return GOOD
 
 
-@commands.command(cls=_Command, options=lambda: [*_measured(), *_formats()])
+@commands.command(
+    cls=_Command,
+    more=f"{NETWORK} Or FILE.json, a profile that was measured already.",
+    options=lambda: [*_measured(), *_formats()],
+)
 @click.pass_context
 def bounds(ctx: click.Context, network: str, json: bool, csv: bool, **call) -> int:
-    """Every bound on the error of a quantized network, or of a stored profile.
-
-    NETWORK is a name, such as resnet20; FILE.py:FUNCTION, a function without arguments that returns
-    a torch.nn.Module; FILE.pt2, a program that torch.export.save wrote; or FILE.json, which
-    `profile` wrote. The first three may run code: open only what you trust.
-    """
+    """Every bound on the error of a quantized network, or of a stored profile."""
     if network.endswith(".json"):
         typed = click.core.ParameterSource.COMMANDLINE
         given = [f"--{n.replace('_', '-')}" for n in call if ctx.get_parameter_source(n) is typed]
@@ -293,6 +284,7 @@ def bounds(ctx: click.Context, network: str, json: bool, csv: bool, **call) -> i
 
 @commands.command(
     cls=_Command,
+    more=NETWORK,
     options=lambda: [
         *_measured(),
         _count("--samples", 64, "Random inputs."),
@@ -304,12 +296,7 @@ def bounds(ctx: click.Context, network: str, json: bool, csv: bool, **call) -> i
     ],
 )
 def observe(*, samples, starts, steps, images, device, json, csv, **call) -> int:
-    """Search for the input with the largest error, and set the smallest bound beside it.
-
-    NETWORK is a name, such as resnet20; FILE.py:FUNCTION, a function without arguments that returns
-    a torch.nn.Module; or FILE.pt2, a program that torch.export.save wrote. They may run code: open
-    only what you trust.
-    """
+    """Search for the input with the largest error, and set the smallest bound beside it."""
     chosen = _choose(**call)
     quantized = _quantized(chosen, call).model
     domain = {"input_shape": chosen.input_shape, "radius": call["radius"]}
@@ -372,12 +359,9 @@ def _sweep_options() -> list[click.Parameter]:
     ]
 
 
-@commands.command(cls=_Sweep, options=_sweep_options)
+@commands.command(cls=_Sweep, options=_sweep_options, more="NETWORK: a name, such as resnet20.")
 def sweep(*, networks, bits, weights, json, csv, **call) -> int:
-    """Bounds and measured errors of named networks at several bit-widths, as one table.
-
-    NETWORK is a name that qnotes.load knows, such as resnet20.
-    """
+    """Bounds and measured errors of named networks at several bit-widths, as one table."""
     for name in networks:
         qn.input_shape(name, weights)  # an unknown name is a wrong call, not a failed cell
     scheme = _scheme(call) | ({"calibration": n} if (n := call["calibration"]) else {})

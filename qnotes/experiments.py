@@ -13,6 +13,7 @@ import math
 import platform
 import time
 import warnings
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -264,32 +265,20 @@ class Cell:
 
 
 def cells(
-    networks,
-    weights,
-    schemes,
-    bits,
-    equalization,
-    radius,
-    seed,
-    *,
-    relu6: str,
-    input_shape: tuple[int, ...] | None = None,
-    **settings,
+    networks, weights, schemes, bits, equalization, radius, seed, *, input_shape=None, **settings
 ) -> list[Cell]:
     """The cells of a grid, the first axis slowest; arguments as in `sweep`."""
+    named = named_schemes(schemes)
     axes = (
         _networks(networks, several("weights", weights), input_shape),
-        [{"scheme": name, "options": options} for name, options in named_schemes(schemes).items()],
+        [{"scheme": name, "options": options} for name, options in named.items()],
         [{"bits": width} for width in several("bits", bits)],
-        [
-            {"equalization": method, "relu6": None if method is None else relu6}
-            for method in several("equalization", equalization)
-        ],
+        [{"equalization": method} for method in several("equalization", equalization)],
         [{"radius": size} for size in several("radius", radius)],
         [{"seed": number} for number in several("seed", seed)],
     )
-    chosen = ({key: v for part in parts for key, v in part.items()} for parts in product(*axes))
-    return [Cell(**cell, **settings) for cell in chosen]
+    found = [Cell(**dict(ChainMap(*values)), **settings) for values in product(*axes)]
+    return [replace(cell, relu6=None) if cell.equalization is None else cell for cell in found]
 
 
 def _networks(given, weights: list[str], shape: tuple[int, ...] | None) -> list[dict]:
@@ -323,10 +312,8 @@ def _networks(given, weights: list[str], shape: tuple[int, ...] | None) -> list[
 
 
 def _named(name: str, weights: list[str]) -> list[dict]:
-    return [
-        {"network": name, "weights": w, "sha256": _file_hash(name, w), "input_shape": None}
-        for w in weights
-    ]
+    about = {"network": name, "input_shape": None}
+    return [{**about, "weights": w, "sha256": _file_hash(name, w)} for w in weights]
 
 
 def _own(name: str, network: nn.Module, shape: tuple[int, ...]) -> dict[str, object]:
@@ -336,8 +323,8 @@ def _own(name: str, network: nn.Module, shape: tuple[int, ...]) -> dict[str, obj
         sha256 = _network_hash(own)
     except QnotesError as error:
         own, sha256 = error, None
-    about = {"network": name, "weights": OWN, "sha256": sha256}
-    return {**about, "input_shape": tuple(shape), "own": own}
+    about = {"network": name, "input_shape": tuple(shape)}
+    return {**about, "weights": OWN, "sha256": sha256, "own": own}
 
 
 def _network_hash(folded: fx.GraphModule) -> str:
@@ -555,9 +542,8 @@ def _digits_accuracy(network: nn.Module, cell: Cell) -> float:
 def some_digits(split: str, count: int, seed: int) -> Tensor:
     """Some images of the digits, drawn without repetition."""
     images, _ = digits(split)
-    return images[
-        torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count]
-    ]
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    return images[order[:count]]
 
 
 # ---------------------------------------------------------------- many cells
