@@ -107,7 +107,7 @@ _build/state/environment: requirements.txt _build/state/python
 
 # ---------------------------------------------------------------- the state that files depend on
 
-sources := $(sort $(shell find qnotes -name '*.py') $(shell find data -type f ! -name '.*' ! -name '*.md' ! -name '*.py' 2>/dev/null))
+sources := $(sort $(shell find qnotes -name '*.py') $(shell find data -type f ! -name '.*' ! -name '*.md' ! -name '*.py*' 2>/dev/null))
 python_used := $(python) $(if $(ENV),$(shell command -v $(python) 2> /dev/null))
 
 # One YAML file a variable, which papermill reads; an empty one leaves the chapters' own values.

@@ -174,7 +174,7 @@ def _explanations(docstring: str) -> dict[str, str]:
     return {name: " ".join(text.replace("``", "").split()) for name, text in entries}
 
 
-NETWORK = """NETWORK is a name, such as resnet20; FILE.py:FUNCTION, a function without arguments that
+NETWORK = """NETWORK is a name, such as resnet20; FILE.py:FUNCTION, a function of no arguments that
 returns a torch.nn.Module; or FILE.pt2, a program that torch.export.save wrote. They may run code:
 open only what you trust."""
 

@@ -175,6 +175,7 @@ def test_values_arrive_as_numbers(project, given, value):
 def test_another_script_in_data_concerns_no_chapter(project):
     before = times(project, *EXECUTED)
     write(project, "data/train.py", "x = 1")
+    write(project, "data/__pycache__/train.cpython-311.pyc", "")
     make(project, *EXECUTED)
     assert rerun(project, before) == set()
 
