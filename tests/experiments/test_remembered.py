@@ -95,6 +95,7 @@ def test_a_reader_can_tell_what_a_file_is(memory):
     assert json.loads(about)["cell"]["network"] == "resnet20"
 
 
+@pytest.mark.filterwarnings("ignore:Unable to write")  # joblib, before its error
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(QnotesError, match="memory must be a folder that can be written"):
