@@ -1,5 +1,8 @@
 ## make book          run the chapters that changed and build the site in _build/html
 ## make test          run the tests (they open the built site; it is built first if there is none)
+##                      make test FAST=1  only what takes less than a second, in two minutes
+##                      make test SLOW=1  all, also what is marked slow: mutants, the search, runs of
+##                                        all chapters, make itself, the wheel; with coverage
 ## make serve         show the site at http://localhost:8000
 ## make prove         derive every step of every proof again, with times
 ## make falsify       search many networks for one that breaks a bound (some minutes), and store the
@@ -19,19 +22,23 @@
 ##   BITS      bit-widths from 2 to 16                      } without them, each chapter uses the values
 ##   SEED      a whole number, the seed of all sampling     } of its own first code cell
 ##   TESTS     what make test runs; default: tests
+##   FAST      FAST=1 leaves out what is marked slow or medium  } how much make test runs; without
+##   SLOW      SLOW=1 runs all of it                            } them, all but what is marked slow
 ##   PORT      where make serve listens; default: 8000
 ##   PYTHON    the Python 3.11, 3.12 or 3.13 that creates .venv; default: the first one found
 ##   ENV       ENV=active uses the environment that is active (conda, say) and installs nothing
 
 # Works with GNU make 3.81 (macOS) and later. How it hangs together:
 #   book/NAME.ipynb -> _build/executed/NAME.ipynb -> _build/html
-# A variable counts as a file, _build/parameters/BITS say, that is rewritten only when the value
+# A variable counts as a file, _build/parameters/bits.yaml say, that is rewritten only when the value
 # changes: so a new value reruns the chapters that depend on it, and only those.
 
 WEIGHTS =
 BITS =
 SEED =
 TESTS = tests
+FAST =
+SLOW =
 PORT = 8000
 PYTHON =
 ENV =
@@ -48,7 +55,7 @@ help:
 
 # ---------------------------------------------------------------- the variables, checked first
 
-variables := WEIGHTS BITS SEED TESTS PORT PYTHON ENV
+variables := WEIGHTS BITS SEED TESTS FAST SLOW PORT PYTHON ENV
 given := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))
 unknown := $(filter-out $(variables) SHELL MAKEFLAGS,$(given))
 ifneq ($(unknown),)
@@ -62,6 +69,9 @@ ifneq ($(filter-out 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16,$(BITS)),)
 endif
 ifneq ($(shell printf '%s' '$(SEED)' | tr -d 0-9)$(word 2,$(SEED)),)
   $(error SEED=$(SEED) will not do: give a whole number, 0 or larger)
+endif
+ifneq ($(filter-out 1,$(FAST)$(SLOW)),)
+  $(error FAST=1 and SLOW=1 are the only values, and one of them at a time)
 endif
 ifneq ($(filter-out active,$(ENV)),)
   $(error ENV=$(ENV) will not do: the only value is ENV=active)
@@ -97,15 +107,18 @@ _build/state/environment: requirements.txt _build/state/python
 
 # ---------------------------------------------------------------- the state that files depend on
 
-sources := $(sort $(shell find qnotes -name '*.py') $(shell find data -type f ! -name '.*' ! -name '*.md' 2>/dev/null))
+sources := $(sort $(shell find qnotes -name '*.py') $(shell find data -type f ! -name '.*' ! -name '*.md' ! -name '*.py*' 2>/dev/null))
 python_used := $(python) $(if $(ENV),$(shell command -v $(python) 2> /dev/null))
 
-_build/parameters/WEIGHTS: value = $(strip $(WEIGHTS))
-_build/parameters/BITS:    value = $(strip $(BITS))
-_build/parameters/SEED:    value = $(strip $(SEED))
+# One YAML file a variable, which papermill reads; an empty one leaves the chapters' own values.
+numbers := $(shell echo $(BITS) | tr ' ' '\n' | sort -nu | paste -sd, -)
+parameters := $(patsubst %,_build/parameters/%.yaml,weights bits seed)
+_build/parameters/weights.yaml: value = $(if $(WEIGHTS),weights: $(strip $(WEIGHTS)))
+_build/parameters/bits.yaml:    value = $(if $(numbers),bits: [$(numbers)])
+_build/parameters/seed.yaml:    value = $(if $(SEED),seed: $(shell expr $(SEED) + 0))
 _build/state/python:       value = $(python_used)
 _build/state/sources:      value = $(sources)
-_build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED _build/state/python _build/state/sources: FORCE | writable
+$(parameters) _build/state/python _build/state/sources: FORCE | writable
 	@echo '$(value)' | cmp -s - $@ || echo '$(value)' > $@
 
 writable:
@@ -117,28 +130,9 @@ writable:
 chapters := $(patsubst book/%.ipynb,%,$(wildcard book/*.ipynb))
 executed := $(chapters:%=_build/executed/%.ipynb)
 
-# Which chapter depends on which variable; a test compares this list with the notebooks.
-_build/executed/intro.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
-_build/executed/first-look.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
-_build/executed/networks.ipynb: _build/parameters/WEIGHTS _build/parameters/SEED
-_build/executed/rounding.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
-_build/executed/travel.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
-_build/executed/earlier.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
-_build/executed/layerwise.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
-_build/executed/convolutions.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
-_build/executed/architectures.ipynb: _build/parameters/WEIGHTS _build/parameters/SEED
-_build/executed/theorems.ipynb: _build/parameters/SEED
-_build/executed/schemes.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
-_build/executed/equalization.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
-_build/executed/training.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
-_build/executed/depth.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
-_build/executed/resnets.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
-_build/executed/mobilenet.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
-_build/executed/shares.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
-_build/executed/bits.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
-_build/executed/looseness.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
-_build/executed/full-size.ipynb: _build/parameters/WEIGHTS _build/parameters/BITS _build/parameters/SEED
-_build/executed/notation.ipynb: _build/parameters/SEED
+# A chapter depends on the variables that its cell of parameters sets.
+declaring = $(patsubst book/%,_build/executed/%,$(shell grep -lE '^ *"$(1) *(:[^=]*)?=' book/*.ipynb))
+$(foreach v,weights bits seed,$(eval $(call declaring,$(v)): _build/parameters/$(v).yaml))
 # It reports on all the others.
 _build/executed/reproducibility.ipynb: $(filter-out %/reproducibility.ipynb,$(executed))
 
@@ -173,9 +167,11 @@ serve:
 
 # ---------------------------------------------------------------- the rest
 
-# pytest speaks last, so that its summary is the last line.
-test: $(environment) $(if $(wildcard _build/html/index.html),,book)
-	@$(python) -m pytest --cov=qnotes --cov-report=term $(TESTS)
+# pytest speaks last, so that its summary is the last line. Coverage costs a sixth of the time: only
+# the full run measures it.
+chosen = $(if $(SLOW),--cov=qnotes --cov-report=term,-m "not slow$(if $(FAST), and not medium)")
+test: $(environment) $(if $(FAST)$(wildcard _build/html/index.html),,book)
+	@$(python) -m pytest $(chosen) $(TESTS)
 
 prove: $(environment)
 	@$(python) -m qnotes prove
@@ -189,10 +185,10 @@ bench: $(environment)
 	@env -u OMP_WAIT_POLICY $(python) -m tests.benchmarks.quantization_cost
 
 checkpoints: $(environment)
-	$(python) -m qnotes.networks.training
+	@PYTHONPATH=. $(python) data/train.py
 
 profiles: $(environment)
-	@$(python) -m qnotes.storing
+	@PYTHONPATH=. $(python) data/measure.py
 
 lint: $(environment)
 	$(python) -m ruff check .

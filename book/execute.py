@@ -1,8 +1,7 @@
 """Run one chapter: python book/execute.py [--lines] SOURCE TARGET [PARAMETER_FILE ...]
 
-Each parameter file is named after its variable and holds the value (``_build/parameters/BITS``
-with ``4 8``); an empty one leaves the chapter's own default. TARGET appears only when every cell
-has run.
+papermill does the work; here is what it lacks: TARGET appears only when every cell has run, in a
+kernel that knows nothing of the user's settings, and a failure is told by chapter and cell.
 """
 
 import ast
@@ -15,22 +14,6 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
-READ = {"weights": str, "bits": lambda text: sorted({int(b) for b in text.split()}), "seed": int}
-
-
-def read_parameters(paths: list[str]) -> dict:
-    """The values that were given, by the name that the chapters know."""
-    given = {Path(path).name.lower(): Path(path).read_text().strip() for path in paths}
-    return {name: READ[name](text) for name, text in given.items() if text}
-
-
-def default_parameters(notebook) -> dict:
-    """The assignments in the cell tagged ``parameters``."""
-    for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            lines = [line for line in ast.parse(cell.source).body if isinstance(line, ast.Assign)]
-            return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
-    return {}
 
 
 def isolate() -> None:
@@ -80,19 +63,17 @@ def finish(notebook, used: dict, defaults: dict) -> None:
 
 
 FIGURE = re.compile(r"^(`{3,}){glue:figure} (\S+)\n.*?(?=^\1$)", re.MULTILINE | re.DOTALL)
+MAKER = re.compile(r"""(?:\bglue|\bpages\.figure)\(\s*["']([^"']+)["']""")
 
 
 def link_figures(notebook) -> None:
     """Under each figure a link to the cell that made it."""
-    cells, makers = [], {}
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            made = re.findall(r"""(?:glue|figure)\(\s*["']([^"']+)["']""", cell.source)
-            makers |= dict.fromkeys(made, cell.id)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    makers = {name: cell.id for cell in code for name in MAKER.findall(cell.source)}
+    cells = []
     for cell in notebook.cells:
         if cell.id in makers.values():
-            anchor = nbformat.v4.new_markdown_cell(f'<span id="code-{cell.id}"></span>')
-            cells.append(anchor)
+            cells.append(nbformat.v4.new_markdown_cell(f'<span id="code-{cell.id}"></span>'))
         if cell.cell_type == "markdown":
             cell.source = FIGURE.sub(lambda found: _linked(found, makers), cell.source)
         cells.append(cell)
@@ -112,30 +93,26 @@ def failure(name: str, error, source) -> str:
     return f"\nChapter {name} failed in cell {number} (In [{error.exec_count}]):\n\n{trace}\n"
 
 
-def run(source: Path, target: Path, given: dict, lines: bool) -> int:
+def run(source: Path, target: Path, files: list[str], lines: bool) -> int:
     import papermill
     from papermill.exceptions import PapermillExecutionError
+    from papermill.iorw import read_yaml_file
 
     name, start = source.stem, time.time()
     running, failed = (ROOT / "_build" / folder / source.name for folder in ("running", "failed"))
     for folder in (running.parent, failed.parent, target.parent):
         folder.mkdir(parents=True, exist_ok=True)
     failed.unlink(missing_ok=True)
-    notebook = nbformat.read(source, as_version=4)
-    defaults = default_parameters(notebook)
+    declared = papermill.inspect_notebook(str(source))
+    defaults = {key: ast.literal_eval(value["default"]) for key, value in declared.items()}
+    given = {key: value for file in files for key, value in (read_yaml_file(file) or {}).items()}
     print(f"{name}: running", *(f"{key}={value}" for key, value in given.items()), flush=True)
+    how = {"kernel_name": "python3", "cwd": source.parent, "progress_bar": progress(name, lines)}
     try:
-        done = papermill.execute_notebook(
-            str(source),
-            str(running),
-            given,
-            kernel_name="python3",
-            cwd=str(source.parent),
-            progress_bar=progress(name, lines),
-        )
+        done = papermill.execute_notebook(source, running, given, **how)
     except PapermillExecutionError as error:
         running.replace(failed)
-        print(failure(name, error, notebook), file=sys.stderr)
+        print(failure(name, error, nbformat.read(source, as_version=4)), file=sys.stderr)
         print(f"The half-run notebook: {failed.relative_to(ROOT)}", file=sys.stderr)
         return 1
     except BaseException:
@@ -153,11 +130,10 @@ def run(source: Path, target: Path, given: dict, lines: bool) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    lines = "--lines" in arguments
     source, target, *files = (a for a in arguments if a != "--lines")
     isolate()
     try:
-        return run(Path(source).resolve(), Path(target).resolve(), read_parameters(files), lines)
+        return run(Path(source).resolve(), Path(target).resolve(), files, "--lines" in arguments)
     except KeyboardInterrupt:
         print(f"\n{Path(source).stem}: interrupted", file=sys.stderr)
         return 130

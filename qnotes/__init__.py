@@ -54,7 +54,7 @@ _HOMES = {
         "quantize_each",
         "save_quantized",
     ),
-    "sweeps": ("describe", "sweep"),
+    "experiments": ("describe", "sweep"),
     "theorems": ("Theorem", "theorems"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -2,7 +2,7 @@
 
 import sys
 
-from qnotes.commands import main
+from qnotes.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""The folder of stored data, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,26 +7,23 @@ import tempfile
 from pathlib import Path
 
 
+def data_folder() -> Path:
+    """The folder of checkpoints and profiles.
+
+    What ``QNOTES_DATA`` names; else ``data`` inside an installed package, or beside the package in
+    its repository.
+    """
+    given = os.environ.get("QNOTES_DATA")
+    if given:
+        return Path(given)
+    installed = Path(__file__).parent / "data"
+    return installed if installed.is_dir() else Path(__file__).parents[1] / "data"
+
+
 def write_whole(folder: Path, contents: dict[str, bytes]) -> None:
     """Write files beside their places, then move them all: an interruption leaves the old ones."""
-    temporaries: dict[str, str] = {}
-    try:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as beside:
         for file, content in contents.items():
-            temporaries[file] = _temporary(folder, file, content)
-        for file, temporary in temporaries.items():
-            os.replace(temporary, folder / file)
-    finally:
-        for temporary in temporaries.values():
-            Path(temporary).unlink(missing_ok=True)
-
-
-def _temporary(folder: Path, file: str, content: bytes) -> str:
-    handle, path = tempfile.mkstemp(dir=folder, prefix=f".{file}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(path, 0o644)  # mkstemp makes files that only their owner can read
-    except BaseException:  # also KeyboardInterrupt: leave no half file behind
-        Path(path).unlink()
-        raise
-    return path
+            (Path(beside) / file).write_bytes(content)
+        for file in contents:
+            os.replace(Path(beside) / file, folder / file)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from qnotes.errors import QnotesError
-from qnotes.files import write_whole
+from qnotes.files import data_folder, write_whole
 
 FORMAT = 1
 
@@ -157,6 +156,5 @@ def stored_name(name: str, bits: int) -> str:
 
 
 def profiles_folder() -> Path:
-    """The folder ``profiles`` beside the checkpoints, or in the folder ``QNOTES_DATA`` names."""
-    given = os.environ.get("QNOTES_DATA")
-    return (Path(given) if given else Path(__file__).parents[1] / "data") / "profiles"
+    """The folder ``profiles`` beside the checkpoints."""
+    return data_folder() / "profiles"

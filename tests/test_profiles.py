@@ -1,10 +1,10 @@
 """Profiles as files and as objects."""
 
-import io
 import json
 import os
 import random
 from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 
 import pytest
 
@@ -44,12 +44,11 @@ def test_a_write_that_fails_leaves_the_old_file(profile, tmp_path, monkeypatch):
     path = tmp_path / "profile.json"
     profile.save(path)
 
-    class Full(io.FileIO):
-        def write(self, content):
-            super().write(content[: len(content) // 2])
-            raise OSError("No space left on device")
+    def full(path, content, write=Path.write_bytes):
+        write(path, content[: len(content) // 2])
+        raise OSError("No space left on device")
 
-    monkeypatch.setattr(os, "fdopen", lambda handle, mode: Full(handle, mode))
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
         replace(profile, radius=7.0).save(path)
     assert qn.Profile.read(path) == profile

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from difflib import get_close_matches
 from http.client import HTTPException
@@ -16,6 +15,7 @@ from safetensors.torch import load as parse_safetensors
 from torch import Tensor, nn
 
 from qnotes.errors import QnotesError, WeightsUnavailable
+from qnotes.files import data_folder
 from qnotes.networks._torchvision import torchvision
 from qnotes.networks.architectures import FULL, SMALL, Architecture, seeded
 
@@ -74,12 +74,6 @@ def provenance(name: str, weights: str = "digits", seed: int = 0) -> dict[str, A
     return {"name": name, "weights": weights, **_PROVENANCES[weights](name, seed)}
 
 
-def data_folder() -> Path:
-    """The folder of the stored checkpoints: ``QNOTES_DATA``, or ``data`` beside the package."""
-    given = os.environ.get("QNOTES_DATA")
-    return Path(given) if given else Path(__file__).parents[2] / "data"
-
-
 # -- names -----------------------------------------------------------------------------------------
 
 
@@ -131,50 +125,38 @@ def _checkpoint(name: str) -> tuple[Path, dict[str, Tensor]]:
     entry = _manifest_entry(name)
     path = data_folder() / entry["file"]
     if not path.is_file():
-        raise WeightsUnavailable(
-            f"the checkpoint of {name!r} is missing: no file {path}. {_REMEDY}"
-        )
+        raise _unavailable(f"the checkpoint of {name!r} is missing: no file {path}")
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != entry["sha256"]:
-        raise WeightsUnavailable(
+        raise _unavailable(
             f"the checkpoint {path} is damaged or was changed: the manifest expects sha256 "
-            f"{entry['sha256']}, the file has {found}. {_REMEDY}"
+            f"{entry['sha256']}, the file has {found}"
         )
-    return path, _parse(content, path)
-
-
-_REMEDY = (
-    "Run `make checkpoints` to train it again, restore it from the repository, or let the "
-    "environment variable QNOTES_DATA name a folder that has it."
-)
-
-
-def _parse(content: bytes, path: Path) -> dict[str, Tensor]:
     try:
-        return parse_safetensors(content)
+        return path, parse_safetensors(content)
     except SafetensorError as error:
-        raise WeightsUnavailable(f"{path} is no safetensors file: {error}. {_REMEDY}") from error
+        raise _unavailable(f"{path} is no safetensors file: {error}") from error
+
+
+def _unavailable(what: str) -> WeightsUnavailable:
+    return WeightsUnavailable(
+        f"{what}. Run `make checkpoints` to train it again, restore it from the repository, or let "
+        "the environment variable QNOTES_DATA name a folder that has it."
+    )
 
 
 def _manifest_entry(name: str) -> dict[str, Any]:
-    path = _manifest_path()
+    folder = data_folder()
+    path = folder / "manifest.json"
+    if not folder.is_dir():
+        raise _unavailable(f"no data folder: looked for {folder.absolute()}")
+    if not path.is_file():
+        raise _unavailable(f"the data folder has no manifest: no file {path}")
     entry = read_manifest(path).get(name)
     if not isinstance(entry, dict) or not {"file", "sha256"} <= entry.keys():
-        raise WeightsUnavailable(
-            f"{path} has no entry with file and sha256 for {name!r}. {_REMEDY}"
-        )
+        raise _unavailable(f"{path} has no entry with file and sha256 for {name!r}")
     return entry
-
-
-def _manifest_path() -> Path:
-    folder = data_folder()
-    if not folder.is_dir():
-        raise WeightsUnavailable(f"no data folder: looked for {folder.absolute()}. {_REMEDY}")
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise WeightsUnavailable(f"the data folder has no manifest: no file {path}. {_REMEDY}")
-    return path
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -182,11 +164,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         networks = json.loads(path.read_text(encoding="utf-8"))["networks"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsUnavailable(
-            f"cannot read the manifest {path}: {error!r}. {_REMEDY}"
-        ) from error
+        raise _unavailable(f"cannot read the manifest {path}: {error!r}") from error
     if not isinstance(networks, dict):
-        raise WeightsUnavailable(f"{path}: 'networks' must map names to entries. {_REMEDY}")
+        raise _unavailable(f"{path}: 'networks' must map names to entries")
     return networks
 
 

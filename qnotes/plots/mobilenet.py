@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from qnotes.experiments import MEASURED
 from qnotes.plots.style import NETWORKS, SERIES, decades, subplots, title
 from qnotes.plots.ticks import plain_numbers
-from qnotes.sweeps import MEASURED
 
 T2 = ("T2", "recursion along the chain")
 CAPS = {

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from qnotes.experiments import MEASURED
 from qnotes.plots.style import NETWORKS, SERIES, decades, subplots, title
 from qnotes.plots.ticks import plain_numbers
-from qnotes.sweeps import MEASURED
 
 #: Markers by the size of the kernel: what a layer reads of each channel.
 KERNELS = {"3×3": "s", "1×1": "^", "other": "o"}

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from qnotes.sweeps import MEASURED
+from qnotes.experiments import MEASURED
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; markers tell them apart in print.
 SERIES = {

@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from qnotes.experiments import MEASURED
 from qnotes.plots.style import SERIES, decades, subplots, title
-from qnotes.sweeps import MEASURED
 
 FACTORS = {"depth": "#009E73", "width": "#56B4E9", "norms": "#0072B2"}
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from qnotes.errors import QnotesError
+from qnotes.experiments import MEASURED, in_precision
 from qnotes.ladder import bounds
 from qnotes.networks import fold, input_shape, load, profile
 from qnotes.networks._torchvision import torchvision
@@ -21,8 +22,6 @@ from qnotes.networks.operations import AFFINE_MODULES
 from qnotes.observation import distances, outputs, random_inputs
 from qnotes.profiles import Profile
 from qnotes.quantization import quantize
-from qnotes.sweeps import MEASURED
-from qnotes.sweeps.reference import in_precision
 
 #: How many classes ImageNet's classifiers tell apart.
 CLASSES = 1000

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from qnotes.errors import QnotesError
+from qnotes.experiments import MEASURED
 from qnotes.quantization import Quantized, QuantizedLayer
 from qnotes.quantization.grids import Grid
-from qnotes.sweeps import MEASURED
 
 #: The numbers of a cell that schemes are compared by, as columns.
 NUMBERS = {

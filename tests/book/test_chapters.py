@@ -5,14 +5,15 @@ from pathlib import Path
 import papermill
 import pytest
 
-from tests.book.test_sources import BOOK, CHAPTERS, declared_to_make
+from tests.book.test_sources import BOOK, CHAPTERS, declared
 
 SMALL = {"weights": "digits", "bits": [5], "seed": 1}
 
 
-@pytest.mark.parametrize("name", [name for name in CHAPTERS if declared_to_make(name)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in CHAPTERS if declared(name)])
 def test_chapter_with_small_parameters(name, tmp_path: Path):
-    given = {key: value for key, value in SMALL.items() if key in declared_to_make(name)}
+    given = {key: value for key, value in SMALL.items() if key in declared(name)}
     papermill.execute_notebook(
         str(BOOK / f"{name}.ipynb"),
         str(tmp_path / f"{name}.ipynb"),

@@ -24,8 +24,9 @@ Therefore.
 """
 
 
-def test_a_figure_links_to_the_cell_that_made_it():
-    maker = new_code_cell('glue("a-number", 3, display=False)\nglue(\n    "a-plot", plot)')
+@pytest.mark.parametrize("call", ["glue(\n    'a-plot', plot)", 'pages.figure("a-plot", plot)'])
+def test_a_figure_links_to_the_cell_that_made_it(call):
+    maker = new_code_cell(f'glue("a-number", 3, display=False)\n{call}')
     notebook = new_notebook(cells=[new_code_cell("x = 1"), maker, new_markdown_cell(FIGURE)])
     execute.link_figures(notebook)
     assert [cell.cell_type for cell in notebook.cells] == ["code", "markdown", "code", "markdown"]

@@ -29,7 +29,10 @@ COPIED = [
 CHAPTERS = {"alpha": "bits = [8]", "beta": "seed = 0"}
 EXECUTED = [f"_build/executed/{name}.ipynb" for name in CHAPTERS]
 
-pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("make") is None, reason="there is no make"),
+]
 
 
 # -- a small project -------------------------------------------------------------------------------
@@ -91,9 +94,6 @@ def built(tmp_path_factory) -> Path:
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, project / name)
-    with (project / "Makefile").open("a") as makefile:
-        makefile.write("\n_build/executed/alpha.ipynb: _build/parameters/BITS\n")
-        makefile.write("_build/executed/beta.ipynb: _build/parameters/SEED\n")
     write(project, "book/_toc.yml", "format: jb-book\nroot: alpha\nchapters:\n  - file: beta\n")
     write(project, "qnotes/__init__.py", "")
     write(project, "qnotes/inner/module.py", "")
@@ -160,6 +160,23 @@ def test_parameter_runs_who_declares_it(project):
     assert "hide-input" in alpha.cells[2].metadata.tags
     before = times(project, *EXECUTED)
     make(project, *EXECUTED, "BITS=8 4")
+    assert rerun(project, before) == set()
+
+
+@pytest.mark.parametrize(("given", "value"), [("SEED=7", 7), ("SEED=010", 10), ("BITS=8", None)])
+def test_values_arrive_as_numbers(project, given, value):
+    before = times(project, *EXECUTED)
+    assert make(project, *EXECUTED, given).returncode == 0
+    beta = nbformat.read(project / EXECUTED[1], as_version=4)
+    assert ("beta" in rerun(project, before)) == (value is not None)
+    assert beta.metadata.qnotes.parameters == {"seed": value or 0}
+
+
+def test_another_script_in_data_concerns_no_chapter(project):
+    before = times(project, *EXECUTED)
+    write(project, "data/train.py", "x = 1")
+    write(project, "data/__pycache__/train.cpython-311.pyc", "")
+    make(project, *EXECUTED)
     assert rerun(project, before) == set()
 
 
@@ -246,6 +263,7 @@ def test_interrupt_leaves_nothing_that_looks_finished(project):
         ("SEED=-1", "whole number"),
         ("SEED=1 2", "whole number"),
         ("ENV=conda", "ENV=active"),
+        ("SLOW=yes", "FAST=1 and SLOW=1"),
         ("BIT=4", "no variable BIT"),
     ],
 )
@@ -313,7 +331,7 @@ def test_help_explains_targets_and_variables(built):
     shown = make(built, "help").stdout
     for word in ("book", "test", "serve", "clean", "checkpoints", "profiles", "lint", "help"):
         assert f"make {word} " in shown
-    for word in ("WEIGHTS", "BITS", "SEED", "TESTS", "PORT", "PYTHON", "ENV"):
+    for word in ("WEIGHTS", "BITS", "SEED", "TESTS", "FAST", "SLOW", "PORT", "PYTHON", "ENV"):
         assert f"  {word} " in shown
 
 

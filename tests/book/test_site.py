@@ -30,10 +30,13 @@ SCREENS = {"desk": {"width": 1280, "height": 900}, "phone": {"width": 390, "heig
 # The front page is opened under its own name: index.html only sends the browser on to it.
 OTHERS = ["search", "genindex", "prf-prf"]
 
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM and not os.environ.get("CI"),
-    reason="needs Chromium (Debian: apt-get install chromium)",
-)
+pytestmark = [
+    pytest.mark.medium,
+    pytest.mark.skipif(
+        not CHROMIUM and not os.environ.get("CI"),
+        reason="needs Chromium (Debian: apt-get install chromium)",
+    ),
+]
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

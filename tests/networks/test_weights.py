@@ -12,12 +12,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from qnotes.errors import QnotesError, WeightsUnavailable
+from qnotes.files import data_folder
 from qnotes.networks import weights as module
 from qnotes.networks._torchvision import torchvision
 from qnotes.networks.architectures import FULL, SMALL
 from qnotes.networks.digits import digits
-from qnotes.networks.training import accuracy
-from qnotes.networks.weights import data_folder, input_shape, load, names, provenance, read_manifest
+from qnotes.networks.weights import input_shape, load, names, provenance, read_manifest
+from qnotes.observation import accuracy
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -77,6 +78,7 @@ def test_unknown_names(function, name, weights, message):
 # -- digits ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", list(SMALL))
 def test_stored_network_has_the_accuracy_of_the_manifest(name):
     model = load(name)
@@ -107,9 +109,16 @@ def test_manifest_describes_every_network():
 
 
 def test_data_folder_is_small_and_holds_nothing_else():
-    files = {"README.md", "manifest.json", "falsification.json", "profiles"}
+    files = {
+        "README.md",
+        "manifest.json",
+        "falsification.json",
+        "profiles",
+        "train.py",
+        "measure.py",
+    }
     files |= {f"{name}.safetensors" for name in SMALL}
-    assert {path.name for path in DATA.iterdir()} == files
+    assert {path.name for path in DATA.iterdir()} - {"__pycache__"} == files
     assert sum(path.stat().st_size for path in DATA.rglob("*")) < 10e6
 
 

@@ -10,11 +10,8 @@ import pytest
 import torch
 
 import qnotes as qn
-from qnotes.sweeps import cell as module
-from qnotes.sweeps.cell import attempt, failed, rows
-from qnotes.sweeps.code import CODE
-from qnotes.sweeps.grid import cells
-from qnotes.sweeps.reference import forget, reference, some_digits
+from qnotes import experiments
+from qnotes.experiments import CODE, attempt, cells, failed, forget, reference, rows, some_digits
 
 SHAPE = (1, 1, 32, 32)
 SETTINGS = {"relu6": "relu", "inputs": 4, "accuracy": False, "precision": "float64"}
@@ -105,7 +102,7 @@ def equalize(folded, *, method, relu6):
 
 
 def test_an_equalized_network_is_compared_with_its_own_reference(monkeypatch):
-    monkeypatch.setattr(qn, "equalize", equalize, raising=False)
+    monkeypatch.setattr(experiments, "equalize", equalize)
     cell = one(method="cle")
     pair = equalize(qn.fold(qn.load("resnet20")), method="cle", relu6="relu")
     quantized = qn.quantize(pair.model, bits=4).model
@@ -139,7 +136,7 @@ def test_errors_of_others_are_reported_with_their_kind(monkeypatch):
     def out_of_memory(*_, **__):
         raise RuntimeError("not enough memory")
 
-    monkeypatch.setattr(module, "profile", out_of_memory)
+    monkeypatch.setattr(experiments, "profile", out_of_memory)
     (row,) = attempt(one(), CODE)
     assert row["reason"] == "RuntimeError: not enough memory"
 
@@ -156,7 +153,7 @@ def test_calibration_is_a_number_of_inputs(monkeypatch):
         seen.append((calibration, seed))
         return qn.quantize(network, bits=bits)
 
-    monkeypatch.setattr(module, "quantize", watched)
+    monkeypatch.setattr(experiments, "quantize", watched)
     for radius in (1.0, 0.5):
         rows(replace(one(seed=5, radius=radius), options={"calibration": 3}))
     (images, seed), (drawn, _) = seen

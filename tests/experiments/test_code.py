@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from qnotes.sweeps import code
+from qnotes import experiments
 
 SWEEP = """
 import sys
@@ -20,7 +20,7 @@ def package(tmp_path, monkeypatch):
     for name in ("ladder.py", "__main__.py", "plots/style.py", "theorems/T7_gain.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("before")
-    monkeypatch.setattr(code, "PACKAGE", tmp_path)
+    monkeypatch.setattr(experiments, "PACKAGE", tmp_path)
     return tmp_path
 
 
@@ -35,28 +35,29 @@ def package(tmp_path, monkeypatch):
     ],
 )
 def test_what_counts(package, name, counts):
-    before = code._hash()
+    before = experiments._code_hash()
     (package / name).write_text("after")
-    assert (code._hash() != before) == counts
+    assert (experiments._code_hash() != before) == counts
 
 
 def test_names_of_files_count(package):
-    before = code._hash()
+    before = experiments._code_hash()
     (package / "ladder.py").rename(package / "ladders.py")
-    assert code._hash() != before
+    assert experiments._code_hash() != before
 
 
 def test_versions_of_libraries_count(package, monkeypatch):
-    before = code._hash()
-    monkeypatch.setattr(code, "version", lambda library: "0.0")
-    assert code._hash() != before
+    before = experiments._code_hash()
+    monkeypatch.setattr(experiments, "version", lambda library: "0.0")
+    assert experiments._code_hash() != before
 
 
+@pytest.mark.medium
 def test_a_sweep_uses_nothing_that_is_left_aside(root):
     run = subprocess.run(
         [sys.executable, "-c", SWEEP], cwd=root, capture_output=True, text=True, check=True
     )
     loaded = {name.split(".")[1] for name in run.stdout.split()}
-    assert {"sweeps", "theorems", "ladder"} <= loaded
-    assert not {name.removesuffix(".py") for name in code.ASIDE} & loaded
-    assert all((code.PACKAGE / name).exists() for name in code.ASIDE)
+    assert {"experiments", "quantization", "networks"} <= loaded
+    assert not {name.removesuffix(".py") for name in experiments.ASIDE} & loaded
+    assert all((experiments.PACKAGE / name).exists() for name in experiments.ASIDE)

@@ -5,16 +5,24 @@ import pytest
 import torch
 
 from qnotes.errors import QnotesError
+from qnotes.experiments import cells, named_schemes, scheme_options, several
 from qnotes.networks import provenance
-from qnotes.sweeps.grid import cells, named_schemes, scheme_options, several
 
 SETTINGS = {"relu6": "refuse", "inputs": 4, "accuracy": False, "precision": "float32"}
 
 
 def grid(
-    networks="resnet20", weights="digits", schemes=None, bits=8, method=None, radius=1.0, seed=0
+    networks="resnet20",
+    weights="digits",
+    schemes=None,
+    bits=8,
+    method=None,
+    radius=1.0,
+    seed=0,
+    input_shape=None,
 ):
-    return cells(networks, weights, schemes or {}, bits, method, radius, seed, **SETTINGS)
+    axes = (networks, weights, schemes or {}, bits, method, radius, seed)
+    return cells(*axes, input_shape=input_shape, **SETTINGS)
 
 
 def test_every_combination_once_the_first_axis_slowest():
@@ -39,8 +47,8 @@ def test_every_combination_once_the_first_axis_slowest():
 
 def test_a_cell_knows_its_weights():
     digits, random = grid(weights=["digits", "random"], seed=3)
-    assert digits.sha256 == provenance("resnet20")["sha256"] and digits.weight_seed == 0
-    assert random.sha256 is None and random.weight_seed == 3
+    assert digits.sha256 == provenance("resnet20")["sha256"]
+    assert random.sha256 is None
 
 
 def test_cells_share_a_reference_whatever_quantizes_them():
@@ -77,9 +85,48 @@ def test_axes_that_are_refused(given, message):
         grid(bits=given)
 
 
-def test_networks_are_names():
-    with pytest.raises(QnotesError, match=r"networks must be names .* Linear"):
-        grid(networks=[torch.nn.Linear(1, 1)])
+@pytest.mark.parametrize(
+    ("networks", "shape", "message"),
+    [
+        ([3], None, "networks must be names .* got 3"),
+        ({"mine": "resnet20"}, None, "networks must be names .* got 'resnet20'"),
+        ({}, None, "networks is empty"),
+        (torch.nn.Linear(1, 1), None, "Linear: an own network needs input_shape"),
+        ([torch.nn.Linear(1, 1), torch.nn.Linear(2, 1)], (1, 1), "networks has 'Linear' twice"),
+        ("resnet20", (1, 1, 32, 32), "input_shape is for own networks; resnet20 know"),
+    ],
+)
+def test_networks_that_are_refused(networks, shape, message):
+    with pytest.raises(QnotesError, match=message):
+        grid(networks=networks, input_shape=shape)
+
+
+def test_own_networks_beside_named_ones():
+    mine, other = (torch.nn.Sequential(torch.nn.Linear(2, 2)).eval() for _ in range(2))
+    found = grid([mine, "resnet20"], weights=["digits", "random"], bits=[4, 8], input_shape=(1, 2))
+    names = [(cell.network, cell.weights, cell.input_shape) for cell in found[::2]]
+    assert names == [
+        ("Sequential", "own", (1, 2)),
+        ("resnet20", "digits", None),
+        ("resnet20", "random", None),
+    ]
+    named = grid({"a": mine, "b": other}, input_shape=(1, 2))
+    assert [cell.network for cell in named] == ["a", "b"]
+    assert named[0].sha256 == found[0].sha256 != named[1].sha256
+
+
+def test_the_hash_of_an_own_network_is_of_graph_and_weights():
+    def body(*layers):
+        torch.manual_seed(0)
+        return torch.nn.Sequential(torch.nn.Linear(2, 2), *layers).eval()
+
+    cap, none = torch.nn.ReLU6(), torch.nn.ReLU()
+    hashes = [
+        grid(network, input_shape=(1, 2))[0].sha256
+        for network in (body(), body(), body(none), body(cap), body(none).double())
+    ]
+    assert hashes[0] == hashes[1] and hashes[2] == hashes[4]
+    assert len(set(hashes)) == 3 and all(len(found) == 64 for found in hashes)
 
 
 def test_schemes_by_name():

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 import qnotes as qn
-from qnotes.sweeps import parallel
+from qnotes import experiments
 
-GRID = {"networks": "resnet20", "bits": list(range(2, 17)), "seed": [0, 1], "inputs": 4}
-CELLS = 30
+GRID = {"networks": "resnet20", "bits": list(range(2, 10)), "seed": [0, 1], "inputs": 4}
+CELLS = 16
 # Whoever runs the tests in the background may have Ctrl-C ignored, here too.
 SWEEP = (
     "import signal, sys, qnotes; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -22,6 +22,7 @@ SWEEP = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "jobs"), [(signal.SIGKILL, 2), (signal.SIGINT, 1)])
 def test_only_what_is_missing_is_computed(how, jobs, tmp_path, root, monkeypatch):
     process = subprocess.Popen(
@@ -37,9 +38,9 @@ def test_only_what_is_missing_is_computed(how, jobs, tmp_path, root, monkeypatch
     end_workers(process.pid)
     assert 3 <= len(kept) < CELLS
 
-    computed, attempt = [], parallel.attempt
+    computed, attempt = [], experiments.attempt
     monkeypatch.setattr(
-        parallel, "attempt", lambda cell, code: computed.append(cell) or attempt(cell, code)
+        experiments, "attempt", lambda cell, code: computed.append(cell) or attempt(cell, code)
     )
     table = qn.sweep(**GRID, memory=tmp_path, jobs=1, progress=False)
     assert len(computed) == CELLS - len(kept)
@@ -56,7 +57,7 @@ def end_workers(group: int) -> None:
 
 
 def finished(folder) -> dict:
-    return {path: path.stat().st_mtime_ns for path in folder.glob("*.json")}
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("output.pkl")}
 
 
 def wait_for(folder, count: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import qnotes as qn
-from qnotes.sweeps import parallel
+from qnotes import experiments
 
 SMALL = {"inputs": 4, "progress": False}
 CELL = ["network", "weights", "scheme", "bits", "equalization", "radius", "seed"]
@@ -28,13 +28,13 @@ def assert_same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
 
 def counted(monkeypatch) -> list:
     """The cells that are computed from here on."""
-    seen, attempt = [], parallel.attempt
+    seen, attempt = [], experiments.attempt
 
     def watched(cell, code):
         seen.append(cell)
         return attempt(cell, code)
 
-    monkeypatch.setattr(parallel, "attempt", watched)
+    monkeypatch.setattr(experiments, "attempt", watched)
     return seen
 
 
@@ -54,12 +54,14 @@ def test_rows_say_what_they_are_the_number_of(alone):
     assert not alone.duplicated([*CELL, "theorem", "bound"]).any()
 
 
+@pytest.mark.medium
 def test_processes_compute_the_same_in_the_same_order(alone):
     assert_same(qn.sweep(["resnet56", "resnet20"], bits=[4, 8, 16], jobs=2, **SMALL), alone)
 
 
+@pytest.mark.medium
 def test_a_long_sweep_goes_on_in_processes(alone, monkeypatch):
-    monkeypatch.setattr(parallel, "ALONE", 0.0)
+    monkeypatch.setattr(experiments, "ALONE", 0.0)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
     here = counted(monkeypatch)
     assert_same(qn.sweep(["resnet56", "resnet20"], bits=[4, 8, 16], **SMALL), alone)
@@ -93,6 +95,43 @@ def test_good_cells_warn_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         qn.sweep("resnet20", **SMALL)
+
+
+def own_network() -> torch.nn.Module:
+    torch.manual_seed(1)
+    layers = [torch.nn.Conv2d(1, 3, 3), torch.nn.BatchNorm2d(3), torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(48, 2)).eval()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_own_networks(jobs, tmp_path):
+    layers = [torch.nn.Flatten(), torch.nn.Linear(36, 2), torch.nn.Sigmoid()]
+    mine, refused = own_network(), torch.nn.Sequential(*layers).eval()
+    before = {name: tensor.clone() for name, tensor in mine.state_dict().items()}
+    call = {"input_shape": (1, 1, 6, 6), "memory": tmp_path, "jobs": jobs, **SMALL}
+    with pytest.warns(UserWarning, match=r"2 of 4 cells failed.*refused, 4 bits.*Sigmoid"):
+        table = qn.sweep({"mine": mine, "refused": refused}, bits=[4, 8], **call)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in mine.state_dict().items())
+    good = table[table["network"] == "mine"]
+    assert set(good["weights"]) == {"own"} and good["sha256"].str.len().eq(64).all()
+    assert set(good.loc[good["theorem"] == "measured", "bound"]) == {"random inputs"}
+    folded = qn.fold(mine)
+    quantized = qn.quantize(folded, bits=4).model
+    expected = qn.bounds(qn.profile(folded, quantized, input_shape=(1, 1, 6, 6)))["log10"]
+    found = good.loc[(good["bits"] == 4) & (good["theorem"] != "measured"), "log10"]
+    assert found.tolist() == pytest.approx(expected.tolist(), nan_ok=True)
+
+
+def test_own_networks_are_remembered_by_their_weights(tmp_path, monkeypatch):
+    seen, mine = counted(monkeypatch), own_network()
+    call = {"input_shape": (1, 1, 6, 6), "memory": tmp_path, **SMALL}
+    first = qn.sweep(mine, **call)
+    pd.testing.assert_frame_equal(qn.sweep(own_network(), **call), first)
+    assert len(seen) == 1
+    with torch.no_grad():
+        mine[0].weight[0, 0, 0, 0] += 1
+    assert qn.sweep(mine, **call)["sha256"].iloc[0] != first["sha256"].iloc[0]
+    assert len(seen) == 2
 
 
 def test_axes_of_all_kinds():
@@ -131,7 +170,7 @@ def test_failures_are_tried_again(tmp_path, monkeypatch):
     for _ in range(2):
         with pytest.warns(UserWarning, match="2 of 2 cells failed"):
             qn.sweep("resnet20", bits=[98, 99], memory=tmp_path, **SMALL)
-    assert len(seen) == 4 and not list(tmp_path.iterdir())
+    assert len(seen) == 4 and not list(tmp_path.rglob("output.pkl"))
 
 
 def test_the_bar_counts_what_is_remembered(tmp_path, capsys):

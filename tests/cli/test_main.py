@@ -5,9 +5,12 @@ import sys
 
 import pytest
 
-from qnotes import commands
-from qnotes.commands import main
+from qnotes import cli
+from qnotes.cli import main
 from qnotes.errors import QnotesError
+from qnotes.theorems import proof_report
+
+COMMANDS = ("bounds", "profile", "observe", "sweep", "prove")
 
 
 @pytest.mark.parametrize(
@@ -15,6 +18,7 @@ from qnotes.errors import QnotesError
     [
         [],
         ["guess"],
+        ["falsify"],
         ["bounds"],
         ["bounds", "resnet20", "--bits", "many"],
         ["bounds", "resnet20", "--json", "--csv"],
@@ -25,34 +29,17 @@ from qnotes.errors import QnotesError
     ],
 )
 def test_wrong_calls(arguments, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
+    assert main(arguments) == 2
     printed = capsys.readouterr()
-    assert printed.out == "" and "usage" in printed.err
+    assert printed.out == "" and "Usage: qnotes" in printed.err and "Error: " in printed.err
 
 
-@pytest.mark.parametrize("command", [None, *commands.COMMANDS])
+@pytest.mark.parametrize("command", [None, *COMMANDS])
 def test_help_names_the_exit_codes(command, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main([command, "--help"] if command else ["--help"])
-    assert caught.value.code == 0
+    assert main([command, "--help"] if command else ["--help"]) == 0
     printed = capsys.readouterr().out
-    assert commands.EXIT_CODES in printed
-    assert command or all(name in printed for name in commands.COMMANDS)
-
-
-class _Command:
-    """A command that ends in a certain way."""
-
-    def __init__(self, end: BaseException) -> None:
-        self.end = end
-
-    def add_options(self, parser) -> None:
-        pass
-
-    def run(self, options) -> int:
-        raise self.end
+    assert all(line in printed for line in cli.EXIT_CODES.splitlines()[1:])
+    assert command or all(name in printed for name in COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -61,17 +48,31 @@ class _Command:
         (KeyboardInterrupt(), 130, "qnotes: interrupted"),
         (QnotesError("no such thing"), 2, "qnotes: no such thing"),
         (OSError("disk full"), 2, "qnotes: disk full"),
+        (ZeroDivisionError("by zero"), 70, "ZeroDivisionError: by zero"),
     ],
 )
 def test_exit_codes(end, code, message, capsys, monkeypatch):
-    monkeypatch.setattr(commands, "import_module", lambda name: _Command(end))
-    assert main(["bounds"]) == code
+    def ends(*_):
+        raise end
+
+    monkeypatch.setattr(report, "select", ends)
+    assert main(["prove"]) == code
     printed = capsys.readouterr()
-    assert printed.out == "" and printed.err.strip() == message
+    assert printed.out == "" and printed.err.strip().endswith(message)
+    assert ("Traceback" in printed.err) == (code == 70)
 
 
+@pytest.mark.medium
+def test_the_status_of_the_process(root):
+    """As a shell sees it."""
+    for call, status in (["prove", "P2"], 0), (["prove", "T99"], 2), (["guess"], 2):
+        run = [sys.executable, "-m", "qnotes", *call]
+        assert subprocess.run(run, cwd=root, capture_output=True).returncode == status
+
+
+@pytest.mark.medium
 def test_prove_needs_no_torch(root):
-    blocked = "import sys; sys.modules['torch'] = None; from qnotes.commands import main; "
+    blocked = "import sys; sys.modules['torch'] = None; from qnotes.cli import main; "
     done = subprocess.run(
         [sys.executable, "-c", blocked + "sys.exit(main(['prove', 'P2']))"],
         cwd=root,
@@ -83,18 +84,18 @@ def test_prove_needs_no_torch(root):
     assert "P2" in done.stdout
 
 
+@pytest.mark.medium
 def test_a_reader_that_stops_early():
     """As ``| head -1`` does: no complaint."""
     table = "import pandas as pd; print(pd.DataFrame({'x': range(100000)}).to_csv())"
     program = (
-        "import sys, types; from qnotes import commands; "
-        "stub = types.ModuleType('qnotes.commands.prove'); stub.add_options = lambda parser: None; "
-        f"stub.run = lambda options: exec({table!r}); "
-        "sys.modules['qnotes.commands.prove'] = stub; sys.exit(commands.main(['prove']))"
+        "import sys; from qnotes import cli; from qnotes.theorems import proof_report; "
+        f"proof_report.select = lambda numbers: exec({table!r}) or sys.exit('written'); "
+        "sys.exit(cli.main(['prove']))"
     )
     writer = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     writer.stdout.readline()
     writer.stdout.close()
-    assert writer.stderr.read() == b"" and writer.wait() == commands.UNREAD
+    assert writer.stderr.read() == b"" and writer.wait() == cli.UNREAD

@@ -8,6 +8,7 @@ from threading import Thread
 import distributed
 import joblib
 import pandas as pd
+import pytest
 
 import qnotes as qn
 
@@ -15,6 +16,7 @@ GRID = {"networks": ["resnet20", "resnet32"], "bits": list(range(2, 17)), "input
 CELLS = 30
 
 
+@pytest.mark.slow
 def test_a_worker_dies_and_no_row_is_lost(tmp_path):
     killed = []
     with (
@@ -32,7 +34,7 @@ def test_a_worker_dies_and_no_row_is_lost(tmp_path):
         killer.join()
     assert killed and 3 <= killed[0] < CELLS
     assert not table.duplicated(["network", "bits", "theorem", "bound"]).any()
-    assert len(list(tmp_path.glob("*.json"))) == CELLS
+    assert len(list(tmp_path.rglob("output.pkl"))) == CELLS
     pd.testing.assert_frame_equal(
         table, qn.sweep(**GRID, jobs=1, progress=False), rtol=1e-3, atol=1e-3
     )
@@ -41,7 +43,7 @@ def test_a_worker_dies_and_no_row_is_lost(tmp_path):
 def kill_in_mid_sweep(worker: int, folder, killed: list[int]) -> None:
     end = time.monotonic() + 120
     while time.monotonic() < end:
-        done = len(list(folder.glob("*.json")))
+        done = len(list(folder.rglob("output.pkl")))
         if done >= 3:
             os.kill(worker, signal.SIGKILL)
             killed.append(done)

@@ -1,17 +1,16 @@
 """What is remembered: the same cell of the same code, whole or not at all."""
 
+import ast
 import json
 import math
-import os
 from dataclasses import replace
 
 import pytest
+from joblib._store_backends import FileSystemStoreBackend
 
+from qnotes import experiments
 from qnotes.errors import QnotesError
-from qnotes.sweeps import remembered
-from qnotes.sweeps.cell import MEASURED
-from qnotes.sweeps.grid import cells
-from qnotes.sweeps.remembered import Memory
+from qnotes.experiments import MEASURED, Memory, cells
 
 ROWS = [
     {"theorem": "T5", "bound": "mean form", "log10": 1 / 3, "reason": "", "accuracy": math.nan},
@@ -23,7 +22,9 @@ SETTINGS = {"relu6": "refuse", "inputs": 4, "accuracy": False, "precision": "flo
 
 @pytest.fixture
 def memory(tmp_path):
-    return Memory(tmp_path / "deep" / "folder")
+    memory = Memory(tmp_path / "deep" / "folder")
+    memory.folder = tmp_path / "deep" / "folder"
+    return memory
 
 
 def test_rows_come_back_digit_for_digit(memory):
@@ -47,6 +48,7 @@ def test_rows_come_back_digit_for_digit(memory):
         {"inputs": 5},
         {"accuracy": True},
         {"precision": "float64"},
+        {"input_shape": (1, 1, 16, 16)},
     ],
 )
 def test_another_cell_is_not_taken_for_it(memory, changed):
@@ -61,14 +63,14 @@ def test_a_scheme_is_known_by_its_options(memory):
 
 def test_another_code_is_not_taken_for_it(memory, monkeypatch):
     memory.remember(CELL, ROWS)
-    monkeypatch.setattr(remembered, "CODE", "another")
+    monkeypatch.setattr(experiments, "CODE", "another")
     assert memory.recall(CELL) is None
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, -1])
 def test_a_damaged_file_is_not_read(memory, kept):
     memory.remember(CELL, ROWS)
-    (path,) = memory.folder.iterdir()
+    (path,) = memory.folder.rglob("output.pkl")
     path.write_bytes(path.read_bytes()[:kept])
     assert memory.recall(CELL) is None
     memory.remember(CELL, ROWS)
@@ -79,19 +81,21 @@ def test_what_is_half_written_does_not_look_whole(memory, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "replace", killed)
+    monkeypatch.setattr(FileSystemStoreBackend, "_move_item", killed)
     with pytest.raises(KeyboardInterrupt):
         memory.remember(CELL, ROWS)
     assert memory.recall(CELL) is None
-    assert not list(memory.folder.glob("*.json"))
+    assert not list(memory.folder.rglob("output.pkl"))
 
 
 def test_a_reader_can_tell_what_a_file_is(memory):
     memory.remember(CELL, ROWS)
-    (path,) = memory.folder.iterdir()
-    assert json.loads(path.read_text())["cell"]["network"] == "resnet20"
+    (path,) = memory.folder.rglob("metadata.json")
+    about = ast.literal_eval(json.loads(path.read_text())["input_args"]["about"])
+    assert json.loads(about)["cell"]["network"] == "resnet20"
 
 
+@pytest.mark.filterwarnings("ignore:Unable to write")  # joblib, before its error
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(QnotesError, match="memory must be a folder that can be written"):

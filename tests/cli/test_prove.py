@@ -3,7 +3,7 @@
 import json
 
 from qnotes import theorems
-from qnotes.commands import main
+from qnotes.cli import main
 from qnotes.theorems import proof_report
 from tests.falsification.mutants import mutants
 

@@ -7,14 +7,14 @@ from dataclasses import astuple
 import pytest
 
 import qnotes as qn
-from qnotes import storing
+from data import measure
 from qnotes.profiles import STORED_BITS, profiles_folder, stored_name
 
 
 @pytest.mark.parametrize("bits", STORED_BITS)
 @pytest.mark.parametrize("name", qn.names())
 def test_stored_profiles_are_fresh(name, bits):
-    stored, fresh = qn.stored_profile(name, bits=bits), storing.measure(name, bits)
+    stored, fresh = qn.stored_profile(name, bits=bits), measure.measure(name, bits)
     assert len(stored.layers) == len(fresh.layers)
     for ours, theirs in zip(stored.layers, fresh.layers, strict=True):
         pairs = list(zip(astuple(ours), astuple(theirs), strict=True))
@@ -49,6 +49,7 @@ def test_bounds_of_a_stored_profile(name):
     )
 
 
+@pytest.mark.medium
 def test_a_reader_needs_no_torch(root):
     """With torch out of reach: profile, bounds, gains, shares."""
     program = """
@@ -78,8 +79,8 @@ def test_a_profile_that_is_not_stored():
 
 
 def test_storing_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(storing, "names", lambda: ("resnet20",))
-    storing.main(["--folder", str(tmp_path / "new")])
+    monkeypatch.setattr(measure, "names", lambda: ("resnet20",))
+    measure.main(["--folder", str(tmp_path / "new")])
     stored = tmp_path / "new" / stored_name("resnet20", 4)
-    assert qn.Profile.read(stored).layers == storing.measure("resnet20", 4).layers
+    assert qn.Profile.read(stored).layers == measure.measure("resnet20", 4).layers
     assert len(list(stored.parent.iterdir())) == len(STORED_BITS)

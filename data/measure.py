@@ -1,15 +1,13 @@
-"""Write the stored profiles again: `python -m qnotes.storing`, or `make profiles`."""
+"""Write the stored profiles again: `python data/measure.py`, or `make profiles`."""
 
 from __future__ import annotations
 
 import argparse
-import platform
-from importlib.metadata import version
 from pathlib import Path
 
-import torch
 from tqdm.auto import tqdm
 
+from qnotes.experiments import versions
 from qnotes.networks import fold, input_shape, load, names, profile, provenance
 from qnotes.profiles import STORED_BITS, Profile, profiles_folder, stored_name
 from qnotes.quantization import quantize
@@ -34,18 +32,9 @@ def store(folder: Path) -> None:
         measure(name, bits).save(folder / stored_name(name, bits))
 
 
-def versions() -> dict[str, str]:
-    """What computed a result."""
-    return {
-        "qnotes": version("qnotes"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Write all profiles."""
-    parser = argparse.ArgumentParser(prog="python -m qnotes.storing", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--folder", type=Path, default=profiles_folder(), help="where to (%(default)s)"
     )
