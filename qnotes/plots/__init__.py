@@ -10,13 +10,6 @@ from qnotes.plots.equalization import (
     by_strength,
     norms_by_method,
 )
-from qnotes.plots.grids import (
-    gap_against_bits,
-    layer_gaps,
-    number_lines,
-    outlier,
-    staircase,
-)
 from qnotes.plots.layerwise import plain_mean_map, shares, sorted_norms, step_costs, tangent
 from qnotes.plots.looseness import (
     bits_saved,
@@ -80,12 +73,10 @@ __all__ = [
     "families",
     "fan_in_and_width",
     "gain",
-    "gap_against_bits",
     "granularity",
     "image_and_outputs",
     "image_sizes",
     "ladder",
-    "layer_gaps",
     "layer_norms",
     "losses",
     "matrices",
@@ -94,8 +85,6 @@ __all__ = [
     "norms_before_and_after",
     "norms_by_method",
     "norms_by_network",
-    "number_lines",
-    "outlier",
     "parametrizations",
     "plain_mean_map",
     "power_of_ten",
@@ -110,7 +99,6 @@ __all__ = [
     "side_by_side",
     "sorted_norms",
     "stacked_factors",
-    "staircase",
     "step_costs",
     "storage",
     "stretch",
