@@ -19,14 +19,6 @@ from qnotes.plots.looseness import (
     waterfall,
 )
 from qnotes.plots.mobilenet import caps_along, channel_spread, granularity
-from qnotes.plots.norms import (
-    box_image,
-    norms_by_network,
-    parametrizations,
-    products,
-    rescaling,
-    stretch,
-)
 from qnotes.plots.resnets import costs, families, norms_and_fan_ins
 from qnotes.plots.schemes import (
     bound_and_error,
@@ -56,7 +48,6 @@ __all__ = [
     "bound_and_error",
     "bounds_and_truth",
     "bounds_by_method",
-    "box_image",
     "by_strength",
     "caps_along",
     "carried_and_made",
@@ -84,13 +75,9 @@ __all__ = [
     "norms_and_fan_ins",
     "norms_before_and_after",
     "norms_by_method",
-    "norms_by_network",
-    "parametrizations",
     "plain_mean_map",
     "power_of_ten",
     "practice",
-    "products",
-    "rescaling",
     "rounding",
     "scheme_accuracy",
     "scheme_changes",
@@ -101,7 +88,6 @@ __all__ = [
     "stacked_factors",
     "step_costs",
     "storage",
-    "stretch",
     "subplots",
     "tangent",
     "title",
