@@ -34,7 +34,6 @@ from qnotes.plots.training import (
     norms_before_and_after,
     trained_networks,
 )
-from qnotes.plots.travel import bounds_and_truth, carried_and_made, error_path, losses
 from qnotes.plots.weights import image_and_outputs, layer_norms, rounding
 
 __all__ = [
@@ -46,11 +45,9 @@ __all__ = [
     "block_matrices",
     "bound_against_error",
     "bound_and_error",
-    "bounds_and_truth",
     "bounds_by_method",
     "by_strength",
     "caps_along",
-    "carried_and_made",
     "certified_bits",
     "channel_levels",
     "channel_spread",
@@ -60,7 +57,6 @@ __all__ = [
     "counting",
     "decades",
     "distances_and_moves",
-    "error_path",
     "families",
     "fan_in_and_width",
     "gain",
@@ -69,7 +65,6 @@ __all__ = [
     "image_sizes",
     "ladder",
     "layer_norms",
-    "losses",
     "matrices",
     "norms_and_constant",
     "norms_and_fan_ins",
