@@ -11,13 +11,6 @@ from qnotes.plots.equalization import (
     norms_by_method,
 )
 from qnotes.plots.layerwise import plain_mean_map, shares, sorted_norms, step_costs, tangent
-from qnotes.plots.looseness import (
-    bits_saved,
-    certified_bits,
-    practice,
-    side_by_side,
-    waterfall,
-)
 from qnotes.plots.mobilenet import caps_along, channel_spread, granularity
 from qnotes.plots.resnets import costs, families, norms_and_fan_ins
 from qnotes.plots.schemes import (
@@ -40,7 +33,6 @@ __all__ = [
     "against_bits",
     "against_depth",
     "along_chain",
-    "bits_saved",
     "block_graph",
     "block_matrices",
     "bound_against_error",
@@ -48,7 +40,6 @@ __all__ = [
     "bounds_by_method",
     "by_strength",
     "caps_along",
-    "certified_bits",
     "channel_levels",
     "channel_spread",
     "choices",
@@ -72,13 +63,11 @@ __all__ = [
     "norms_by_method",
     "plain_mean_map",
     "power_of_ten",
-    "practice",
     "rounding",
     "scheme_accuracy",
     "scheme_changes",
     "share_maps",
     "shares",
-    "side_by_side",
     "sorted_norms",
     "stacked_factors",
     "step_costs",
@@ -89,5 +78,4 @@ __all__ = [
     "trained_networks",
     "two_rankings",
     "use_style",
-    "waterfall",
 ]
