@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 import qnotes as qn
-from qnotes.studies.layer_bounds import layer_bounds
-from qnotes.studies.layer_errors import layer_errors
+from tests.book.cells import definitions
 from tests.random_networks import Net, basic_block, convolutional, dense, projection_block
 
 BITS = 4
+cells = definitions("travel", "layer_errors", "recursion")
+layer_errors, recursion = cells.layer_errors, cells.recursion
 
 
 def blocks(rng: random.Random) -> tuple[nn.Module, tuple[int, ...]]:
@@ -28,9 +29,9 @@ def pair(build, seed: int):
     return network, qn.quantize(network, bits=BITS).model, shape
 
 
-def below(values, log10) -> bool:
+def below(values, bound) -> bool:
     """No value exceeds its bound by more than rounding."""
-    return bool((values <= 10.0**log10 * (1 + 1e-9) + 1e-13).all())
+    return bool((values <= bound * (1 + 1e-9) + 1e-13).all())
 
 
 @pytest.mark.parametrize("build", [dense, convolutional, blocks])
@@ -39,7 +40,7 @@ def test_sides_of_the_decomposition_agree_and_the_recursion_bounds_them(build, s
     network, quantized, shape = pair(build, seed)
     inputs = qn.random_inputs(shape, count=8, seed=seed)
     seen = layer_errors(network, quantized, inputs, precision=torch.float64)
-    bound = layer_bounds(qn.profile(network, quantized, input_shape=shape))
+    bound = recursion(qn.profile(network, quantized, input_shape=shape))
     assert len(seen) == len(bound)
     assert seen["residue"].max() < 1e-12 * seen["activation"].max()
     assert below(seen["activation"], bound["s"])
@@ -99,7 +100,8 @@ def test_last_bound_is_the_theorem():
     network, quantized, shape = pair(convolutional, 2)
     profile = qn.profile(network, quantized, input_shape=shape)
     theorem = {entry.key: entry for entry in qn.theorems()}["T2"]
-    assert layer_bounds(profile)["e"].iloc[-1] == pytest.approx(theorem.evaluate(profile))
+    last = recursion(profile)["e"].iloc[-1]
+    assert math.log10(last) == pytest.approx(theorem.evaluate(profile))
 
 
 def test_measured_numbers_take_the_place_of_bounds():
@@ -107,13 +109,13 @@ def test_measured_numbers_take_the_place_of_bounds():
     inputs = qn.random_inputs(shape, count=8)
     profile = qn.profile(network, quantized, input_shape=shape)
     seen = layer_errors(network, quantized, inputs, precision=torch.float64)
-    plain = layer_bounds(profile)["e"]
-    one = layer_bounds(profile, activations=seen["activation"])["e"]
-    both = layer_bounds(profile, activations=seen["activation"], errors=seen["error"])["e"]
-    assert math.isinf(plain[0])
+    plain = recursion(profile)["e"]
+    one = recursion(profile, activations=seen["activation"])["e"]
+    both = recursion(profile, activations=seen["activation"], errors=seen["error"])["e"]
+    assert plain[0] == 0
     assert below(seen["error"], both)
-    assert (both <= one + 1e-9).all()
-    assert (one <= plain + 1e-9).all()
+    assert (both <= one * (1 + 1e-9)).all()
+    assert (one <= plain * (1 + 1e-9)).all()
 
 
 def test_biases_that_the_reference_does_not_have():
@@ -122,6 +124,6 @@ def test_biases_that_the_reference_does_not_have():
     inputs = qn.random_inputs((1, 2), count=8)
     corrected = qn.correct_bias(network, qn.quantize(network, bits=2).model, inputs=inputs).model
     seen = layer_errors(network, corrected, inputs, precision=torch.float64)
-    bound = layer_bounds(qn.profile(network, corrected, input_shape=(1, 2)))
+    bound = recursion(qn.profile(network, corrected, input_shape=(1, 2)))
     assert seen["residue"].max() < 1e-12
     assert below(seen["error"], bound["e"])

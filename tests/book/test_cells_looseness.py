@@ -7,9 +7,22 @@ import torch
 from torch import nn
 
 import qnotes as qn
-from qnotes.studies.looseness import MEANINGS, STAGES, stages, steps, typical_errors
+from qnotes.propagation.vectors import vector_bound
+from qnotes.studies import costs
+from tests.book.cells import definitions
 
 SHAPE = (1, 1, 6, 6)
+cells = definitions(
+    "looseness",
+    "STAGES",
+    "MEANINGS",
+    "climb",
+    "steps",
+    "sample_errors",
+    "step_costs",
+    "both_bounds",
+)
+STAGES, climb, steps = cells.STAGES, cells.climb, cells.steps
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +36,7 @@ def pair():
 @pytest.fixture(scope="module")
 def found(pair):
     seen = qn.observe(*pair, input_shape=SHAPE, samples=16, starts=2, steps=5)
-    return stages(*pair, seen, typical=1e-3, input_shape=SHAPE), seen
+    return climb(*pair, 1e-3, seen.sampled, seen.error, input_shape=SHAPE), seen
 
 
 def test_stages_are_what_they_are_called(pair, found):
@@ -50,16 +63,37 @@ def test_proved_order(found):
 def test_steps_add_up(found):
     values, _ = found
     assert steps(values).sum() == pytest.approx(values["P1"] - values["typical"])
-    assert set(steps(values).index) == set(MEANINGS)
+    assert set(steps(values).index) == set(cells.MEANINGS)
 
 
 def test_no_error_is_minus_infinity(pair, found):
-    same = stages(pair[0], pair[0], found[1], typical=0.0, input_shape=SHAPE)
+    seen = found[1]
+    same = climb(pair[0], pair[0], 0.0, seen.sampled, seen.error, input_shape=SHAPE)
     assert same["typical"] == -math.inf
 
 
 def test_errors_of_copies(pair):
     inputs = qn.random_inputs(SHAPE, count=6)
-    errors = typical_errors(*pair, inputs)
+    errors = cells.sample_errors(*pair, inputs)
     assert errors.numpy() == pytest.approx(qn.output_errors(*pair, inputs).numpy(), rel=1e-3)
     assert next(pair[0].parameters()).dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", ["resnet20", "mobilenet_v2_x0_25"])
+def test_costs_of_the_upper_steps_are_those_of_the_theorems(name):
+    profile = qn.stored_profile(name, bits=4)
+    ours, theirs = cells.step_costs(profile), costs.step_costs(profile)
+    assert list(ours.index) == list(theirs.index)
+    assert ours.to_numpy() == pytest.approx(theirs.to_numpy(), abs=1e-9)
+
+
+def test_both_bounds_are_those_of_the_package():
+    torch.manual_seed(1)
+    layers = [nn.Linear(3, 7), nn.ReLU(), nn.Linear(7, 7), nn.ReLU(), nn.Linear(7, 2)]
+    network = nn.Sequential(*layers).double().eval()
+    rounded = qn.quantize(network, bits=4).model
+    found = cells.both_bounds(network, rounded.children(), radius=2.0)
+    domain = {"input_shape": (1, 3), "radius": 2.0}
+    ladder = qn.bounds(qn.profile(network, rounded, **domain)).set_index("theorem")
+    assert math.log10(found["T2"]) == pytest.approx(ladder.loc["T2", "log10"])
+    assert math.log10(found["T8"]) == pytest.approx(vector_bound(network, rounded, **domain).max())

@@ -9,7 +9,21 @@ from torch import nn
 
 import qnotes as qn
 from qnotes.errors import UnsupportedOperation
-from qnotes.studies import stretching
+from tests.book.cells import definitions
+
+cells = definitions(
+    "networks",
+    "norm",
+    "function",
+    "rescaled",
+    "rounded",
+    "as_module",
+    "rescaling_table",
+    "path_norm",
+    "layer_norms",
+    "stretches",
+    "A",
+)
 
 
 @pytest.fixture
@@ -25,13 +39,15 @@ def matrices(network):
 
 def test_norms_are_row_sums(dense):
     expected = [abs(matrix).sum(1).max() for matrix in matrices(dense)]
-    np.testing.assert_allclose(stretching.norms(dense, (1, 3))["weights"], expected, rtol=1e-13)
+    np.testing.assert_allclose(cells.layer_norms(dense, (1, 3))["weights"], expected, rtol=1e-13)
+    assert [cells.norm(matrix) for matrix in matrices(dense)] == expected
 
 
 def test_path_norm_is_that_of_the_product(dense):
     first, second, third = map(abs, matrices(dense))
     expected = (third @ second @ first).sum(1).max()
-    assert math.isclose(stretching.path_norm(dense, (1, 3)), math.log10(expected), rel_tol=1e-12)
+    assert math.isclose(cells.path_norm(dense, (1, 3)), math.log10(expected), rel_tol=1e-12)
+    assert all((matrix < 0).any() for matrix in matrices(dense))  # the network was left alone
 
 
 def test_best_rescaling_reaches_the_path_norm(dense):
@@ -40,31 +56,44 @@ def test_best_rescaling_reaches_the_path_norm(dense):
         grown = matrix @ v
         scaled = matrix * v / (grown[:, None] if number < 3 else 1)
         product, v = product * scaled.sum(1).max(), grown
-    assert math.isclose(math.log10(product), stretching.path_norm(dense, (1, 3)), rel_tol=1e-12)
+    assert math.isclose(math.log10(product), cells.path_norm(dense, (1, 3)), rel_tol=1e-12)
 
 
 def test_path_norm_refuses_relu6():
     network = qn.fold(nn.Sequential(nn.Linear(2, 2), nn.ReLU6(), nn.Linear(2, 1)).eval())
     with pytest.raises(UnsupportedOperation, match="ReLU6"):
-        stretching.path_norm(network, (1, 2))
+        cells.path_norm(network, (1, 2))
 
 
 def test_no_layer_stretches_beyond_its_norm():
     network = qn.fold(qn.load("resnet20"))
     inputs = qn.random_inputs((1, 1, 32, 32), count=4)
-    table = stretching.stretches(network, inputs)
+    table = cells.stretches(network, inputs)
     assert len(table) == 22  # 20 layers and two projections
     assert (table["largest"] <= table["norm"] * (1 + 1e-5)).all()
     assert (table["median"] <= table["largest"]).all()
+    assert next(network.parameters()).dtype == torch.float64
 
 
 def test_rescaling_keeps_the_function_and_changes_norms():
-    parameters = {"inner": [4.0, -0.5], "bias": [-1.0, 0.5], "outer": [0.5, 1.6]}
     points = np.linspace(-1, 1, 101)
-    curves = [
-        stretching.curve(stretching.small_network(**which), points)
-        for which in (parameters, stretching.rescaled(**parameters, factors=[0.25, 2]))
-    ]
+    other = cells.rescaled(**cells.A, factors=np.array([0.25, 2]))
+    curves = [cells.function(points, **which) for which in (cells.A, other)]
     np.testing.assert_allclose(*curves, rtol=0, atol=1e-14)
-    table = stretching.rescaling_table(parameters, np.array([1 / 8, 1.0]), bits=[3])
+    table = cells.rescaling_table(cells.A, np.array([1 / 8, 1.0]), bits=[3])
     np.testing.assert_allclose(table["product"], [2.8, 8.4])
+
+
+@pytest.mark.parametrize("bits", [3, 4])
+def test_the_small_network_is_rounded_as_the_package_does_it(bits):
+    points = np.linspace(-1, 1, 101)
+    network = cells.as_module(**cells.A)
+    for mine, parameters in (
+        (network, cells.A),
+        (
+            qn.quantize(network, bits=bits, granularity="tensor").model,
+            cells.rounded(**cells.A, bits=bits),
+        ),
+    ):
+        theirs = qn.outputs(mine, torch.tensor(points)[:, None])[:, 0].numpy()
+        np.testing.assert_allclose(theirs, cells.function(points, **parameters), atol=1e-12)

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 import qnotes as qn
-from qnotes.studies import certificates
+from tests.book.cells import definitions
 from tests.random_networks import ARCHITECTURES, draw_weights
 
 SHAPE = (1, 1, 8, 8)
+cells = definitions("bits", "certified_bits", "check", "constants", "T12")
 
 
 @pytest.fixture
@@ -23,8 +24,7 @@ def small():
 
 
 def test_every_promise_is_kept(small):
-    found = certificates.certified_bits(small, SHAPE, tolerances=[0.1, 1e-3])
-    kept = certificates.check(small, found, SHAPE)
+    kept = pd.concat(cells.check(small, SHAPE, tau) for tau in (0.1, 1e-3))
     assert {"P1", "P2", "P3", "T2", "T5", "T8"} <= set(kept["theorem"])
     assert kept["holds"].all()
     assert (kept["log10"] > kept["tolerance"].map(math.log10) - 3).any()  # and not for nothing
@@ -38,20 +38,20 @@ def test_the_constant_is_valid_for_all_bits(kind):
         network, shape = ARCHITECTURES[kind](rng, rng.random() < 0.5)
         draw_weights(rng, network)
         folded = qn.fold(network.eval())
-        found = certificates.certified_bits(folded, shape, tolerances=[1.0], least=[4])
+        found = cells.constants(folded, shape, 4)
         for bits in (4, 7, 40):
-            values = certificates.measured_bounds(folded, certificates.rounded(folded, bits), shape)
-            promised = certificates.promised(found, folded, bits)
+            values = cells.all_bounds(folded, cells.rounded(folded, bits), shape)
+            promised = found + math.log10(cells.half_step(folded, bits))
             assert (values <= promised[values.index] + 1e-6).all(), (kind, seed, bits)
 
 
 def test_vector_form_asks_for_no_more_than_the_recursion(small):
-    found = certificates.certified_bits(small, SHAPE, tolerances=[1e-6], least=[8])
-    bits = found.set_index("theorem")["bits"]
+    found = cells.certified_bits(small, SHAPE, 1e-6, least=[8]).droplevel("bound")
+    bits = found["bits"]
     assert bits["T8"] <= bits["T2"]
     at = 2 ** (bits["T8"] - 1) - 1
-    constant = 10 ** found.set_index("theorem")["log10_constant"]["T8"]
-    assert constant * certificates.largest_weight(small) / (2 * at) == pytest.approx(1e-6, rel=1e-5)
+    largest = max(m.weight.abs().max().item() for m in cells.weighted(small))
+    assert 10 ** found["log10_C"]["T8"] * largest / (2 * at) == pytest.approx(1e-6, rel=1e-5)
 
 
 def test_the_best_of_several_constants():
@@ -60,19 +60,19 @@ def test_the_best_of_several_constants():
     layers = [module for _ in range(30) for module in (nn.Linear(8, 8), nn.ReLU())]
     deep = qn.fold(nn.Sequential(*layers).eval())
     found = {
-        least: certificates.certified_bits(deep, (1, 8), tolerances=[1e-9], least=least)
+        least: cells.certified_bits(deep, (1, 8), 1e-9, least=least)
         for least in ((8,), (32,), (8, 32))
     }
-    bits = {least: table.set_index(["theorem", "bound"])["bits"] for least, table in found.items()}
+    bits = {least: table["bits"] for least, table in found.items()}
     smaller = pd.concat([bits[8,], bits[32,]], axis=1).min(axis=1)
     assert bits[8, 32].to_dict() == smaller.to_dict()
     assert (found[8, 32]["bits"] >= found[8, 32]["least"]).all()
     assert bits[8, 32]["T2"].item() < bits[8,]["T2"].item() - 0.1
-    assert certificates.check(deep, found[8, 32], (1, 8))["holds"].all()
+    assert cells.check(deep, (1, 8), 1e-9)["holds"].all()
 
 
 def test_few_bits_as_quantize_does_it(small):
-    ours = certificates.rounded(small, 6)
+    ours = cells.rounded(small, 6)
     theirs = qn.quantize(small, bits=6, granularity="tensor").model
     for name, value in ours.state_dict().items():
         assert torch.allclose(value, theirs.state_dict()[name], rtol=1e-12, atol=0), name
@@ -80,30 +80,31 @@ def test_few_bits_as_quantize_does_it(small):
 
 def test_many_bits_halve_the_change(small):
     weight = small.get_submodule("3").weight
-    for bits in (20, certificates.MOST_BITS):
-        change = (certificates.rounded(small, bits).get_submodule("3").weight - weight).abs().max()
-        half = certificates.half_step(weight.abs().max().item(), bits)
+    largest = weight.abs().max().item()
+    for bits in (20, cells.MOST_BITS):
+        change = (cells.rounded(small, bits).get_submodule("3").weight - weight).abs().max()
+        half = largest / (2 * (2 ** (bits - 1) - 1))
         assert 0.5 * half <= change <= half * (1 + 1e-3)
 
 
 def test_networks_are_left_alone(small):
     before = {name: value.clone() for name, value in small.state_dict().items()}
-    certificates.rounded(small, 3)
-    certificates.certified_bits(small, SHAPE, tolerances=[1.0])
+    cells.rounded(small, 3)
+    cells.certified_bits(small, SHAPE, 1.0)
     assert all(torch.equal(value, small.state_dict()[name]) for name, value in before.items())
 
 
 def test_a_layer_of_zeros_stays(small):
     small.get_submodule("3").weight.data.zero_()
-    assert (certificates.rounded(small, 8).get_submodule("3").weight == 0).all()
+    assert (cells.rounded(small, 8).get_submodule("3").weight == 0).all()
 
 
 @pytest.mark.parametrize("bits", [1, 41, 8.0, True])
 def test_refuses_other_bits(small, bits):
     with pytest.raises(qn.QnotesError, match="from 2 to 40"):
-        certificates.rounded(small, bits)
+        cells.rounded(small, bits)
 
 
 def test_refuses_single_precision(small):
-    with pytest.raises(qn.QnotesError, match=r"0: weights are torch.float32"):
-        certificates.rounded(small.float(), 8)
+    with pytest.raises(qn.QnotesError, match=r"weights are torch.float32"):
+        cells.rounded(small.float(), 8)
