@@ -3,7 +3,6 @@
 from qnotes.plots.allocation import choices, chosen_bits, share_maps, two_rankings
 from qnotes.plots.chains import along_chain, block_graph, block_matrices
 from qnotes.plots.convolutions import counting, fan_in_and_width, image_sizes, matrices
-from qnotes.plots.earlier import norms_and_constant, stacked_factors
 from qnotes.plots.equalization import (
     bound_against_error,
     bounds_by_method,
@@ -17,7 +16,6 @@ from qnotes.plots.grids import (
     outlier,
     staircase,
 )
-from qnotes.plots.layerwise import plain_mean_map, shares, sorted_norms, step_costs, tangent
 from qnotes.plots.looseness import (
     bits_saved,
     certified_bits,
@@ -89,7 +87,6 @@ __all__ = [
     "layer_norms",
     "losses",
     "matrices",
-    "norms_and_constant",
     "norms_and_fan_ins",
     "norms_before_and_after",
     "norms_by_method",
@@ -97,7 +94,6 @@ __all__ = [
     "number_lines",
     "outlier",
     "parametrizations",
-    "plain_mean_map",
     "power_of_ten",
     "practice",
     "products",
@@ -106,16 +102,11 @@ __all__ = [
     "scheme_accuracy",
     "scheme_changes",
     "share_maps",
-    "shares",
     "side_by_side",
-    "sorted_norms",
-    "stacked_factors",
     "staircase",
-    "step_costs",
     "storage",
     "stretch",
     "subplots",
-    "tangent",
     "title",
     "trained_networks",
     "two_rankings",
