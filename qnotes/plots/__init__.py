@@ -2,7 +2,6 @@
 
 from qnotes.plots.allocation import choices, chosen_bits, share_maps, two_rankings
 from qnotes.plots.chains import along_chain, block_graph, block_matrices
-from qnotes.plots.convolutions import counting, fan_in_and_width, image_sizes, matrices
 from qnotes.plots.equalization import (
     bound_against_error,
     bounds_by_method,
@@ -71,22 +70,18 @@ __all__ = [
     "choices",
     "chosen_bits",
     "costs",
-    "counting",
     "decades",
     "distances_and_moves",
     "error_path",
     "families",
-    "fan_in_and_width",
     "gain",
     "gap_against_bits",
     "granularity",
     "image_and_outputs",
-    "image_sizes",
     "ladder",
     "layer_gaps",
     "layer_norms",
     "losses",
-    "matrices",
     "norms_and_fan_ins",
     "norms_before_and_after",
     "norms_by_method",
