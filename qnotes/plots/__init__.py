@@ -1,7 +1,6 @@
 """Figures of the book, a function each; none of them shows itself twice."""
 
 from qnotes.plots.allocation import choices, chosen_bits, share_maps, two_rankings
-from qnotes.plots.chains import along_chain, block_graph, block_matrices
 from qnotes.plots.equalization import (
     bound_against_error,
     bounds_by_method,
@@ -52,10 +51,7 @@ from qnotes.plots.weights import image_and_outputs, layer_norms, rounding
 __all__ = [
     "against_bits",
     "against_depth",
-    "along_chain",
     "bits_saved",
-    "block_graph",
-    "block_matrices",
     "bound_against_error",
     "bound_and_error",
     "bounds_and_truth",
