@@ -10,8 +10,8 @@ import pandas as pd
 from qnotes.commands.profile import add_measured, measure
 from qnotes.commands.tables import add_format, show
 from qnotes.errors import QnotesError
-from qnotes.ladder import bounds
-from qnotes.profiles import Profile
+from qnotes.propagation.profile_bounds import bounds
+from qnotes.propagation.profiles import Profile
 
 STORED = ".json"
 #: What may be given along with a stored profile.

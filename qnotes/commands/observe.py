@@ -14,9 +14,10 @@ from qnotes.commands.profile import add_measured
 from qnotes.commands.scheme import quantized
 from qnotes.commands.tables import add_format, show
 from qnotes.errors import QnotesError
-from qnotes.ladder import bounds
-from qnotes.networks import digits, profile
+from qnotes.networks import digits
 from qnotes.observation import Observation, observe
+from qnotes.propagation.measuring import profile
+from qnotes.propagation.profile_bounds import bounds
 
 #: What rounding may add to the logarithm of a measured error.
 SLACK = 1e-9

@@ -8,8 +8,8 @@ from pathlib import Path
 from qnotes.commands.networks import add_network, choose
 from qnotes.commands.numbers import positive
 from qnotes.commands.scheme import add_scheme, quantized
-from qnotes.networks import profile
-from qnotes.profiles import Profile
+from qnotes.propagation.measuring import profile
+from qnotes.propagation.profiles import Profile
 from qnotes.storing import versions
 
 

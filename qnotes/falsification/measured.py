@@ -21,7 +21,7 @@ from qnotes.falsification.architectures import (
     size,
 )
 from qnotes.falsification.forward import Parameters
-from qnotes.profiles import Layer, Profile
+from qnotes.propagation.profiles import Layer, Profile
 from qnotes.theory import symbols as sy
 from qnotes.theory.direct import Arithmetic
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from qnotes.errors import QnotesError
-from qnotes.networks.chain import checked_shape
+from qnotes.propagation.shapes import checked_shape
 
 #: Sizes of the coarse random images that are enlarged to patches.
 COARSE = (1, 2, 4, 8)

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from qnotes.plots.style import subplots, title
 from qnotes.plots.ticks import plain_numbers
-from qnotes.profiles import Profile
+from qnotes.propagation.profiles import Profile
 
 WEIGHTS, SKIP, STATE, SUM = "#56B4E9", "#E69F00", "#dddddd", "#009E73"
 QUANTITIES = (

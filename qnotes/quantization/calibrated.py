@@ -9,7 +9,11 @@ from torch import Tensor, fx
 from tqdm.auto import tqdm
 
 from qnotes.errors import QnotesError
+from qnotes.networks.operations import AFFINE
 from qnotes.networks.tracing import check_finite
+from qnotes.propagation.shapes import check_inputs
+from qnotes.propagation.values import watched
+from qnotes.propagation.walk import Visit
 from qnotes.quantization.adaptive import adaptive
 from qnotes.quantization.gpfq import gpfq
 from qnotes.quantization.gptq import gptq
@@ -17,7 +21,6 @@ from qnotes.quantization.grid import Grid
 from qnotes.quantization.layer import rows
 from qnotes.quantization.moments import second_moments
 from qnotes.quantization.problem import RoundingProblem
-from qnotes.quantization.walk import Visit, check_inputs, walk
 
 METHODS: dict[str, Callable[[RoundingProblem], Tensor]] = {
     "adaptive": adaptive,
@@ -116,9 +119,10 @@ def round_on_data(
     inputs = inputs.to(next(reference.parameters()))
     waiting = dict(grids)
     with tqdm(total=len(grids), desc=rounding, disable=not progress) as bar:
-        for visit in walk(reference, model, inputs):
-            if visit.name in waiting:
-                yield visit.name, _codes(visit, waiting.pop(visit.name), rounding)
+        for visit in watched(reference, inputs, model):
+            name = visit.operation.name
+            if visit.operation.kind == AFFINE and name in waiting:
+                yield name, _codes(visit, waiting.pop(name), rounding)
                 bar.update()
     for name, grid in waiting.items():
         yield name, grid.encode(rows(model.get_submodule(name).weight))
@@ -126,7 +130,7 @@ def round_on_data(
 
 def _codes(visit: Visit, grid: Grid, rounding: str) -> Tensor:
     """Codes of a layer: row by row those of the method, or of nearest if they are better."""
-    weight = rows(visit.module.weight)
+    weight = rows(visit.operation.quantized.weight)
     problem = RoundingProblem.of(weight, grid, *_moments(visit, rounding))
     levels = METHODS[rounding](problem).view(weight.shape)
     candidate = grid.encode(levels)
@@ -136,15 +140,15 @@ def _codes(visit: Visit, grid: Grid, rounding: str) -> Tensor:
 
 
 def _moments(visit: Visit, rounding: str) -> tuple[Tensor, Tensor]:
+    (reads, reads_quantized), layer = visit.reads[0], visit.operation.quantized
     if rounding in FOLLOW_REFERENCE:
-        apart = visit.reads - visit.reads_quantized
-        gram, drift = second_moments(visit.module, visit.reads_quantized, apart)
+        gram, drift = second_moments(layer, reads_quantized, reads - reads_quantized)
     else:
-        (gram,) = second_moments(visit.module, visit.reads_quantized)
+        (gram,) = second_moments(layer, reads_quantized)
         drift = torch.zeros_like(gram)
     if not (gram.isfinite().all() and drift.isfinite().all()):
         raise QnotesError(
-            f"{visit.name}: squares of its inputs are too large for float64; use smaller "
+            f"{visit.operation.name}: squares of its inputs are too large for float64; use smaller "
             "calibration inputs"
         )
     return gram, drift

@@ -10,8 +10,9 @@ from torch import Tensor, fx, nn
 
 from qnotes.errors import QnotesError
 from qnotes.networks.folding import NORMS, fold
-from qnotes.networks.operations import AFFINE, AFFINE_MODULES, Operation, operations
+from qnotes.networks.operations import AFFINE, AFFINE_MODULES, Operation
 from qnotes.networks.tracing import trace
+from qnotes.propagation.values import watched
 from qnotes.quantization.regions import dimensions_of
 
 BATCH = 64
@@ -123,23 +124,11 @@ def watch(network: nn.Module, inputs: Tensor, see: Callable[[str, Tensor], None]
         see: takes the layer's name and its outputs for one batch: a column for each channel, a row
             for each input and position, float64.
     """
-    watcher = _Watcher(trace(network), see)
-    with torch.no_grad():
-        for batch in checked_inputs(network, inputs).split(BATCH):
-            watcher.run(batch.clone())  # a network may overwrite its input
-
-
-class _Watcher(fx.Interpreter):
-    def __init__(self, graph: fx.GraphModule, see: Callable[[str, Tensor], None]) -> None:
-        super().__init__(graph)
-        self.see = see
-        self.layers = {step.node: step for step in operations(graph) if step.kind == AFFINE}
-
-    def run_node(self, node: fx.Node) -> object:
-        result = super().run_node(node)
-        if node in self.layers:
-            self.see(self.layers[node].name, rows_of(self.layers[node], result))
-        return result
+    graph = trace(network)
+    for batch in checked_inputs(network, inputs).split(BATCH):
+        for visit in watched(graph, batch):
+            if visit.operation.kind == AFFINE:
+                see(visit.operation.name, rows_of(visit.operation, *visit.result))
 
 
 def rows_of(layer: Operation, outputs: Tensor) -> Tensor:

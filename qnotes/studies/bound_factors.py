@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import sympy as sp
 
-from qnotes.profiles import Profile
+from qnotes.propagation.profiles import Profile
 from qnotes.theory import Theorem
 from qnotes.theory import symbols as sy
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from qnotes.errors import QnotesError
-from qnotes.ladder import bounds
-from qnotes.networks import profile
-from qnotes.propagation.vectors import vector_bound
+from qnotes.propagation.channels import vector_bound
+from qnotes.propagation.measuring import profile
+from qnotes.propagation.profile_bounds import bounds
 from qnotes.studies.gaps import bits_needed
 
 #: Most bits that `rounded` takes: float64 resolves a step of such a grid 4096 times.

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pandas as pd
 import sympy as sp
 
-from qnotes.profiles import Profile
+from qnotes.propagation.profiles import Profile
 from qnotes.theory import Theorem
 from qnotes.theory.layers import replaced
 from qnotes.theory.layerwise import (

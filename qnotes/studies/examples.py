@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from qnotes.networks import profile
 from qnotes.observation import output_errors
+from qnotes.propagation.measuring import profile
 from qnotes.studies.costs import plain_mean
 from qnotes.theory.layerwise import MEAN_FORM
 

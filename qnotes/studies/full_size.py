@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from qnotes.errors import QnotesError
-from qnotes.ladder import bounds
-from qnotes.networks import fold, input_shape, load, profile
+from qnotes.networks import fold, input_shape, load
 from qnotes.networks._torchvision import torchvision
 from qnotes.networks.operations import AFFINE_MODULES
 from qnotes.observation import distances, outputs, random_inputs
-from qnotes.profiles import Profile
+from qnotes.propagation.measuring import profile
+from qnotes.propagation.profile_bounds import bounds
+from qnotes.propagation.profiles import Profile
 from qnotes.quantization import quantize
 from qnotes.sweeps import MEASURED
 from qnotes.sweeps.reference import in_precision

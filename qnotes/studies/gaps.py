@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 from torch import Tensor, fx, nn
 
-from qnotes.ladder import bounds
-from qnotes.networks import profile
-from qnotes.profiles import Profile
+from qnotes.propagation.measuring import profile
+from qnotes.propagation.profile_bounds import bounds
+from qnotes.propagation.profiles import Profile
 from qnotes.quantization import Quantized, QuantizedLayer, quantize
 
 

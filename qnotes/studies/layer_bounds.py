@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import sympy as sp
 
-from qnotes.profiles import Profile
+from qnotes.propagation.profiles import Profile
 from qnotes.theory import symbols as sy
 from qnotes.theory.layerwise import RECURSION
 from qnotes.theory.logdomain import log_value

@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from torch import Tensor, fx, nn
 
-from qnotes.networks.chain import Chain, Link, chain
 from qnotes.networks.tracing import trace
+from qnotes.propagation.chain import Chain, Link, chain
 from qnotes.quantization.channels import bias_of
 
 BATCH = 32

@@ -9,10 +9,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from qnotes.ladder import bounds
-from qnotes.networks import profile
 from qnotes.observation import Observation, output_errors
-from qnotes.propagation.vectors import vector_bound
+from qnotes.propagation.channels import vector_bound
+from qnotes.propagation.measuring import profile
+from qnotes.propagation.profile_bounds import bounds
 
 #: The stages, from the truth to the oldest bound, and how a step to each from the one before is
 #: called. What lies between two neighbours is one idea of the proofs.

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from qnotes.errors import UnsupportedOperation
-from qnotes.networks import profile
 from qnotes.networks.operations import AFFINE_MODULES
 from qnotes.observation import outputs
+from qnotes.propagation.measuring import profile
 from qnotes.quantization import quantize
 
 #: The path norm of a deep network overflows; its input is made small, and the result large again.

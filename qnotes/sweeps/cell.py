@@ -10,10 +10,10 @@ from threading import Lock
 from torch import Tensor, nn
 
 from qnotes.errors import QnotesError
-from qnotes.ladder import bounds
-from qnotes.networks import profile
 from qnotes.observation import distances, outputs, random_inputs
-from qnotes.profiles import Profile
+from qnotes.propagation.measuring import profile
+from qnotes.propagation.profile_bounds import bounds
+from qnotes.propagation.profiles import Profile
 from qnotes.quantization import quantize
 from qnotes.sweeps.code import CODE
 from qnotes.sweeps.grid import Cell

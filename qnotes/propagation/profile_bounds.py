@@ -1,4 +1,4 @@
-"""The ladder of bounds: every theorem evaluated on one profile."""
+"""Every theorem evaluated on one profile."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 import sympy as sp
 
 from qnotes.errors import QnotesError
-from qnotes.profiles import Profile
+from qnotes.propagation.profiles import Profile
 from qnotes.theory import theorems
 from qnotes.theory.gain import FACTORS, GAIN
 

@@ -157,4 +157,4 @@ def stored_name(name: str, bits: int) -> str:
 def profiles_folder() -> Path:
     """The folder ``profiles`` beside the checkpoints, or in the folder ``QNOTES_DATA`` names."""
     given = os.environ.get("QNOTES_DATA")
-    return (Path(given) if given else Path(__file__).parents[1] / "data") / "profiles"
+    return (Path(given) if given else Path(__file__).parents[2] / "data") / "profiles"
