@@ -7,6 +7,7 @@ name. Adding an operation means adding a line here and proving that it is what t
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -29,17 +30,16 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 AFFINE_MODULES = (nn.Linear, *CONVOLUTIONS)
 IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
+ADAPTIVE_MAX_POOLS = (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
+AVERAGE_POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+ADAPTIVE_AVERAGE_POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
 #: The table: what a module of exactly this type is. What is not in it is refused by name.
 KINDS = {
     **dict.fromkeys(AFFINE_MODULES, AFFINE),
     **dict.fromkeys(IDENTITIES, IDENTITY),
     **dict.fromkeys((nn.ReLU, nn.ReLU6), ACTIVATION),
-    **dict.fromkeys(MAX_POOLS, MAX_POOL),
-    **dict.fromkeys((nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d), AVERAGE_POOL),
-    **dict.fromkeys(
-        (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d), AVERAGE_POOL
-    ),
-    **dict.fromkeys((nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d), MAX_POOL),
+    **dict.fromkeys((*MAX_POOLS, *ADAPTIVE_MAX_POOLS), MAX_POOL),
+    **dict.fromkeys((*AVERAGE_POOLS, *ADAPTIVE_AVERAGE_POOLS), AVERAGE_POOL),
     nn.Flatten: FLATTEN,
 }
 POINTWISE_MODULES = tuple(module for module in KINDS if module not in AFFINE_MODULES)
@@ -48,16 +48,12 @@ FUNCTIONS = {
     F.relu: nn.ReLU,
     torch.relu: nn.ReLU,
     F.relu6: nn.ReLU6,
-    F.max_pool1d: nn.MaxPool1d,
-    F.max_pool2d: nn.MaxPool2d,
-    F.max_pool3d: nn.MaxPool3d,
-    F.avg_pool1d: nn.AvgPool1d,
-    F.avg_pool2d: nn.AvgPool2d,
-    F.avg_pool3d: nn.AvgPool3d,
+    torch.flatten: nn.Flatten,
+    **dict(zip((F.max_pool1d, F.max_pool2d, F.max_pool3d), MAX_POOLS, strict=True)),
+    **dict(zip((F.avg_pool1d, F.avg_pool2d, F.avg_pool3d), AVERAGE_POOLS, strict=True)),
     F.adaptive_avg_pool1d: nn.AdaptiveAvgPool1d,
     F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
     F.adaptive_avg_pool3d: nn.AdaptiveAvgPool3d,
-    torch.flatten: nn.Flatten,
 }
 METHODS = {"relu": nn.ReLU, "flatten": nn.Flatten}
 SUMS = (operator.add, operator.iadd, torch.add)
@@ -98,7 +94,8 @@ class Operation:
 
 def operations(network: fx.GraphModule) -> list[Operation]:
     """All nodes of a traced network as operations, in order; refuses what is not covered."""
-    found = [_operation(network, node) for node in network.graph.nodes]
+    modules = dict(network.named_modules(remove_duplicate=False))
+    found = [_operation(network, node, modules) for node in network.graph.nodes]
     inputs = [operation for operation in found if operation.kind == INPUT]
     if len(inputs) != 1:
         raise UnsupportedOperation(f"the network takes {len(inputs)} inputs; one is covered")
@@ -106,7 +103,9 @@ def operations(network: fx.GraphModule) -> list[Operation]:
     return found
 
 
-def _operation(network: fx.GraphModule, node: fx.Node) -> Operation:
+def _operation(
+    network: fx.GraphModule, node: fx.Node, modules: Mapping[str, nn.Module]
+) -> Operation:
     reads = tuple(arg for arg in node.args if isinstance(arg, fx.Node))
     if node.op == "placeholder":
         return Operation(node, INPUT, None, ())
@@ -115,7 +114,7 @@ def _operation(network: fx.GraphModule, node: fx.Node) -> Operation:
             raise UnsupportedOperation("the network returns several values; one tensor is covered")
         return Operation(node, OUTPUT, None, reads)
     if node.op == "call_module" and len(reads) == len(node.args) == 1 and not node.kwargs:
-        return _module_operation(node, network.get_submodule(str(node.target)), reads)
+        return _module_operation(node, modules[str(node.target)], reads)
     if node.op == "call_function" and node.target in SUMS:
         return _sum_operation(node)
     if node.op == "call_function" and node.target in FUNCTIONS:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
@@ -49,78 +47,68 @@ def profile(
     return Profile(tuple(map(_layer, links.links)), links.input_width, radius, provenance or {})
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Absolute row sums of one matrix, a row for each channel, and its largest entry."""
-
-    sums: Tensor
-    largest: float
-
-
 def _layer(link: Link) -> Layer:
-    layers = [term.operation for term in link.terms if term.operation is not None]
+    layers = [term.operation for term in link.terms if term.operation]
     identities = len(link.terms) - len(layers)
-    rows = [_rows(layer) for layer in layers]
-    sums = [_plus(identities, [read[which].sums for read in rows]) for which in (0, 1)]
-    modules = [(layer.module, layer.quantized) for layer in layers]
-    ours, theirs = ([bias_of(pair[side]) for pair in modules] for side in (0, 1))
-    biases = [_joined(ours), _joined(theirs)]
-    check_sums(link.name, layers, [*sums, *biases])
+    zeros = torch.zeros(3, 1, dtype=torch.float64)
+    weights = [_rows(layer) for layer in layers] or [(zeros, zeros[:, 0])]
+    sums = sum(rows for rows, _ in weights)  # of W, W' and W - W'; sum() makes a new tensor
+    sums[:2] += identities
+    biases = [_biases(layer) for layer in layers] or [zeros]
+    joined = _joined(biases)
+    check_sums(link.name, layers, [sums, joined])
+    largest = torch.stack([entries for _, entries in weights]).amax(0)
     fan_in = sum(layer.module.weight[0].numel() for layer in layers)
-    at_least = 1.0 if link.carries else 0.0
-    entries = [*ours, *theirs, *biases, *(read[which].largest for read in rows for which in (0, 1))]
+    reads = [term.source.size for term in link.terms if term.operation]
+    row = sum(min(o.module.weight[0].numel(), size) for o, size in zip(layers, reads, strict=True))
+    at_least = 1.0 if link.carries else 0.0  # what a carried coordinate's row sums to
     return Layer(
         name=link.name,
         kind=_kind(layers),
         fan_in=fan_in,
-        reads=max([_row(link), *(term.source.size for term in link.terms if term.operation)]),
-        row=_row(link) + identities,
+        reads=max([row, *reads]),
+        row=row + identities,
         width=link.width,
-        norm=up(max(at_least, *map(_top, sums)), fan_in),
-        joint_norm=up(
-            max(at_least, *(_top(a + b) for a, b in zip(sums, biases, strict=True))), fan_in
-        ),
-        gap=up(max((read[2].largest for read in rows), default=0.0), 1),
-        gap_norm=up(_top(_plus(0, [read[2].sums for read in rows])), fan_in),
-        bias_norm=up(max(map(_top, biases)), 1),
-        bias_gap=up(_top(_joined([a - b for a, b in zip(ours, theirs, strict=True)])), 1),
-        peak=max([1.0 if identities else 0.0, *map(_top, entries)]),
+        norm=up(max(at_least, _top(sums[:2])), fan_in),
+        joint_norm=up(max(at_least, _top(sums[:2] + joined[:2])), fan_in),
+        gap=up(_top(largest[2]), 1),
+        gap_norm=up(_top(sums[2]), fan_in),
+        bias_norm=up(_top(joined[:2]), 1),
+        bias_gap=up(_top(joined[2]), 1),
+        peak=max(float(identities > 0), *(_top(v[:2]) for v in (largest, joined, *biases))),
     )
 
 
-def _rows(layer: Operation) -> tuple[_Rows, _Rows, _Rows]:
-    """Rows of W, of W' and of W - W', reading both once."""
+def _rows(layer: Operation) -> tuple[Tensor, Tensor]:
+    """Row sums of |W|, |W'| and |W - W'|, and their largest entries, reading both once."""
     ours, theirs = layer.module.weight, layer.quantized.weight
-    sums, largest = torch.empty(3, len(ours), dtype=torch.float64), [0.0] * 3
+    sums, largest = torch.empty(3, len(ours), dtype=torch.float64), [[], [], []]
     for rows, matrices in absolute_blocks(ours, theirs):
         for which, matrix in enumerate(matrices):
             sums[which, rows] = matrix.sum(1)
-            largest[which] = max(largest[which], matrix.amax().item())
-    return tuple(map(_Rows, sums, largest))
+            largest[which].append(matrix.amax())
+    return sums, torch.stack([torch.stack(entries).amax() for entries in largest])
 
 
-def _plus(number: int, rows: list[Tensor]) -> Tensor:
-    return sum(rows, torch.full((1,), float(number), dtype=torch.float64))
+def _biases(layer: Operation) -> Tensor:
+    """b, b' and b - b'."""
+    ours, theirs = bias_of(layer.module), bias_of(layer.quantized)
+    return torch.stack([ours, theirs, ours - theirs])
 
 
 def _joined(biases: list[Tensor]) -> Tensor:
-    """|b_1 + b_2 + …|, raised by what the additions may have lost; zero where there is none."""
-    lost = EPSILON * (len(biases) - 1) * _plus(0, [bias.abs() for bias in biases])
-    return _plus(0, biases).abs() + lost
+    """|b_1 + b_2 + …|, raised by what the additions may have lost."""
+    total = sum(biases).abs()
+    if len(biases) == 1:
+        return total
+    return total + EPSILON * len(biases) * sum(bias.abs() for bias in biases)
 
 
 def _kind(layers: list[Operation]) -> str:
     if not layers:
         return "sum"
-    convolution = any(isinstance(layer.module, CONVOLUTIONS) for layer in layers)
-    return "convolution" if convolution else "dense"
+    return "convolution" if any(type(o.module) in CONVOLUTIONS for o in layers) else "dense"
 
 
-def _row(link: Link) -> int:
-    """Most coordinates that one row reads through weights; one that two terms read counts twice."""
-    weighted = [term for term in link.terms if term.operation]
-    return sum(min(term.module.weight[0].numel(), term.source.size) for term in weighted)
-
-
-def _top(values: Tensor | float) -> float:
-    return float(torch.as_tensor(values).abs().max())
+def _top(values: Tensor) -> float:
+    return values.abs().max().item()

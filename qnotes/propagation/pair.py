@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from torch import Tensor, fx, nn
 from qnotes.errors import QnotesError
 from qnotes.networks.operations import AFFINE_MODULES, Operation, operations
 from qnotes.networks.tracing import trace
+from qnotes.propagation.profiles import check_radius
 from qnotes.propagation.shapes import Shape, checked_shape, shapes_of
 
 
@@ -42,8 +42,7 @@ def checked_pair(
         QnotesError: for networks that do not match, an input shape that does not fit, or a radius
             that is not positive.
     """
-    if not isinstance(radius, int | float) or not 0 < radius < math.inf:
-        raise QnotesError(f"radius must be a positive finite number; got {radius!r}")
+    check_radius(radius)
     found = matched(trace(network), trace(quantized))
     return Pair(found, shapes_of(found, checked_shape(input_shape)), radius)
 
@@ -59,21 +58,17 @@ def matched(network: fx.GraphModule, quantized: fx.GraphModule) -> tuple[Operati
 
 def check_same_graph(network: fx.GraphModule, quantized: fx.GraphModule) -> None:
     """Refuse two networks that differ in more than their weights, by the first difference."""
-    pairs = zip(network.graph.nodes, quantized.graph.nodes, strict=False)
-    for ours, theirs in pairs:
+    modules = [dict(net.named_modules(remove_duplicate=False)) for net in (network, quantized)]
+    for ours, theirs in zip(network.graph.nodes, quantized.graph.nodes, strict=False):
         for side in ("op", "target", "args", "kwargs"):
-            mine, its = str(getattr(ours, side)), str(getattr(theirs, side))
-            if mine != its:
+            mine, its = getattr(ours, side), getattr(theirs, side)
+            if mine != its and str(mine) != str(its):  # nodes of two graphs are never the same
                 raise QnotesError(
                     f"the quantized network does not match: {ours.name} has {side} {mine}, "
                     f"there it is {its}"
                 )
         if ours.op == "call_module":
-            _check_same_module(
-                str(ours.target),
-                network.get_submodule(str(ours.target)),
-                quantized.get_submodule(str(ours.target)),
-            )
+            _check_same_module(ours.target, *(known[ours.target] for known in modules))
     ours, theirs = len(network.graph.nodes), len(quantized.graph.nodes)
     if ours != theirs:
         raise QnotesError(f"the quantized network has {theirs} operations; expected {ours}")

@@ -99,8 +99,11 @@ class Bounds(NamedTuple):
 class ErrorDomain(Domain):
     """A domain that bounds the difference of two networks, by T1 (theory, section 1).
 
-    It says what a product with the weights is (`products`), what the biases are (`biases`), and how
-    two numbers are added (`added`); and has rules for the other kinds of operation.
+    It has rules for the other kinds of operation, and three methods more:
+
+    - ``products(operation, read)``: W' S', W Δ and (W - W') S';
+    - ``biases(operation)``: b' and b - b';
+    - ``added(first, second)``: the sum of two numbers of the domain.
     """
 
     def affine(self, operation: Operation, read: Bounds) -> Bounds:
@@ -112,15 +115,3 @@ class ErrorDomain(Domain):
     def sum(self, operation: Operation, first: Bounds, second: Bounds) -> Bounds:
         """Where a skip connection joins."""
         return Bounds(*map(self.added, first, second))
-
-    def products(self, operation: Operation, read: Bounds) -> tuple[Any, Any, Any]:
-        """W' S', W Δ and (W - W') S'."""
-        raise NotImplementedError
-
-    def biases(self, operation: Operation) -> tuple[Any, Any]:
-        """b' and b - b'."""
-        raise NotImplementedError
-
-    def added(self, first: Any, second: Any) -> Any:
-        """The sum of two numbers of the domain."""
-        raise NotImplementedError

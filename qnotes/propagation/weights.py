@@ -53,7 +53,7 @@ def check_sums(names: str, layers: Iterable[Operation], sums: Iterable[Tensor]) 
         QnotesError: names the layer, and what of it is NaN or infinite; or says that finite weights
             have sums too large for float64.
     """
-    if all(torch.isfinite(total).all() for total in sums):
+    if all(total.isfinite().all() for total in sums):
         return
     for layer in layers:
         for module in (layer.module, layer.quantized):
