@@ -8,8 +8,9 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from qnotes.experiments import versions
-from qnotes.networks import fold, input_shape, load, names, profile, provenance
-from qnotes.profiles import STORED_BITS, Profile, profiles_folder, stored_name
+from qnotes.networks import fold, input_shape, load, names, provenance
+from qnotes.propagation.measuring import profile
+from qnotes.propagation.profiles import STORED_BITS, Profile, profiles_folder, stored_name
 from qnotes.quantization import quantize
 
 

@@ -17,7 +17,6 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "errors": ("QnotesError", "UnsupportedOperation", "WeightsUnavailable"),
-    "ladder": ("bounds", "gain_factors"),
     "networks": (
         "digits",
         "fold",
@@ -25,7 +24,6 @@ _HOMES = {
         "input_shape",
         "load",
         "names",
-        "profile",
         "provenance",
     ),
     "observation": (
@@ -36,7 +34,9 @@ _HOMES = {
         "outputs",
         "random_inputs",
     ),
-    "profiles": ("Layer", "Profile", "stored_profile"),
+    "propagation.measuring": ("profile",),
+    "propagation.profile_bounds": ("bounds", "gain_factors"),
+    "propagation.profiles": ("Layer", "Profile", "stored_profile"),
     "quantization": (
         "Absorbed",
         "Corrected",

@@ -31,9 +31,10 @@ from torch import Tensor, fx, nn
 from tqdm.auto import tqdm
 
 from qnotes.errors import QnotesError
-from qnotes.ladder import bounds
-from qnotes.networks import digits, fold, input_shape, load, profile, provenance
+from qnotes.networks import digits, fold, input_shape, load, provenance
 from qnotes.observation import accuracy, distances, outputs, random_inputs
+from qnotes.propagation.measuring import profile
+from qnotes.propagation.profile_bounds import bounds
 from qnotes.quantization import equalize, quantize
 
 #: The theorem of a row that holds no bound but an error.

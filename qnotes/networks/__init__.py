@@ -1,9 +1,8 @@
-"""The torch side: named networks and their weights, folding, and the measured profile."""
+"""The torch side: named networks and their weights, tracing, folding, covered operations."""
 
 from qnotes.networks.digits import digits
 from qnotes.networks.exported import from_export
 from qnotes.networks.folding import fold
-from qnotes.networks.measure import profile
 from qnotes.networks.weights import input_shape, load, names, provenance
 
 __all__ = [
@@ -13,6 +12,5 @@ __all__ = [
     "input_shape",
     "load",
     "names",
-    "profile",
     "provenance",
 ]

@@ -18,27 +18,23 @@ from qnotes.errors import QnotesError, UnsupportedOperation
 
 aten = torch.ops.aten
 
+DIMENSIONS = (1, 2, 3)
 CONVOLUTIONS = {
-    aten.conv1d.default: nn.Conv1d,
-    aten.conv2d.default: nn.Conv2d,
-    aten.conv3d.default: nn.Conv3d,
-    aten.conv1d.padding: nn.Conv1d,
-    aten.conv2d.padding: nn.Conv2d,
-    aten.conv3d.padding: nn.Conv3d,
+    getattr(getattr(aten, f"conv{d}d"), how): getattr(nn, f"Conv{d}d")
+    for d in DIMENSIONS
+    for how in ("default", "padding")
 }
 #: By the number of dimensions of what they read.
 NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 #: The arguments of these calls have the names of the module's options.
 POOLS = {
-    aten.max_pool1d.default: nn.MaxPool1d,
-    aten.max_pool2d.default: nn.MaxPool2d,
-    aten.max_pool3d.default: nn.MaxPool3d,
-    aten.avg_pool1d.default: nn.AvgPool1d,
-    aten.avg_pool2d.default: nn.AvgPool2d,
-    aten.avg_pool3d.default: nn.AvgPool3d,
-    aten.adaptive_avg_pool1d.default: nn.AdaptiveAvgPool1d,
-    aten.adaptive_avg_pool2d.default: nn.AdaptiveAvgPool2d,
-    aten.adaptive_avg_pool3d.default: nn.AdaptiveAvgPool3d,
+    getattr(aten, f"{call}{d}d").default: getattr(nn, f"{module}{d}d")
+    for call, module in (
+        ("max_pool", "MaxPool"),
+        ("avg_pool", "AvgPool"),
+        ("adaptive_avg_pool", "AdaptiveAvgPool"),
+    )
+    for d in DIMENSIONS
 }
 RELUS = {aten.relu.default: False, aten.relu_.default: True}  # whether it is in place
 RELU6S = {
@@ -48,6 +44,7 @@ RELU6S = {
     aten.hardtanh_.default: True,
 }
 DROPOUTS = (aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default)
+OTHERS = (aten.linear.default, aten.batch_norm.default, aten.flatten.using_ints)
 VIEWS = (aten.view.default, aten.reshape.default)
 SIZES = (aten.sym_size.int,)  # read by views alone, and the shape of a view says enough
 SUMS = {aten.add.Tensor: operator.add, aten.add_.Tensor: operator.iadd}
@@ -139,26 +136,22 @@ class _Builder:
         return self.made[source]
 
     def _module(self, node: fx.Node, given: dict, source: fx.Node) -> tuple[str, nn.Module]:
-        if node.target in CONVOLUTIONS:
-            return self._convolution(node, given)
-        if node.target is aten.linear.default:
-            return self._linear(node, given)
+        if node.target in CONVOLUTIONS or node.target is aten.linear.default:
+            return self._weighted(node, given)
         if node.target is aten.batch_norm.default:
             return self._norm(node, given, len(_shape(source)))
         return node.name, _without_weights(node, given, source)
 
-    def _convolution(self, node: fx.Node, given: dict) -> tuple[str, nn.Module]:
+    def _weighted(self, node: fx.Node, given: dict) -> tuple[str, nn.Module]:
         weight, bias = self._weight(node, given["weight"]), self._weight(node, given["bias"])
-        options = {key: _plain(given[key]) for key in ("stride", "padding", "dilation", "groups")}
-        channels = weight.shape[1] * options["groups"], weight.shape[0]
-        size, has_bias = tuple(weight.shape[2:]), bias is not None
-        module = CONVOLUTIONS[node.target](*channels, size, **options, bias=has_bias, device="meta")
-        return self._layer(given["weight"]), _with(module, weight=weight, bias=bias)
-
-    def _linear(self, node: fx.Node, given: dict) -> tuple[str, nn.Module]:
-        weight, bias = self._weight(node, given["weight"]), self._weight(node, given["bias"])
-        width, fan_in = weight.shape
-        module = nn.Linear(fan_in, width, bias is not None, device="meta")
+        options = {"bias": bias is not None, "device": "meta"}
+        if node.target is aten.linear.default:
+            module = nn.Linear(weight.shape[1], len(weight), **options)
+        else:
+            for key in ("stride", "padding", "dilation", "groups"):
+                options[key] = _plain(given[key])
+            channels = weight.shape[1] * options["groups"], len(weight)
+            module = CONVOLUTIONS[node.target](*channels, tuple(weight.shape[2:]), **options)
         return self._layer(given["weight"]), _with(module, weight=weight, bias=bias)
 
     def _norm(self, node: fx.Node, given: dict, dimensions: int) -> tuple[str, nn.Module]:
@@ -265,22 +258,10 @@ def _refuse_training(node: fx.Node, training: bool) -> None:
 
 
 def _refused(node: fx.Node, what: str) -> UnsupportedOperation:
-    covered = ", ".join(sorted({target.name().split("::")[1].split(".")[0] for target in _COVERED}))
+    tables = (CONVOLUTIONS, POOLS, RELUS, RELU6S, DROPOUTS, VIEWS, SUMS, OTHERS)
+    calls = {call.name().split("::")[1].split(".")[0] for table in tables for call in table}
+    covered = ", ".join(sorted(calls))
     return UnsupportedOperation(
         f"{node.name}: {what} is not covered in an exported program. Covered: {covered}. Export "
         "with torch.export.export and do not decompose it."
     )
-
-
-_COVERED = (
-    *CONVOLUTIONS,
-    aten.linear.default,
-    aten.batch_norm.default,
-    *POOLS,
-    *RELUS,
-    *RELU6S,
-    *DROPOUTS,
-    aten.flatten.using_ints,
-    *VIEWS,
-    *SUMS,
-)

@@ -30,7 +30,7 @@ def fold(network: nn.Module) -> fx.GraphModule:
         QnotesError: for NaN or infinite weights, by the layer's name.
     """
     folded = trace(network, copied=True).double()
-    for norm in [node for node in folded.graph.nodes if _is_module(folded, node, NORMS)]:
+    for norm in [node for node in folded.graph.nodes if is_module(folded, node, NORMS)]:
         _fold_into_previous(folded, norm)
     folded.graph.lint()
     folded.delete_all_unused_submodules()
@@ -41,13 +41,14 @@ def fold(network: nn.Module) -> fx.GraphModule:
     return folded
 
 
-def _is_module(graph: fx.GraphModule, node: fx.Node, types: tuple[type, ...]) -> bool:
+def is_module(graph: fx.GraphModule, node: fx.Node, types: tuple[type, ...]) -> bool:
+    """Whether a node calls a module of exactly one of these types."""
     return node.op == "call_module" and type(graph.get_submodule(str(node.target))) in types
 
 
 def _fold_into_previous(graph: fx.GraphModule, norm: fx.Node) -> None:
     layer = norm.all_input_nodes[0]
-    if not (isinstance(layer, fx.Node) and _is_module(graph, layer, AFFINE_MODULES)):
+    if not (isinstance(layer, fx.Node) and is_module(graph, layer, AFFINE_MODULES)):
         raise UnsupportedOperation(
             f"{norm.target}: this batch norm follows {layer}, which is not a convolution or linear "
             "layer, so there is nothing to fold it into"

@@ -7,6 +7,7 @@ name. Adding an operation means adding a line here and proving that it is what t
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,66 +17,69 @@ from torch import fx, nn
 from qnotes.errors import QnotesError, UnsupportedOperation
 from qnotes.networks.tracing import is_altered
 
-# Kinds of operation, in the words of the theory.
+# Kinds of operation. A domain of the walk (`qnotes.propagation.walk`) has a rule for each.
 INPUT, OUTPUT = "input", "output"
 AFFINE = "affine"  # has weights: a layer of the chain
 SUM = "sum"  # joins a skip connection
-POINTWISE = "pointwise"  # 1-Lipschitz, σ(0) = 0: activations, pooling, reshaping
+ACTIVATION = "activation"  # coordinatewise, 1-Lipschitz, σ(0) = 0
+MAX_POOL, AVERAGE_POOL = "max_pool", "average_pool"  # 1-Lipschitz in the maximum norm
+FLATTEN = "flatten"
+IDENTITY = "identity"  # at inference
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 AFFINE_MODULES = (nn.Linear, *CONVOLUTIONS)
-IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)  # at inference
-POINTWISE_MODULES = (
-    *IDENTITIES,
-    nn.ReLU,
-    nn.ReLU6,
-    nn.MaxPool1d,
-    nn.MaxPool2d,
-    nn.MaxPool3d,
-    nn.AvgPool1d,
-    nn.AvgPool2d,
-    nn.AvgPool3d,
-    nn.AdaptiveAvgPool1d,
-    nn.AdaptiveAvgPool2d,
-    nn.AdaptiveAvgPool3d,
-    nn.AdaptiveMaxPool1d,
-    nn.AdaptiveMaxPool2d,
-    nn.AdaptiveMaxPool3d,
-    nn.Flatten,
-)
+IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
+ADAPTIVE_MAX_POOLS = (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
+AVERAGE_POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+ADAPTIVE_AVERAGE_POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
+#: The table: what a module of exactly this type is. What is not in it is refused by name.
+KINDS = {
+    **dict.fromkeys(AFFINE_MODULES, AFFINE),
+    **dict.fromkeys(IDENTITIES, IDENTITY),
+    **dict.fromkeys((nn.ReLU, nn.ReLU6), ACTIVATION),
+    **dict.fromkeys((*MAX_POOLS, *ADAPTIVE_MAX_POOLS), MAX_POOL),
+    **dict.fromkeys((*AVERAGE_POOLS, *ADAPTIVE_AVERAGE_POOLS), AVERAGE_POOL),
+    nn.Flatten: FLATTEN,
+}
+POINTWISE_MODULES = tuple(module for module in KINDS if module not in AFFINE_MODULES)
 #: A function is covered where it says the same as a covered module, argument for argument.
 FUNCTIONS = {
     F.relu: nn.ReLU,
     torch.relu: nn.ReLU,
     F.relu6: nn.ReLU6,
-    F.max_pool1d: nn.MaxPool1d,
-    F.max_pool2d: nn.MaxPool2d,
-    F.max_pool3d: nn.MaxPool3d,
-    F.avg_pool1d: nn.AvgPool1d,
-    F.avg_pool2d: nn.AvgPool2d,
-    F.avg_pool3d: nn.AvgPool3d,
+    torch.flatten: nn.Flatten,
+    **dict(zip((F.max_pool1d, F.max_pool2d, F.max_pool3d), MAX_POOLS, strict=True)),
+    **dict(zip((F.avg_pool1d, F.avg_pool2d, F.avg_pool3d), AVERAGE_POOLS, strict=True)),
     F.adaptive_avg_pool1d: nn.AdaptiveAvgPool1d,
     F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
     F.adaptive_avg_pool3d: nn.AdaptiveAvgPool3d,
-    torch.flatten: nn.Flatten,
 }
 METHODS = {"relu": nn.ReLU, "flatten": nn.Flatten}
 SUMS = (operator.add, operator.iadd, torch.add)
 COVERED = ", ".join(
-    [module.__name__ for module in (*AFFINE_MODULES, *POINTWISE_MODULES)]
+    [module.__name__ for module in KINDS]
     + ["relu", "flatten", "+", "and the functional forms of the pools"]
 )
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One node of a network: its kind, its module (where it has one), and what it reads."""
+    """One node of a network, or of a pair.
+
+    Attributes:
+        node: in the graph of the network.
+        kind: a word of the table, such as ``affine``.
+        module: what it does; None for the input, the output and sums.
+        inputs: the nodes that it reads.
+        quantized: in a pair, the module in the quantized network.
+    """
 
     node: fx.Node
     kind: str
     module: nn.Module | None
     inputs: tuple[fx.Node, ...]
+    quantized: nn.Module | None = None
 
     @property
     def name(self) -> str:
@@ -87,20 +91,11 @@ class Operation:
         """Whether it overwrites what it reads."""
         return bool(getattr(self.module, "inplace", False)) or self.node.target is operator.iadd
 
-    def shape(self, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
-        """Shape of the result from the shapes of the inputs, batch dimension first."""
-        if self.kind == SUM:
-            return _sum_shape(self.name, shapes)
-        if self.kind == AFFINE:
-            return _affine_shape(self.name, self.module, shapes[0])
-        if self.kind == OUTPUT:
-            return shapes[0]
-        return _pointwise_shape(self.name, self.module, shapes[0])
-
 
 def operations(network: fx.GraphModule) -> list[Operation]:
     """All nodes of a traced network as operations, in order; refuses what is not covered."""
-    found = [_operation(network, node) for node in network.graph.nodes]
+    modules = dict(network.named_modules(remove_duplicate=False))
+    found = [_operation(network, node, modules) for node in network.graph.nodes]
     inputs = [operation for operation in found if operation.kind == INPUT]
     if len(inputs) != 1:
         raise UnsupportedOperation(f"the network takes {len(inputs)} inputs; one is covered")
@@ -108,7 +103,9 @@ def operations(network: fx.GraphModule) -> list[Operation]:
     return found
 
 
-def _operation(network: fx.GraphModule, node: fx.Node) -> Operation:
+def _operation(
+    network: fx.GraphModule, node: fx.Node, modules: Mapping[str, nn.Module]
+) -> Operation:
     reads = tuple(arg for arg in node.args if isinstance(arg, fx.Node))
     if node.op == "placeholder":
         return Operation(node, INPUT, None, ())
@@ -117,16 +114,14 @@ def _operation(network: fx.GraphModule, node: fx.Node) -> Operation:
             raise UnsupportedOperation("the network returns several values; one tensor is covered")
         return Operation(node, OUTPUT, None, reads)
     if node.op == "call_module" and len(reads) == len(node.args) == 1 and not node.kwargs:
-        return _module_operation(node, network.get_submodule(str(node.target)), reads)
+        return _module_operation(node, modules[str(node.target)], reads)
     if node.op == "call_function" and node.target in SUMS:
         return _sum_operation(node)
     if node.op == "call_function" and node.target in FUNCTIONS:
-        module = _equivalent_module(network, node, FUNCTIONS[node.target])
-        return Operation(node, POINTWISE, module, _first_input(node))
+        return _functional_operation(network, node, FUNCTIONS[node.target])
     if node.op == "call_method" and node.target in METHODS:
-        module = _equivalent_module(network, node, METHODS[node.target])
-        return Operation(node, POINTWISE, module, _first_input(node))
-    raise _uncovered(node.name, getattr(node.target, "__name__", str(node.target)))
+        return _functional_operation(network, node, METHODS[node.target])
+    raise uncovered(node.name, getattr(node.target, "__name__", str(node.target)))
 
 
 def _module_operation(node: fx.Node, module: nn.Module, reads) -> Operation:
@@ -134,16 +129,17 @@ def _module_operation(node: fx.Node, module: nn.Module, reads) -> Operation:
     name = str(node.target)
     if is_altered(module):
         what = "with hooks or a forward of its own, which may change what it does"
-        raise _uncovered(name, f"{type(module).__name__} {what}")
-    if type(module) in AFFINE_MODULES:
-        if getattr(module, "padding_mode", "zeros") != "zeros":
-            raise _uncovered(name, f"padding_mode={module.padding_mode!r}")
-        return Operation(node, AFFINE, module, reads)
-    if type(module) not in POINTWISE_MODULES:
+        raise uncovered(name, f"{type(module).__name__} {what}")
+    if type(module) not in KINDS:
         hint = " Fold it into the layer before it with qnotes.fold." if _is_norm(module) else ""
-        raise _uncovered(name, type(module).__name__, hint)
+        raise uncovered(name, type(module).__name__, hint)
     _check_options(name, module)
-    return Operation(node, POINTWISE, module, reads)
+    return Operation(node, KINDS[type(module)], module, reads)
+
+
+def _functional_operation(network: fx.GraphModule, node: fx.Node, module: type) -> Operation:
+    equivalent = _equivalent_module(network, node, module)
+    return Operation(node, KINDS[module], equivalent, _first_input(node))
 
 
 def _is_norm(module: nn.Module) -> bool:
@@ -151,51 +147,46 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def _check_options(name: str, module: nn.Module) -> None:
+    if getattr(module, "padding_mode", "zeros") != "zeros":
+        raise uncovered(name, f"padding_mode={module.padding_mode!r}")
     if isinstance(module, nn.modules.dropout._DropoutNd) and module.training:
         raise QnotesError(f"{name}: dropout is in training mode; call .eval() on the network first")
     if getattr(module, "return_indices", False):
-        raise _uncovered(name, "pooling with return_indices=True")
+        raise uncovered(name, "pooling with return_indices=True")
     if getattr(module, "divisor_override", None) is not None:
-        raise _uncovered(name, "average pooling with divisor_override (its norm may exceed 1)")
+        raise uncovered(name, "average pooling with divisor_override (its norm may exceed 1)")
     if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) != (1, -1):
-        raise _uncovered(name, f"flatten from {module.start_dim} to {module.end_dim}, not 1 to -1")
+        raise uncovered(name, f"flatten from {module.start_dim} to {module.end_dim}, not 1 to -1")
 
 
 def _equivalent_module(network: fx.GraphModule, node: fx.Node, module: type) -> nn.Module:
-    if module is nn.Flatten:
-        return _flatten(node)
-    normalized = node.normalized_arguments(network, normalize_to_only_use_kwargs=True)
-    options = dict(normalized.kwargs) if normalized else dict(node.kwargs)
+    if module is nn.Flatten:  # a function or method starts at dimension 0 unless told
+        given = dict(zip(("start_dim", "end_dim"), node.args[1:], strict=False))
+        options = {"start_dim": 0, "end_dim": -1} | given | dict(node.kwargs)
+    else:
+        normalized = node.normalized_arguments(network, normalize_to_only_use_kwargs=True)
+        options = dict(normalized.kwargs) if normalized else dict(node.kwargs)
     options.pop("input", None)
     equivalent = module(**options)
     _check_options(node.name, equivalent)
     return equivalent
 
 
-def _flatten(node: fx.Node) -> nn.Flatten:
-    # torch.flatten starts at dimension 0 unless told; nn.Flatten at 1.
-    defaults = dict(zip(("start_dim", "end_dim"), (0, -1), strict=True))
-    given = dict(zip(("start_dim", "end_dim"), node.args[1:], strict=False)) | dict(node.kwargs)
-    given.pop("input", None)
-    flatten = nn.Flatten(**{**defaults, **given})
-    _check_options(node.name, flatten)
-    return flatten
-
-
 def _first_input(node: fx.Node) -> tuple[fx.Node]:
     tensor = node.args[0] if node.args else node.kwargs.get("input")
     if not isinstance(tensor, fx.Node):
-        raise _uncovered(node.name, f"{node.target} of {tensor!r}")
+        raise uncovered(node.name, f"{node.target} of {tensor!r}")
     return (tensor,)
 
 
 def _sum_operation(node: fx.Node) -> Operation:
     if node.kwargs or len(node.args) != 2 or not all(isinstance(x, fx.Node) for x in node.args):
-        raise _uncovered(node.name, f"a sum of {node.args} {dict(node.kwargs)}: two tensors are")
+        raise uncovered(node.name, f"a sum of {node.args} {dict(node.kwargs)}: two tensors are")
     return Operation(node, SUM, None, tuple(node.args))
 
 
-def _uncovered(name: str, what: str, hint: str = "") -> UnsupportedOperation:
+def uncovered(name: str, what: str, hint: str = "") -> UnsupportedOperation:
+    """The error for what is not in the table."""
     return UnsupportedOperation(
         f"{name}: {what} is not covered by the theory.{hint} Covered: {COVERED}."
     )
@@ -206,9 +197,7 @@ def _refuse_lost_values(found: list[Operation]) -> None:
     position = {operation.node: index for index, operation in enumerate(found)}
     memory: dict[fx.Node, list[fx.Node]] = {}  # nodes that may share storage, oldest first
     for index, operation in enumerate(found):
-        keeps = operation.in_place or isinstance(
-            operation.module, nn.Identity | nn.Flatten | nn.modules.dropout._DropoutNd
-        )
+        keeps = operation.in_place or isinstance(operation.module, (*IDENTITIES, nn.Flatten))
         shared = memory[operation.inputs[0]] if keeps and operation.inputs else []
         if operation.in_place:
             for older in shared:
@@ -220,61 +209,3 @@ def _refuse_lost_values(found: list[Operation]) -> None:
                     )
         memory[operation.node] = shared
         shared.append(operation.node)
-
-
-def _sum_shape(name: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
-    if shapes[0] != shapes[1]:
-        raise UnsupportedOperation(
-            f"{name}: a sum of shapes {shapes[0]} and {shapes[1]} broadcasts; equal shapes are "
-            "covered"
-        )
-    return shapes[0]
-
-
-def _affine_shape(name: str, module: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
-    if isinstance(module, nn.Linear):
-        if len(shape) != 2 or shape[1] != module.in_features:
-            raise QnotesError(
-                f"{name}: Linear expects an input of shape (batch, {module.in_features}); "
-                f"got {shape}. Check input_shape."
-            )
-        return (shape[0], module.out_features)
-    sizes = shape[2:]
-    if len(sizes) != len(module.kernel_size) or shape[1] != module.in_channels:
-        dimensions = ", ".join(["batch", str(module.in_channels), *"dhw"[-len(module.stride) :]])
-        raise QnotesError(
-            f"{name}: {type(module).__name__} expects an input of shape ({dimensions}); "
-            f"got {shape}. Check input_shape."
-        )
-    if isinstance(module.padding, str):
-        padded = [d * (p - 1) for d, p in zip(module.dilation, module.kernel_size, strict=True)]
-        padding = padded if module.padding == "same" else [0] * len(sizes)
-    else:
-        padding = [2 * p for p in module.padding]
-    out = [
-        (size + pad - step * (kernel - 1) - 1) // stride + 1
-        for size, pad, step, kernel, stride in zip(
-            sizes, padding, module.dilation, module.kernel_size, module.stride, strict=True
-        )
-    ]
-    if min(out) < 1:
-        raise QnotesError(f"{name}: an input of shape {shape} is smaller than the kernel")
-    return (shape[0], module.out_channels, *out)
-
-
-def _pointwise_shape(name: str, module: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
-    if isinstance(module, nn.ReLU | nn.ReLU6 | nn.Identity | nn.modules.dropout._DropoutNd):
-        return shape
-    try:
-        result = tuple(module(torch.empty(shape, device="meta")).shape)
-    except (RuntimeError, IndexError, ValueError) as error:
-        raise QnotesError(f"{name}: cannot take an input of shape {shape}: {error}") from error
-    if isinstance(module, MAX_POOLS) and not _sees_values(module, shape):
-        raise _uncovered(name, "max pooling where a window sees only padding, which gives -inf,")
-    return result
-
-
-def _sees_values(module: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Whether no window of a max pool lies in the padding alone; channels make no difference."""
-    axes = MAX_POOLS.index(type(module)) + 1
-    return bool(module(torch.zeros(1, 1, *shape[-axes:])).isfinite().all())

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from qnotes.errors import QnotesError
-from qnotes.networks.chain import checked_shape
+from qnotes.propagation.profiles import check_radius
+from qnotes.propagation.shapes import checked_shape
 
 #: Sizes of the coarse random images that are enlarged to patches.
 COARSE = (1, 2, 4, 8)
@@ -89,8 +90,7 @@ def make_domain(
     box: tuple[float, float] | None,
 ) -> Domain:
     """[-radius, radius]^N_0, or the ball of that radius around an input, cut to a box if given."""
-    if not isinstance(radius, int | float) or not 0 < radius < math.inf:
-        raise QnotesError(f"radius must be a positive finite number; got {radius!r}")
+    check_radius(radius)
     middle = _middle(input_shape, center)
     low, high = middle - radius, middle + radius
     if box is None:

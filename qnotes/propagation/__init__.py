@@ -1,1 +1,4 @@
-"""Bounds that travel through the graph of a network: tighter than those from a profile alone."""
+"""What travels through a network: one walk, and a file for each domain.
+
+Two of them, `profiles` and `profile_bounds`, need no torch: nothing is imported here.
+"""

@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace as with_changes
 
-import torch
 from torch import Tensor, fx, nn
 
-from qnotes.networks.measure import check_same_graph
-from qnotes.networks.operations import AFFINE, IDENTITIES, INPUT, SUM, Operation, operations
+from qnotes.networks.operations import AFFINE, Operation
 from qnotes.networks.tracing import trace
+from qnotes.propagation.pair import matched
+from qnotes.propagation.values import watched
+from qnotes.propagation.walk import Domain, walk
 from qnotes.quantization.channels import bias_of, groups_of, product, replace
 from qnotes.quantization.clipped_normal import relu6_mean, relu_mean
-from qnotes.quantization.regions import POOLS, Stop, dimensions_of, misfit, mixes_units
+from qnotes.quantization.regions import Stop, dimensions_of, misfit, mixes_units
 from qnotes.quantization.statistics import (
-    ChannelStatistics,
     Statistics,
     check_channels,
     check_source,
@@ -25,8 +25,6 @@ from qnotes.quantization.statistics import (
     measured_statistics,
     rows_of,
 )
-
-AVERAGES = tuple(module for pools in POOLS.values() for module in pools if "Avg" in module.__name__)
 
 
 @dataclass(frozen=True)
@@ -85,9 +83,7 @@ def correct_bias(
     """
     check_source(statistics, inputs)
     reference, model = trace(folded), trace(quantized_model, copied=True)
-    check_same_graph(reference, model)
-    layers = [operation for operation in operations(model) if operation.kind == AFFINE]
-    uses = Counter(layer.name for layer in layers)
+    uses = Counter(step.name for step in matched(reference, model) if step.kind == AFFINE)
     shared = {name for name, count in uses.items() if count > 1}
     if inputs is not None:
         corrections, stops = _correct_by_inputs(reference, model, inputs, shared), []
@@ -104,35 +100,18 @@ def correct_bias(
 def _correct_by_inputs(
     reference: fx.GraphModule, model: fx.GraphModule, inputs: Tensor, shared: set[str]
 ) -> dict[str, Tensor]:
+    """Each layer is corrected before the next one sees its outputs."""
     expected = measured_statistics(reference, inputs)
-    corrector = _Corrector(model, expected, shared)
-    with torch.no_grad():
-        corrector.run(checked_inputs(model, inputs).clone())
-    return corrector.corrections
-
-
-class _Corrector(fx.Interpreter):
-    """Runs a network and corrects each layer before the next one sees its outputs."""
-
-    def __init__(self, model: fx.GraphModule, expected: Statistics, shared: set[str]) -> None:
-        super().__init__(model)
-        self.expected = expected
-        self.layers = {
-            step.node: step
-            for step in operations(model)
-            if step.kind == AFFINE and step.name not in shared
-        }
-        self.corrections: dict[str, Tensor] = {}
-
-    def run_node(self, node: fx.Node) -> object:
-        result = super().run_node(node)
-        if node not in self.layers:
-            return result
-        layer = self.layers[node]
-        missing = self.expected[layer.name].mean - rows_of(layer, result).mean(0)
-        self.corrections[layer.name] = missing
-        replace(layer.module, "bias", bias_of(layer.module) + missing)
-        return result + missing.to(result).view(-1, *[1] * (result.ndim - 2))
+    corrections = {}
+    for visit in watched(model, checked_inputs(model, inputs)):
+        layer = visit.operation
+        if layer.kind == AFFINE and layer.name not in shared:
+            (result,) = visit.result
+            missing = expected[layer.name].mean - rows_of(layer, result).mean(0)
+            corrections[layer.name] = missing
+            replace(layer.module, "bias", bias_of(layer.module) + missing)
+            visit.result = (result + missing.to(result).view(-1, *[1] * (result.ndim - 2)),)
+    return corrections
 
 
 # -- with statistics -------------------------------------------------------------------------------
@@ -167,75 +146,81 @@ def _correct_by_statistics(
     reference: fx.GraphModule, model: fx.GraphModule, statistics: Statistics, shared: set[str]
 ) -> tuple[dict[str, Tensor], list[Stop]]:
     usable = {name: entry for name, entry in statistics.items() if name not in shared}
-    values: dict[fx.Node, _Known | _Unknown] = {}
     corrections, stops = {}, []
-    for operation in operations(reference):
-        reads = [values[node] for node in operation.inputs]
-        values[operation.node] = _value(operation, reads, usable)
-        if operation.kind == AFFINE and operation.name not in shared:
-            found = _correction(operation, model.get_submodule(operation.name), reads[0])
+    for visit in walk(matched(reference, model), _ChannelMeans(usable)):
+        layer = visit.operation
+        if layer.kind == AFFINE and layer.name not in shared:
+            found = _correction(layer, visit.reads[0])
             if isinstance(found, Stop):
                 stops.append(found)
             else:
-                corrections[operation.name] = found
+                corrections[layer.name] = found
     for name, correction in corrections.items():
         module = model.get_submodule(name)
         replace(module, "bias", bias_of(module) + correction)
     return corrections, stops
 
 
-def _correction(operation: Operation, quantized: nn.Module, read: _Known | _Unknown):
-    ours = operation.module
+def _correction(layer: Operation, read: _Known | _Unknown) -> Tensor | Stop:
+    ours, quantized = layer.module, layer.quantized
     if isinstance(read, _Unknown):
-        return Stop(operation.name, read.at, read.reason)
+        return Stop(layer.name, read.at, read.reason)
     reason = misfit(ours, units=len(read.mean), of_image=read.of_image, dimensions=read.dimensions)
     if reason:
-        return Stop(operation.name, operation.name, reason)
+        return Stop(layer.name, layer.name, reason)
     change = ours.weight.detach().double() - quantized.weight.detach().double()
     shift = product(change, read.mean, groups_of(ours))
     return shift + bias_of(ours) - bias_of(quantized)
 
 
-def _value(operation: Operation, reads, statistics: Statistics) -> _Known | _Unknown:
-    if operation.kind == INPUT:
+class _ChannelMeans(Domain):
+    """The mean of each channel, as far as statistics of the layers before tell it."""
+
+    def __init__(self, statistics: Statistics) -> None:
+        self.statistics = statistics
+
+    def apply(self, operation: Operation, reads: tuple) -> _Known | _Unknown:
+        """What was lost stays lost, up to the next layer whose statistics are known."""
+        lost = [read for read in reads if isinstance(read, _Unknown)]
+        if lost and operation.kind != AFFINE:
+            return lost[0]
+        return super().apply(operation, reads)
+
+    def input(self, operation: Operation) -> _Unknown:
         return _Unknown(operation.name, "the mean of the input is not known")
-    if operation.kind == AFFINE:
-        return _layer_value(operation, statistics.get(operation.name))
-    for read in reads:
-        if isinstance(read, _Unknown):
-            return read
-    if operation.kind == SUM:
-        return _sum_value(operation, *reads)
-    return _pointwise_value(operation, reads[0])
 
+    def affine(self, operation: Operation, read: _Known | _Unknown) -> _Known | _Unknown:
+        known = self.statistics.get(operation.name)
+        if known is None:
+            return _Unknown(operation.name, "its statistics are not known")
+        dimensions = dimensions_of(operation.module)
+        return _Known(known.mean, known.std, dimensions > 0, dimensions)
 
-def _layer_value(operation: Operation, known: ChannelStatistics | None) -> _Known | _Unknown:
-    if known is None:
-        return _Unknown(operation.name, "its statistics are not known")
-    dimensions = dimensions_of(operation.module)
-    return _Known(known.mean, known.std, dimensions > 0, dimensions)
+    def sum(self, operation: Operation, one: _Known, two: _Known) -> _Known | _Unknown:
+        shapes = [(value.mean.shape, value.of_image, value.dimensions) for value in (one, two)]
+        if shapes[0] != shapes[1]:
+            return _Unknown(operation.name, "it adds values of different channels")
+        return with_changes(one, mean=one.mean + two.mean, std=None)
 
+    def activation(self, operation: Operation, read: _Known) -> _Known | _Unknown:
+        kind = type(operation.module)
+        if kind not in CLIPPED:
+            return self.max_pool(operation, read)
+        if read.std is None:
+            return _Unknown(operation.name, "the spread of what it clips is not known")
+        return with_changes(read, mean=CLIPPED[kind](read.mean, read.std), std=None)
 
-def _sum_value(operation: Operation, one: _Known, two: _Known) -> _Known | _Unknown:
-    shapes = [(value.mean.shape, value.of_image, value.dimensions) for value in (one, two)]
-    if shapes[0] != shapes[1]:
-        return _Unknown(operation.name, "it adds values of different channels")
-    return with_changes(one, mean=one.mean + two.mean, std=None)
-
-
-def _pointwise_value(operation: Operation, read: _Known) -> _Known | _Unknown:
-    module = operation.module
-    if module is None or isinstance(module, IDENTITIES):
-        return read
-    if isinstance(module, nn.Flatten):
-        return with_changes(read, dimensions=0)
-    if isinstance(module, AVERAGES) and not mixes_units(module, read.dimensions):
+    def average_pool(self, operation: Operation, read: _Known) -> _Known | _Unknown:
+        if mixes_units(operation.module, read.dimensions):
+            return self.max_pool(operation, read)
         return with_changes(read, std=None)
-    if type(module) in CLIPPED and read.std is not None:
-        return with_changes(read, mean=CLIPPED[type(module)](read.mean, read.std), std=None)
-    if type(module) in CLIPPED:
-        return _Unknown(operation.name, "the spread of what it clips is not known")
-    return _Unknown(operation.name, f"the mean after {type(module).__name__} is not known")
+
+    def max_pool(self, operation: Operation, read: _Known) -> _Unknown:
+        what = type(operation.module).__name__
+        return _Unknown(operation.name, f"the mean after {what} is not known")
+
+    def flatten(self, operation: Operation, read: _Known) -> _Known:
+        return with_changes(read, dimensions=0)
 
 
 #: Means of normal variables after an activation.

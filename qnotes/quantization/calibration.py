@@ -11,10 +11,13 @@ from torch import Tensor, fx, nn
 from tqdm.auto import tqdm
 
 from qnotes.errors import QnotesError
+from qnotes.networks.operations import AFFINE
 from qnotes.networks.tracing import check_finite
+from qnotes.propagation.shapes import check_inputs
+from qnotes.propagation.values import watched
+from qnotes.propagation.walk import Visit
 from qnotes.quantization.data_roundings import FOLLOW_REFERENCE, better_codes
 from qnotes.quantization.grids import Grid, rows
-from qnotes.quantization.walk import Visit, check_inputs, walk
 
 EXAMPLE = "for example qn.digits('train')[0][:256]"
 #: Columns are made in batches of about this many numbers.
@@ -99,11 +102,12 @@ def round_on_data(
     inputs = inputs.to(next(reference.parameters()))
     waiting = dict(grids)
     with tqdm(total=len(grids), desc=rounding, disable=not progress) as bar:
-        for visit in walk(reference, model, inputs):
-            if visit.name in waiting:
-                grid, moments = waiting.pop(visit.name), _moments(visit, rounding)
-                codes = better_codes(rows(visit.module.weight), grid, *moments, rounding)
-                yield visit.name, codes, grid.decode(codes)
+        for visit in watched(reference, inputs, model):
+            name, layer = visit.operation.name, visit.operation.quantized
+            if visit.operation.kind == AFFINE and name in waiting:
+                grid, moments = waiting.pop(name), _moments(visit, rounding)
+                codes = better_codes(rows(layer.weight), grid, *moments, rounding)
+                yield name, codes, grid.decode(codes)
                 bar.update()
     for name, grid in waiting.items():
         codes = grid.encode(rows(model.get_submodule(name).weight))
@@ -114,12 +118,13 @@ def round_on_data(
 
 
 def _moments(visit: Visit, rounding: str) -> tuple[Tensor, Tensor]:
-    apart = [visit.reads - visit.reads_quantized] if rounding in FOLLOW_REFERENCE else []
-    gram, *drifts = second_moments(visit.module, visit.reads_quantized, *apart)
+    reads, reads_quantized = visit.reads[0]
+    apart = [reads - reads_quantized] if rounding in FOLLOW_REFERENCE else []
+    gram, *drifts = second_moments(visit.operation.quantized, reads_quantized, *apart)
     drift = drifts[0] if drifts else torch.zeros_like(gram)
     if not (gram.isfinite().all() and drift.isfinite().all()):
         raise QnotesError(
-            f"{visit.name}: squares of its inputs are too large for float64; use smaller "
+            f"{visit.operation.name}: squares of its inputs are too large for float64; use smaller "
             "calibration inputs"
         )
     return gram, drift

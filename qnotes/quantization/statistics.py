@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from qnotes.errors import QnotesError
-from qnotes.networks.folding import NORMS, fold
-from qnotes.networks.operations import AFFINE, AFFINE_MODULES, Operation, operations
+from qnotes.networks.folding import NORMS, fold, is_module
+from qnotes.networks.operations import AFFINE, AFFINE_MODULES, Operation
 from qnotes.networks.tracing import trace
+from qnotes.propagation.values import watched
 from qnotes.quantization.regions import dimensions_of
 
 BATCH = 64
@@ -64,23 +65,15 @@ def batch_norm_statistics(network: nn.Module) -> dict[str, ChannelStatistics]:
     """
     fold(network)
     graph = trace(network)
+    layers: dict[fx.Node, str] = {}
     found = {}
     for node in graph.graph.nodes:
-        if _is_module(graph, node, NORMS):
-            norm = graph.get_submodule(str(node.target))
-            found[_layer_before(graph, node)] = _promised(norm)
+        if is_module(graph, node, AFFINE_MODULES):
+            layers[node] = str(node.target)
+        if is_module(graph, node, NORMS):
+            layers[node] = layers[node.all_input_nodes[0]]
+            found[layers[node]] = _promised(graph.get_submodule(str(node.target)))
     return found
-
-
-def _is_module(graph: fx.GraphModule, node: fx.Node, types: tuple[type, ...]) -> bool:
-    return node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), types)
-
-
-def _layer_before(graph: fx.GraphModule, norm: fx.Node) -> str:
-    layer = norm.all_input_nodes[0]
-    while not _is_module(graph, layer, AFFINE_MODULES):
-        layer = layer.all_input_nodes[0]
-    return str(layer.target)
 
 
 @torch.no_grad()
@@ -108,7 +101,8 @@ def measured_statistics(folded: nn.Module, inputs: Tensor) -> dict[str, ChannelS
     moments: dict[str, _Moments] = {}
 
     def add(name: str, rows: Tensor) -> None:
-        moments[name] = moments.get(name, _Moments.none()).joined(_Moments.of(rows))
+        found = _Moments.of(rows)
+        moments[name] = moments[name].joined(found) if name in moments else found
 
     watch(folded, inputs, add)
     return {name: ChannelStatistics(found.mean, found.std) for name, found in moments.items()}
@@ -123,23 +117,11 @@ def watch(network: nn.Module, inputs: Tensor, see: Callable[[str, Tensor], None]
         see: takes the layer's name and its outputs for one batch: a column for each channel, a row
             for each input and position, float64.
     """
-    watcher = _Watcher(trace(network), see)
-    with torch.no_grad():
-        for batch in checked_inputs(network, inputs).split(BATCH):
-            watcher.run(batch.clone())  # a network may overwrite its input
-
-
-class _Watcher(fx.Interpreter):
-    def __init__(self, graph: fx.GraphModule, see: Callable[[str, Tensor], None]) -> None:
-        super().__init__(graph)
-        self.see = see
-        self.layers = {step.node: step for step in operations(graph) if step.kind == AFFINE}
-
-    def run_node(self, node: fx.Node) -> object:
-        result = super().run_node(node)
-        if node in self.layers:
-            self.see(self.layers[node].name, rows_of(self.layers[node], result))
-        return result
+    graph = trace(network)
+    for batch in checked_inputs(network, inputs).split(BATCH):
+        for visit in watched(graph, batch):
+            if visit.operation.kind == AFFINE:
+                see(visit.operation.name, rows_of(visit.operation, *visit.result))
 
 
 def rows_of(layer: Operation, outputs: Tensor) -> Tensor:
@@ -193,11 +175,6 @@ class _Moments:
     count: int
     mean: Tensor
     squares: Tensor
-
-    @classmethod
-    def none(cls) -> _Moments:
-        zero = torch.zeros(1, dtype=torch.float64)
-        return cls(0, zero, zero)
 
     @classmethod
     def of(cls, values: Tensor) -> _Moments:

@@ -17,7 +17,7 @@ from torch import Tensor, fx
 
 from qnotes.errors import QnotesError
 from qnotes.observation import distances, outputs
-from qnotes.profiles import Profile
+from qnotes.propagation.profiles import Profile
 from qnotes.quantization import Quantized
 from qnotes.studies.layer_bounds import layer_bounds
 

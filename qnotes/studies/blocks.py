@@ -12,8 +12,8 @@ from torch import nn
 
 from qnotes.networks import fold
 from qnotes.networks.architectures import BasicBlock, seeded
-from qnotes.networks.chain import chain
-from qnotes.profiles import Layer, Profile
+from qnotes.propagation.chain import chain
+from qnotes.propagation.profiles import Layer, Profile
 
 
 def matrix(module: nn.Module, input_shape: tuple[int, ...]) -> np.ndarray:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pandas as pd
 import sympy as sp
 
-from qnotes.profiles import Profile
+from qnotes.propagation.profiles import Profile
 from qnotes.theorems import Theorem
 from qnotes.theorems.notation import (
     L,

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from qnotes.errors import QnotesError
-from qnotes.experiments import MEASURED, in_precision
-from qnotes.ladder import bounds
-from qnotes.networks import fold, input_shape, load, profile
+from qnotes.networks import fold, input_shape, load
 from qnotes.networks._torchvision import torchvision
 from qnotes.networks.operations import AFFINE_MODULES
 from qnotes.observation import distances, outputs, random_inputs
-from qnotes.profiles import Profile
+from qnotes.propagation.measuring import profile
+from qnotes.propagation.profile_bounds import bounds
+from qnotes.propagation.profiles import Profile
 from qnotes.quantization import quantize
 
 #: How many classes ImageNet's classifiers tell apart.

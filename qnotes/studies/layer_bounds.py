@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import sympy as sp
 
-from qnotes.profiles import Profile
+from qnotes.propagation.profiles import Profile
 from qnotes.theorems import notation as sy
 from qnotes.theorems.log_domain import log_value
 from qnotes.theorems.T2_recursion import RECURSION

@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from qnotes.ladder import bounds
-from qnotes.networks import profile
 from qnotes.observation import distances, outputs
-from qnotes.profiles import Profile
+from qnotes.propagation.measuring import profile
+from qnotes.propagation.profile_bounds import bounds
+from qnotes.propagation.profiles import Profile
 from qnotes.quantization import Equalized, equalize, quantize
 from qnotes.quantization.equalization import METHODS
 from qnotes.studies.stretching import path_norm

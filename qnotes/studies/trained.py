@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from qnotes.networks import profile
 from qnotes.observation import distances, outputs
+from qnotes.propagation.measuring import profile
 from qnotes.quantization import quantize
 from qnotes.studies.rescaled import decades, in_float32, norms
 

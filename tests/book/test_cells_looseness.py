@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import qnotes as qn
-from qnotes.propagation.vectors import vector_bound
+from qnotes.propagation.channels import vector_bound
 from qnotes.studies import costs
 from tests.book.cells import definitions
 

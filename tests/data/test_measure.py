@@ -8,7 +8,7 @@ import pytest
 
 import qnotes as qn
 from data import measure
-from qnotes.profiles import STORED_BITS, profiles_folder, stored_name
+from qnotes.propagation.profiles import STORED_BITS, profiles_folder, stored_name
 
 
 @pytest.mark.parametrize("bits", STORED_BITS)

@@ -17,7 +17,7 @@ print(*sorted(name for name in sys.modules if name.startswith("qnotes.")))
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    for name in ("ladder.py", "__main__.py", "plots/style.py", "theorems/T7_gain.py"):
+    for name in ("networks.py", "__main__.py", "plots/style.py", "theorems/T7_gain.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("before")
     monkeypatch.setattr(experiments, "PACKAGE", tmp_path)
@@ -27,7 +27,7 @@ def package(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        ("ladder.py", True),
+        ("networks.py", True),
         ("theorems/T7_gain.py", True),
         ("new.py", True),
         ("plots/style.py", False),
@@ -42,7 +42,7 @@ def test_what_counts(package, name, counts):
 
 def test_names_of_files_count(package):
     before = experiments._code_hash()
-    (package / "ladder.py").rename(package / "ladders.py")
+    (package / "networks.py").rename(package / "nets.py")
     assert experiments._code_hash() != before
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from qnotes.profiles import Layer, Profile
+from qnotes.propagation.profiles import Layer, Profile
 from qnotes.theorems import notation as sy
 from tests.falsification.architectures import (
     Affine,

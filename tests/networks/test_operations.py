@@ -1,16 +1,11 @@
-"""The table of covered operations: shape rules, what is covered, and what is refused by name."""
-
-import random
+"""The table of covered operations: what is covered, and what is refused by name."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.fx.passes.shape_prop import ShapeProp
 
 import qnotes as qn
-from qnotes.networks.operations import INPUT, operations
-from qnotes.networks.tracing import trace
 from tests.random_networks import Net
 
 IMAGE = (1, 2, 6, 6)
@@ -23,80 +18,6 @@ def accepted(network: nn.Module, shape=IMAGE) -> qn.Profile:
 def on_conv(function) -> Net:
     """A network that applies a function to the output of a convolution."""
     return Net(lambda s, x: function(s.conv(x)), conv=nn.Conv2d(2, 2, 1))
-
-
-# -- shapes ----------------------------------------------------------------------------------------
-
-CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-POOLS = {
-    1: (nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d),
-    2: (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
-    3: (nn.MaxPool3d, nn.AvgPool3d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool3d),
-}
-
-
-def random_convolution(rng: random.Random, dimensions: int) -> nn.Module:
-    def sizes(low, high):
-        return tuple(rng.randint(low, high) for _ in range(dimensions))
-
-    padding = rng.choice([sizes(0, 2), "same", "valid"])
-    stride = sizes(1, 1) if padding == "same" else sizes(1, 3)
-    options = {"padding": padding, "stride": stride, "dilation": sizes(1, 2)}
-    return CONVS[dimensions](2, 4, sizes(1, 3), groups=rng.choice([1, 2]), **options)
-
-
-def random_pool(rng: random.Random, dimensions: int) -> nn.Module:
-    kind = rng.choice(POOLS[dimensions])
-    if "Adaptive" in kind.__name__:
-        return kind(rng.randint(1, 3))
-    kernel = rng.randint(1, 3)
-    options = {"stride": rng.randint(1, 3), "padding": rng.randint(0, kernel // 2)}
-    return kind(kernel, ceil_mode=rng.random() < 0.5, **options)
-
-
-@pytest.mark.filterwarnings("ignore:Using padding='same'")
-@pytest.mark.parametrize("dimensions", [1, 2, 3])
-def test_shape_rules_agree_with_torch(dimensions):
-    for seed in range(60):
-        rng = random.Random(seed)
-        shape = (1, 2, *(rng.randint(6, 9) for _ in range(dimensions)))
-        layers = random_convolution(rng, dimensions), nn.ReLU(), random_pool(rng, dimensions)
-        graph = trace(nn.Sequential(*layers, nn.Dropout(), nn.Flatten()).eval())
-        try:
-            ShapeProp(graph).propagate(torch.zeros(shape))
-        except RuntimeError:
-            continue
-        shapes = {}
-        for operation in operations(graph):
-            read = [shapes[node] for node in operation.inputs]
-            shapes[operation.node] = shape if operation.kind == INPUT else operation.shape(read)
-            assert shapes[operation.node] == tuple(operation.node.meta["tensor_meta"].shape)
-
-
-@pytest.mark.parametrize(
-    ("network", "shape", "message"),
-    [
-        (nn.Conv2d(3, 2, 3), IMAGE, r"0: Conv2d expects an input of shape \(batch, 3, h, w\); got"),
-        (nn.Conv2d(2, 2, 3), (1, 2, 6), r"0: Conv2d expects .*; got \(1, 2, 6\)"),
-        (nn.Conv2d(2, 2, 7), IMAGE, "0: an input of shape .* is smaller than the kernel"),
-        (
-            nn.Linear(3, 2),
-            (1, 4),
-            r"0: Linear expects an input of shape \(batch, 3\); got \(1, 4\)",
-        ),
-        (nn.Linear(6, 2), IMAGE, r"0: Linear expects .* got \(1, 2, 6, 6\). Check input_shape"),
-        (nn.MaxPool2d(7), IMAGE, r"0: cannot take an input of shape \(1, 2, 6, 6\)"),
-    ],
-)
-def test_shapes_that_do_not_fit(network, shape, message):
-    with pytest.raises(qn.QnotesError, match=message):
-        accepted(nn.Sequential(network, nn.Conv2d(2, 2, 1)), shape)
-
-
-@pytest.mark.parametrize("shape", [(), (3,), (1, 0), (1, -2), (1, 2.0), 7, None, "12", (1, "3")])
-def test_input_shapes_that_are_none(shape):
-    with pytest.raises(qn.QnotesError, match="input_shape must be positive integers, batch"):
-        accepted(nn.Sequential(nn.Linear(3, 2)), shape)
 
 
 # -- covered ---------------------------------------------------------------------------------------
@@ -131,7 +52,11 @@ def test_functions_are_covered(function, width):
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_dimensions(size):
     shape = (1, 2, *[4] * size)
-    network = nn.Sequential(CONVS[size](2, 3, 2, padding="same"), nn.ReLU(), POOLS[size][0](2))
+    network = nn.Sequential(
+        getattr(nn, f"Conv{size}d")(2, 3, 2, padding="same"),
+        nn.ReLU(),
+        getattr(nn, f"MaxPool{size}d")(2),
+    )
     (layer,) = accepted(network, shape).layers
     assert (layer.fan_in, layer.width) == (2 * 2**size, 3 * 2**size)
 

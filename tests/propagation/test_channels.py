@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import qnotes as qn
-from qnotes.propagation.vectors import vector_bound
+from qnotes.propagation.channels import vector_bound
 from tests.random_networks import (
     ARCHITECTURES,
     change_weights,

@@ -94,8 +94,7 @@ class Profile:
         object.__setattr__(self, "layers", tuple(self.layers))
         if not self.layers:
             raise QnotesError("a profile needs at least one layer; got none")
-        if not isinstance(self.radius, int | float) or not 0 < self.radius < math.inf:
-            raise QnotesError(f"radius must be a positive finite number; got {self.radius!r}")
+        check_radius(self.radius)
 
     @property
     def depth(self) -> int:
@@ -129,6 +128,12 @@ class Profile:
     def read(cls, path: str | Path) -> Profile:
         """Read a profile that `save` wrote."""
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+def check_radius(radius: float) -> None:
+    """Refuse all but positive finite numbers."""
+    if not isinstance(radius, int | float) or not 0 < radius < math.inf:
+        raise QnotesError(f"radius must be a positive finite number; got {radius!r}")
 
 
 def stored_profile(name: str, *, bits: int) -> Profile:

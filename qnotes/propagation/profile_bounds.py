@@ -1,4 +1,4 @@
-"""The ladder of bounds: every theorem evaluated on one profile."""
+"""Every theorem evaluated on one profile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sympy as sp
 
 from qnotes import theorems
 from qnotes.errors import QnotesError
-from qnotes.profiles import Profile
+from qnotes.propagation.profiles import Profile
 from qnotes.theorems.T7_gain import FACTORS, GAIN
 
 

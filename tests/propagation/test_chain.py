@@ -6,8 +6,8 @@ from torch import Tensor, fx, nn
 
 import qnotes as qn
 from qnotes.networks._torchvision import torchvision
-from qnotes.networks.chain import chain
 from qnotes.networks.tracing import trace
+from qnotes.propagation.chain import chain
 from tests.random_networks import Net, Residual
 
 STEP = 0.01

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 import qnotes as qn
-from qnotes.propagation.relu6 import read_sizes, relu6_bounds
+from qnotes.propagation.norms import relu6_bounds
+from qnotes.propagation.values import read_sizes
 from tests.random_networks import Residual, convolutional, dense, projection_block
 
 CAPS = [(False, False), (True, False), (False, True), (True, True)]

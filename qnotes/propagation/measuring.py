@@ -1,0 +1,114 @@
+"""Measuring a profile: from two sets of weights to a few numbers per layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from qnotes.networks.operations import CONVOLUTIONS, Operation
+from qnotes.propagation.chain import Link, linked
+from qnotes.propagation.outward import EPSILON, up
+from qnotes.propagation.pair import checked_pair
+from qnotes.propagation.profiles import Layer, Profile
+from qnotes.propagation.weights import absolute_blocks, bias_of, check_sums
+
+
+def profile(
+    network: nn.Module,
+    quantized: nn.Module,
+    *,
+    input_shape: tuple[int, ...],
+    radius: float = 1.0,
+    provenance: dict[str, object] | None = None,
+) -> Profile:
+    """Measure a network and its quantized copy: all that the bounds need to know.
+
+    The weights are read once, whatever the size of the input. Norms are computed in float64 and
+    rounded up: a sum of n terms is off by at most n unit roundoffs, and twice that is added.
+
+    Args:
+        network: the reference, with batch norms folded (`qnotes.fold`).
+        quantized: the same network with other weights, such as `qnotes.quantize(...).model`. A
+            bias that only one of the two has is zero in the other.
+        input_shape: shape of one batch, batch dimension first.
+        radius: D; inputs lie in [-D, D]^N_0.
+        provenance: anything worth remembering: weights, seed, bits, versions.
+
+    Returns:
+        The profile, a layer of the chain each (theory, sections 0 and 4).
+
+    Raises:
+        UnsupportedOperation: for an operation that the theory does not cover, by name.
+        QnotesError: for networks that do not match, an input shape that does not fit, weights that
+            are not finite, or a radius that is not positive.
+    """
+    pair = checked_pair(network, quantized, input_shape=input_shape, radius=radius)
+    links = linked(pair.operations, pair.shapes)
+    return Profile(tuple(map(_layer, links.links)), links.input_width, radius, provenance or {})
+
+
+def _layer(link: Link) -> Layer:
+    layers = [term.operation for term in link.terms if term.operation]
+    identities = len(link.terms) - len(layers)
+    zeros = torch.zeros(3, 1, dtype=torch.float64)
+    weights = [_rows(layer) for layer in layers] or [(zeros, zeros[:, 0])]
+    sums = sum(rows for rows, _ in weights)  # of W, W' and W - W'; sum() makes a new tensor
+    sums[:2] += identities
+    biases = [_biases(layer) for layer in layers] or [zeros]
+    joined = _joined(biases)
+    check_sums(link.name, layers, [sums, joined])
+    largest = torch.stack([entries for _, entries in weights]).amax(0)
+    fan_in = sum(layer.module.weight[0].numel() for layer in layers)
+    reads = [term.source.size for term in link.terms if term.operation]
+    row = sum(min(o.module.weight[0].numel(), size) for o, size in zip(layers, reads, strict=True))
+    at_least = 1.0 if link.carries else 0.0  # what a carried coordinate's row sums to
+    return Layer(
+        name=link.name,
+        kind=_kind(layers),
+        fan_in=fan_in,
+        reads=max([row, *reads]),
+        row=row + identities,
+        width=link.width,
+        norm=up(max(at_least, _top(sums[:2])), fan_in),
+        joint_norm=up(max(at_least, _top(sums[:2] + joined[:2])), fan_in),
+        gap=up(_top(largest[2]), 1),
+        gap_norm=up(_top(sums[2]), fan_in),
+        bias_norm=up(_top(joined[:2]), 1),
+        bias_gap=up(_top(joined[2]), 1),
+        peak=max(float(identities > 0), *(_top(v[:2]) for v in (largest, joined, *biases))),
+    )
+
+
+def _rows(layer: Operation) -> tuple[Tensor, Tensor]:
+    """Row sums of |W|, |W'| and |W - W'|, and their largest entries, reading both once."""
+    ours, theirs = layer.module.weight, layer.quantized.weight
+    sums, largest = torch.empty(3, len(ours), dtype=torch.float64), [[], [], []]
+    for rows, matrices in absolute_blocks(ours, theirs):
+        for which, matrix in enumerate(matrices):
+            sums[which, rows] = matrix.sum(1)
+            largest[which].append(matrix.amax())
+    return sums, torch.stack([torch.stack(entries).amax() for entries in largest])
+
+
+def _biases(layer: Operation) -> Tensor:
+    """b, b' and b - b'."""
+    ours, theirs = bias_of(layer.module), bias_of(layer.quantized)
+    return torch.stack([ours, theirs, ours - theirs])
+
+
+def _joined(biases: list[Tensor]) -> Tensor:
+    """|b_1 + b_2 + …|, raised by what the additions may have lost."""
+    total = sum(biases).abs()
+    if len(biases) == 1:
+        return total
+    return total + EPSILON * len(biases) * sum(bias.abs() for bias in biases)
+
+
+def _kind(layers: list[Operation]) -> str:
+    if not layers:
+        return "sum"
+    return "convolution" if any(type(o.module) in CONVOLUTIONS for o in layers) else "dense"
+
+
+def _top(values: Tensor) -> float:
+    return values.abs().max().item()

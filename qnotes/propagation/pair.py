@@ -1,0 +1,103 @@
+"""The checked pair: two networks of the same graph, and the inputs that a bound is about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor, fx, nn
+
+from qnotes.errors import QnotesError
+from qnotes.networks.operations import AFFINE_MODULES, Operation, operations
+from qnotes.networks.tracing import trace
+from qnotes.propagation.profiles import check_radius
+from qnotes.propagation.shapes import Shape, checked_shape, shapes_of
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A network and its quantized copy, ready for a walk.
+
+    Attributes:
+        operations: of the network, in order; each knows its module in both networks.
+        shapes: of the value of every node, for one input.
+        radius: D; inputs lie in [-D, D]^N_0.
+    """
+
+    operations: tuple[Operation, ...]
+    shapes: Mapping[fx.Node, Shape]
+    radius: float
+
+
+def checked_pair(
+    network: nn.Module, quantized: nn.Module, *, input_shape: Shape, radius: float
+) -> Pair:
+    """Trace two networks, and check all that every bound asks for but that weights are finite.
+
+    That is checked where weights are read (`read_weights`), since reading them is what costs.
+
+    Raises:
+        UnsupportedOperation: for an operation that the theory does not cover, by name.
+        QnotesError: for networks that do not match, an input shape that does not fit, or a radius
+            that is not positive.
+    """
+    check_radius(radius)
+    found = matched(trace(network), trace(quantized))
+    return Pair(found, shapes_of(found, checked_shape(input_shape)), radius)
+
+
+def matched(network: fx.GraphModule, quantized: fx.GraphModule) -> tuple[Operation, ...]:
+    """The operations of two traced networks side by side; refuses those that do not match."""
+    check_same_graph(network, quantized)
+    return tuple(
+        replace(ours, quantized=theirs.module)
+        for ours, theirs in zip(operations(network), operations(quantized), strict=True)
+    )
+
+
+def check_same_graph(network: fx.GraphModule, quantized: fx.GraphModule) -> None:
+    """Refuse two networks that differ in more than their weights, by the first difference."""
+    modules = [dict(net.named_modules(remove_duplicate=False)) for net in (network, quantized)]
+    for ours, theirs in zip(network.graph.nodes, quantized.graph.nodes, strict=False):
+        for side in ("op", "target", "args", "kwargs"):
+            mine, its = getattr(ours, side), getattr(theirs, side)
+            if mine != its and str(mine) != str(its):  # nodes of two graphs are never the same
+                raise QnotesError(
+                    f"the quantized network does not match: {ours.name} has {side} {mine}, "
+                    f"there it is {its}"
+                )
+        if ours.op == "call_module":
+            _check_same_module(ours.target, *(known[ours.target] for known in modules))
+    ours, theirs = len(network.graph.nodes), len(quantized.graph.nodes)
+    if ours != theirs:
+        raise QnotesError(f"the quantized network has {theirs} operations; expected {ours}")
+
+
+def _check_same_module(name: str, ours: nn.Module, theirs: nn.Module) -> None:
+    if _without_bias(ours) != _without_bias(theirs):
+        raise QnotesError(f"{name}: is {ours} here and {theirs} in the quantized network")
+    mine, its = _options(ours), _options(theirs)
+    differing = [option for option in mine if mine[option] != its.get(option)]
+    if differing:
+        given = ", ".join(f"{option}={mine[option]!r}" for option in differing)
+        there = ", ".join(f"{option}={its.get(option)!r}" for option in differing)
+        raise QnotesError(f"{name}: has {given} here and {there} in the quantized network")
+
+
+def _options(module: nn.Module) -> dict[str, object]:
+    """What a module was built with, and the shapes of its weights; its repr omits some options."""
+    options = {
+        key: value
+        for key, value in vars(module).items()
+        if not key.startswith("_") and key != "training" and not isinstance(value, Tensor)
+    }
+    shapes = {f"shape of {key}": tuple(value.shape) for key, value in module.named_parameters()}
+    if isinstance(module, AFFINE_MODULES):
+        shapes.setdefault("shape of bias", (len(module.weight),))
+    return options | shapes
+
+
+def _without_bias(module: nn.Module) -> str:
+    """What a module is; a layer without a bias computes the same as one whose bias is zero."""
+    return re.sub(r", bias=(True|False)", "", repr(module))

@@ -1,0 +1,85 @@
+"""Real tensors, as a domain: one network that runs, or two side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+import torch
+from torch import Tensor, fx, nn
+
+from qnotes.networks.operations import AFFINE, Operation, operations
+from qnotes.networks.tracing import trace
+from qnotes.propagation.pair import matched
+from qnotes.propagation.walk import Domain, Visit, walk
+
+
+class Values(Domain):
+    """What a network computes, for all inputs at once: a tuple of a tensor for each network.
+
+    Args:
+        inputs: of shape (inputs, ...), in the precision of the networks.
+        pair: whether two networks run, so that a value is (S, S') in place of (S,).
+    """
+
+    def __init__(self, inputs: Tensor, *, pair: bool = False) -> None:
+        self.inputs, self.networks = inputs, 2 if pair else 1
+
+    def input(self, operation: Operation) -> tuple[Tensor, ...]:
+        # Copies, since a network may overwrite its input.
+        return tuple(self.inputs.clone() for _ in range(self.networks))
+
+    @torch.no_grad()
+    def affine(self, operation: Operation, read: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Any module: each network's own."""
+        modules = (operation.module, operation.quantized)[: self.networks]
+        return tuple(module(value) for module, value in zip(modules, read, strict=True))
+
+    activation = max_pool = average_pool = flatten = identity = affine
+
+    def sum(self, operation: Operation, first: tuple, second: tuple) -> tuple[Tensor, ...]:
+        return tuple(one + other for one, other in zip(first, second, strict=True))
+
+
+def watched(
+    network: fx.GraphModule, inputs: Tensor, quantized: fx.GraphModule | None = None
+) -> Iterator[Visit]:
+    """Run a traced network, or two of one graph, and stop at each operation.
+
+    A visit has the ``operation`` with its name and modules, what it ``reads``, and its ``result``:
+    tuples of tensors, (S,) of one network and (S, S') of two. A later operation may overwrite them
+    in place. Each network runs once in all, however deep it is, and values are kept until their
+    last use.
+
+    Args:
+        network: from `qnotes.fold` or `trace`.
+        inputs: of shape (inputs, ...), in the precision of the networks.
+        quantized: the same network with other weights.
+    """
+    found = operations(network) if quantized is None else matched(network, quantized)
+    return walk(found, Values(inputs, pair=quantized is not None))
+
+
+def read_sizes(network: nn.Module, quantized: nn.Module, inputs: Tensor) -> pd.DataFrame:
+    """The same numbers, measured on inputs: the largest activation of both networks, and error.
+
+    Args:
+        network: the reference.
+        quantized: the same network with other weights.
+        inputs: of shape (inputs, ...); both networks run on copies of them in float64.
+
+    Returns:
+        A row for each layer with weights and one for the output: ``name``, ``s``, ``e``.
+    """
+    pair = [trace(net, copied=True).double() for net in (network, quantized)]
+    rows = []
+    for visit in watched(pair[0], inputs.double(), pair[1]):
+        if visit.operation.kind == AFFINE:
+            rows.append(_row(visit.operation.name, *visit.reads[0]))
+    rows.append(_row("output", *visit.result))
+    return pd.DataFrame(rows)
+
+
+def _row(name: str, ours: Tensor, theirs: Tensor) -> dict[str, object]:
+    size = max(value.abs().max().item() for value in (ours, theirs))
+    return {"name": name, "s": size, "e": (ours - theirs).abs().max().item()}

@@ -1,0 +1,61 @@
+"""Reading two sets of weights: once, in blocks, with absolute values taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from qnotes.errors import QnotesError
+from qnotes.networks.operations import Operation
+from qnotes.networks.tracing import check_finite
+
+#: Weights in a block: few enough that a block stays in the processor's cache.
+BLOCK = 1 << 18
+
+
+def absolute_blocks(ours: Tensor, theirs: Tensor) -> Iterator[tuple[slice, Iterator[Tensor]]]:
+    """|W|, |W'| and |W - W'| in float64, some rows at a time.
+
+    W - W' is rounded once where the weights are float64, and exact where both are float32.
+
+    Yields:
+        Which rows, and the three matrices (rows, weights of a row) of theirs, one after the other:
+        each is overwritten by the next.
+    """
+    ours, theirs = ours.detach().flatten(1), theirs.detach().flatten(1)
+    rows = max(1, BLOCK // ours.shape[1])
+    space = torch.empty(min(rows, len(ours)), ours.shape[1], dtype=torch.float64)
+    for first in range(0, len(ours), rows):
+        which = slice(first, min(first + rows, len(ours)))
+        yield which, _absolute(ours[which], theirs[which], space[: which.stop - first])
+
+
+def _absolute(ours: Tensor, theirs: Tensor, space: Tensor) -> Iterator[Tensor]:
+    ours, theirs = ours.double(), theirs.double()
+    yield torch.abs(ours, out=space)
+    yield torch.abs(theirs, out=space)
+    yield torch.sub(ours, theirs, out=space).abs_()
+
+
+def bias_of(module: nn.Module) -> Tensor:
+    """The bias of a layer in float64; zeros where it has none."""
+    if module.bias is None:
+        return torch.zeros(len(module.weight), dtype=torch.float64)
+    return module.bias.detach().double()
+
+
+def check_sums(names: str, layers: Iterable[Operation], sums: Iterable[Tensor]) -> None:
+    """Refuse weights and biases whose sums are not finite; these say it at no cost.
+
+    Raises:
+        QnotesError: names the layer, and what of it is NaN or infinite; or says that finite weights
+            have sums too large for float64.
+    """
+    if all(total.isfinite().all() for total in sums):
+        return
+    for layer in layers:
+        for module in (layer.module, layer.quantized):
+            check_finite(layer.name, {"weight": module.weight, "bias": module.bias})
+    raise QnotesError(f"{names}: a row sum of its weights is too large for float64")
