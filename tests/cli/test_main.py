@@ -55,7 +55,7 @@ def test_exit_codes(end, code, message, capsys, monkeypatch):
     def ends(*_):
         raise end
 
-    monkeypatch.setattr(report, "select", ends)
+    monkeypatch.setattr(proof_report, "select", ends)
     assert main(["prove"]) == code
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.strip().endswith(message)
