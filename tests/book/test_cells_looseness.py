@@ -2,13 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import qnotes as qn
 from qnotes.propagation.channels import vector_bound
-from qnotes.studies import costs
+from qnotes.theorems import notation as sy
 from tests.book.cells import definitions
 
 SHAPE = (1, 1, 6, 6)
@@ -82,9 +83,19 @@ def test_errors_of_copies(pair):
 @pytest.mark.parametrize("name", ["resnet20", "mobilenet_v2_x0_25"])
 def test_costs_of_the_upper_steps_are_those_of_the_theorems(name):
     profile = qn.stored_profile(name, bits=4)
-    ours, theirs = cells.step_costs(profile), costs.step_costs(profile)
-    assert list(ours.index) == list(theirs.index)
-    assert ours.to_numpy() == pytest.approx(theirs.to_numpy(), abs=1e-9)
+    product_form, known = qn.theorems()["T5 product form"], qn.theorems()
+    changes = {sy.n_joint: lambda layer: sy.delta[layer] + sy.gamma[layer], sy.eps_layer: 1}
+    stages = {
+        "T2": known["T2"],
+        "biases in the norms": product_form.variant(replacing=changes),
+        "count times largest": product_form,
+        "one gap for all": product_form.variant(replacing={sy.eps_layer: sy.eps}),
+        "one mean for all": known["T5 mean form"],
+    }
+    values = [stage.evaluate(profile) for stage in stages.values()]
+    ours = cells.step_costs(profile)
+    assert list(ours.index) == list(stages)[1:]
+    assert ours.to_numpy() == pytest.approx(np.diff(values), abs=1e-9)
 
 
 def test_both_bounds_are_those_of_the_package():
