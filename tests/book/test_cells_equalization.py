@@ -8,7 +8,18 @@ import torch
 from torch import nn
 
 import qnotes as qn
-from qnotes.studies import rescaled
+from tests.book.cells import definitions
+
+rescaled = definitions(
+    "equalization",
+    "variants",
+    "same_function",
+    "layer_norms",
+    "compare",
+    "mean_of_others",
+    "path_norm",
+    setup={"methods": ["cle", "path", "even"]},
+)
 
 
 @pytest.fixture
