@@ -1,6 +1,5 @@
 """Figures of the book, a function each; none of them shows itself twice."""
 
-from qnotes.plots.allocation import choices, chosen_bits, share_maps, two_rankings
 from qnotes.plots.equalization import (
     bound_against_error,
     bounds_by_method,
@@ -63,8 +62,6 @@ __all__ = [
     "certified_bits",
     "channel_levels",
     "channel_spread",
-    "choices",
-    "chosen_bits",
     "costs",
     "decades",
     "distances_and_moves",
@@ -92,7 +89,6 @@ __all__ = [
     "rounding",
     "scheme_accuracy",
     "scheme_changes",
-    "share_maps",
     "side_by_side",
     "staircase",
     "storage",
@@ -100,7 +96,6 @@ __all__ = [
     "subplots",
     "title",
     "trained_networks",
-    "two_rankings",
     "use_style",
     "waterfall",
 ]

@@ -122,3 +122,23 @@ def test_theorems_take_their_formulae_from_the_objects():
             stated += re.findall(r"\{glue:math\} ([\w-]+)", body)
     proved = {t.key.replace(" ", "-") for t in qnotes.theorems() if t.proof}
     assert proved == set(stated) and len(stated) == len(set(stated))
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_numbered_theorems_print_their_own_number(name):
+    """Theorem T5, not Theorem 6.3: its title begins so, and the counter is off."""
+    for cell in notebook(name).cells:
+        for title, options in re.findall(
+            r"^`{3,}\{prf:theorem\} ([TP]\d.*)\n((?::.*\n)*)", cell.source, re.MULTILINE
+        ):
+            assert ":nonumber:" in options, (name, title)
+
+
+@pytest.mark.parametrize("page", [*CHAPTERS, *(path.name for path in BOOK.glob("*.md"))])
+def test_references_to_numbered_theorems_have_a_text(page):
+    """A bare reference would print only "Theorem", since the theorem has no counter."""
+    if page.endswith(".md"):
+        text = (BOOK / page).read_text()
+    else:
+        text = "\n\n".join(cell.source for cell in notebook(page).cells)
+    assert re.findall(r"\{prf:ref\}`thm-[TP]\d[^`<]*`", text) == []

@@ -1,4 +1,4 @@
-"""Prices add up to T2, the greedy choice is the best one, and bad tables are refused."""
+"""The chapter on shares: prices add up to T2, greed is best, and bad tables are refused."""
 
 import copy
 import itertools
@@ -10,16 +10,11 @@ import pytest
 import torch
 
 import qnotes as qn
-from qnotes.studies.allocation import (
-    greedy_bits,
-    measured_prices,
-    of_modules,
-    recursion_prices,
-    sizes,
-)
+from tests.book.cells import definitions
 from tests.random_networks import convolutional, residual
 
-WIDTHS = [2, 3, 4, 6]
+NAMES = ("greedy_bits", "measured_prices", "of_modules", "recursion_prices", "sizes")
+cells = definitions("shares", *NAMES)
 
 
 def network(build, seed: int):
@@ -35,7 +30,7 @@ def test_prices_are_the_summands_of_the_recursion(build, seed):
     folded, shape = network(build, seed)
     found = qn.profile(folded, qn.quantize(folded, bits=4).model, input_shape=shape)
     row = qn.bounds(found).set_index("theorem").loc["T2"]
-    prices = recursion_prices(found, {4: found})[4]
+    prices = cells.recursion_prices(found, {4: found})[4]
     assert np.log10((10**prices).sum()) == pytest.approx(row["log10"], abs=1e-9)
     assert list(10 ** (prices - row["log10"])) == pytest.approx(list(row["share"]), abs=1e-9)
 
@@ -43,7 +38,7 @@ def test_prices_are_the_summands_of_the_recursion(build, seed):
 def test_a_network_on_its_grid_costs_nothing():
     folded, shape = network(convolutional, 0)
     exact = qn.profile(folded, folded, input_shape=shape)
-    assert np.isneginf(recursion_prices(exact, {8: exact})[8]).all()
+    assert np.isneginf(cells.recursion_prices(exact, {8: exact})[8]).all()
 
 
 def test_measured_price_is_the_error_of_one_layer_alone():
@@ -52,7 +47,7 @@ def test_measured_price_is_the_error_of_one_layer_alone():
     inputs = qn.random_inputs(shape, count=6)
     quantized = {2: qn.quantize(folded, bits=2), 8: qn.quantize(folded, bits=8)}
     weights = {name: p.clone() for name, p in folded.named_parameters()}
-    prices = measured_prices(folded, quantized, names, inputs)
+    prices = cells.measured_prices(folded, quantized, names, inputs)
     assert all(torch.equal(weights[name], p) for name, p in folded.named_parameters())
     assert list(prices.index) == names
     for name in names:
@@ -65,9 +60,9 @@ def test_measured_price_is_the_error_of_one_layer_alone():
 
 def test_joined_modules_get_the_same_bits_and_count_together():
     bits = pd.Series({"conv1": 3, "conv2 + shortcut": 5})
-    assert of_modules(bits) == {"conv1": 3, "conv2": 5, "shortcut": 5}
+    assert cells.of_modules(bits) == {"conv1": 3, "conv2": 5, "shortcut": 5}
     layers = torch.nn.ModuleDict({"a": torch.nn.Linear(2, 3), "b": torch.nn.Linear(4, 5)})
-    assert sizes(layers, ["a + b", "b"]).tolist() == [26, 20]
+    assert cells.sizes(layers, ["a + b", "b"]).tolist() == [26, 20]
 
 
 def table(costs: dict[str, list[float]], widths: list[int]) -> pd.DataFrame:
@@ -96,7 +91,7 @@ def test_greedy_is_best_among_all_choices(seed):
     costs = {name: 10 ** generator.uniform(-3, 3) * 2.0 ** -np.arange(4) for name in "abcd"}
     prices, counts = table(costs, widths), pd.Series(10, index=list("abcd"))
     budget = 10 * generator.integers(8, 21)
-    bits = greedy_bits(prices, counts, budget=budget)
+    bits = cells.greedy_bits(prices, counts, budget=budget)
     assert (bits * counts).sum() <= budget
     found = sum(10 ** prices.loc[name, width] for name, width in bits.items())
     assert found == pytest.approx(best_sum(prices, counts, budget), rel=1e-9)
@@ -106,26 +101,29 @@ def test_more_bits_where_they_cost_less():
     """Equal prices: the small layer gets the bits."""
     costs = {"small": [4.0, 2.0, 1.0], "large": [4.0, 2.0, 1.0]}
     counts = pd.Series({"small": 1, "large": 100})
-    bits = greedy_bits(table(costs, [2, 3, 4]), counts, budget=300)
+    bits = cells.greedy_bits(table(costs, [2, 3, 4]), counts, budget=300)
     assert bits.to_dict() == {"small": 4, "large": 2}
 
 
 def test_looks_past_a_step_that_saves_nothing():
     costs = {"a": [4.0, 5.0, 0.1], "b": [1.0, 0.9, 0.8]}
     counts = pd.Series({"a": 1, "b": 1})
-    assert greedy_bits(table(costs, [2, 3, 4]), counts, budget=6).to_dict() == {"a": 4, "b": 2}
+    assert cells.greedy_bits(table(costs, [2, 3, 4]), counts, budget=6).to_dict() == {
+        "a": 4,
+        "b": 2,
+    }
 
 
 def test_spends_nothing_on_layers_that_cost_nothing():
     costs = {"a": [0.0, 0.0], "b": [0.0, 0.0]}
     counts = pd.Series({"a": 1, "b": 1})
-    assert greedy_bits(table(costs, [2, 3]), counts, budget=100).to_dict() == {"a": 2, "b": 2}
+    assert cells.greedy_bits(table(costs, [2, 3]), counts, budget=100).to_dict() == {"a": 2, "b": 2}
 
 
 def test_prices_beyond_floats():
     prices = pd.DataFrame([[400.0, 399.0], [390.0, 389.0]], index=["a", "b"], columns=[2, 3])
     counts = pd.Series({"a": 1, "b": 1})
-    assert greedy_bits(prices, counts, budget=5).to_dict() == {"a": 3, "b": 2}
+    assert cells.greedy_bits(prices, counts, budget=5).to_dict() == {"a": 3, "b": 2}
 
 
 @pytest.mark.parametrize(
@@ -140,4 +138,4 @@ def test_prices_beyond_floats():
 )
 def test_refuses_what_does_not_fit(prices, counts, budget, message):
     with pytest.raises(qn.QnotesError, match=message):
-        greedy_bits(prices, counts, budget=budget)
+        cells.greedy_bits(prices, counts, budget=budget)
