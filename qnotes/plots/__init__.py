@@ -25,7 +25,6 @@ from qnotes.plots.looseness import (
     side_by_side,
     waterfall,
 )
-from qnotes.plots.mobilenet import caps_along, channel_spread, granularity
 from qnotes.plots.norms import (
     box_image,
     norms_by_network,
@@ -34,7 +33,6 @@ from qnotes.plots.norms import (
     rescaling,
     stretch,
 )
-from qnotes.plots.resnets import costs, families, norms_and_fan_ins
 from qnotes.plots.schemes import (
     bound_and_error,
     channel_levels,
@@ -65,23 +63,18 @@ __all__ = [
     "bounds_by_method",
     "box_image",
     "by_strength",
-    "caps_along",
     "carried_and_made",
     "certified_bits",
     "channel_levels",
-    "channel_spread",
     "choices",
     "chosen_bits",
-    "costs",
     "counting",
     "decades",
     "distances_and_moves",
     "error_path",
-    "families",
     "fan_in_and_width",
     "gain",
     "gap_against_bits",
-    "granularity",
     "image_and_outputs",
     "image_sizes",
     "ladder",
@@ -90,7 +83,6 @@ __all__ = [
     "losses",
     "matrices",
     "norms_and_constant",
-    "norms_and_fan_ins",
     "norms_before_and_after",
     "norms_by_method",
     "norms_by_network",

@@ -1,4 +1,4 @@
-"""Surveys of networks, and accuracy on a folder of images."""
+"""What the chapter on networks of full size defines: surveys, accuracy on a folder of images."""
 
 import hashlib
 import io
@@ -12,30 +12,36 @@ from torch import nn
 import qnotes as qn
 from qnotes.errors import QnotesError, WeightsUnavailable
 from qnotes.networks._torchvision import torchvision
-from qnotes.studies import full_size
-from qnotes.studies.full_size import STRUCTURE, accuracies, facts, image_radius, survey
+from tests.book.cells import definitions
+
+cells = definitions(
+    "full-size", "STRUCTURE", "accuracies", "facts", "image_radius", "published", "survey"
+)
+accuracies, facts, image_radius, survey = (
+    cells.accuracies,
+    cells.facts,
+    cells.image_radius,
+    cells.survey,
+)
 
 NAME = "mobilenet_v2"
 
 
 def test_a_survey_has_the_numbers_of_the_public_functions():
-    found = survey(["resnet20"], bits=[4, 8], weights="digits", radius=2.0, seed=3, inputs=2)
+    profiles, bounds, costs = survey(["resnet20"], bits=[4, 8], weights="digits", radius=2.0)
     folded = qn.fold(qn.load("resnet20"))
     rounded = qn.quantize(folded, bits=4).model
     profile = qn.profile(folded, rounded, input_shape=(1, 1, 32, 32), radius=2.0)
-    assert found.profiles["resnet20", 4] == profile
-    at = found.bounds[found.bounds["bits"] == 4]
+    assert profiles["resnet20", 4] == profile
+    at = bounds[bounds["bits"] == 4]
     expected = qn.bounds(profile)
-    assert at["log10"].iloc[:-1].tolist() == pytest.approx(expected["log10"].tolist(), nan_ok=True)
-    inputs = qn.random_inputs((1, 1, 32, 32), count=2, radius=2.0, seed=3)
-    error = qn.output_errors(folded, rounded, inputs).max().item()
-    assert at["log10"].iloc[-1] == pytest.approx(math.log10(error), abs=1e-3)
-    (cost,) = found.costs.to_dict("records")
+    assert at["log10"].tolist() == pytest.approx(expected["log10"].tolist(), nan_ok=True)
+    (cost,) = costs.to_dict("records")
     parameters = sum(p.numel() for p in folded.parameters())
     assert cost["parameters"] == parameters
     assert cost["megabytes"] == pytest.approx(2 * 8 * parameters / 1e6)
     assert all(cost[step] > 0 for step in ("load", "fold", "quantize", "profile", "one pass"))
-    assert "a scale per channel" in qn.describe(found.bounds)
+    assert "a scale per channel" in qn.describe(bounds)
 
 
 def test_structure_is_what_other_weights_leave_alone():
@@ -45,8 +51,8 @@ def test_structure_is_what_other_weights_leave_alone():
         facts(qn.profile(net, qn.quantize(net, bits=8).model, input_shape=(1, 1, 32, 32)))
         for net in networks
     ]
-    for name in columns[0].index:
-        assert (len({column[name] for column in columns}) == 1) == (name in STRUCTURE)
+    for name in columns[0]:
+        assert (len({column[name] for column in columns}) == 1) == (name in cells.STRUCTURE)
 
 
 def test_facts_are_those_of_the_gain():
@@ -56,17 +62,18 @@ def test_facts_are_those_of_the_gain():
 
 
 def test_image_radius_is_reached_by_a_white_or_a_black_image():
-    steps = full_size.transforms(NAME)
+    steps = cells.published(NAME).transforms()
     found = [steps(Image.new("RGB", (300, 260), colour)).abs().max() for colour in ("white", 0)]
     assert max(found).item() == pytest.approx(image_radius(NAME), rel=1e-6)
 
 
 def test_published_facts_need_no_download():
-    found = full_size.published("resnet18")
-    assert found["parameters"] == sum(
+    found = cells.published("resnet18").meta
+    assert found["num_params"] == sum(
         p.numel() for p in qn.load("resnet18", weights="random").parameters()
     )
-    assert 0.5 < found["accuracy"] < 1 and found["megabytes"] > 10
+    accuracy = found["_metrics"]["ImageNet-1K"]["acc@1"] / 100
+    assert 0.5 < accuracy < 1 and found["_file_size"] > 10
 
 
 def test_pretrained_weights_from_a_local_hub_folder(tmp_path, monkeypatch):
@@ -80,8 +87,8 @@ def test_pretrained_weights_from_a_local_hub_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(entry.value, "url", f"https://download.example/{file}")
     found = survey([NAME], bits=[8], weights="imagenet")
     same = survey([NAME], bits=[8], weights="random", seed=11)
-    assert found.profiles == same.profiles
-    assert set(found.bounds["weights"]) == {"imagenet"}
+    assert found[0] == same[0]
+    assert set(found[1]["weights"]) == {"imagenet"}
 
 
 def test_pretrained_weights_that_cannot_be_had(tmp_path, monkeypatch):
@@ -122,7 +129,9 @@ class Colour(nn.Module):
 
 def shares(folder, classes, **options):
     networks = {"right": Colour(classes), "shifted": Colour([*classes[1:], 500])}
-    return accuracies(networks, folder, transform=full_size.transforms("resnet18"), **options)
+    return accuracies(
+        networks, folder, transform=cells.published("resnet18").transforms(), **options
+    )
 
 
 def test_folders_named_by_class_numbers(tmp_path):
@@ -150,7 +159,7 @@ def test_a_real_classifier_on_images(tmp_path):
     found = accuracies(
         {"float": network, "4 bits": qn.quantize(network, bits=4).model},
         fill(tmp_path, COLOURS, each=1),
-        transform=full_size.transforms("resnet18"),
+        transform=cells.published("resnet18").transforms(),
     )
     assert found["images"] == 3 and set(found.index) == {"images", "float", "4 bits"}
     assert all(0 <= found[name] <= 1 for name in ("float", "4 bits"))
