@@ -141,13 +141,34 @@ def test_notebook_can_be_downloaded(page, address, name):
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_figures_lead_to_their_code(page, address, name):
-    """The link under a figure ends at the cell that made it, which opens on a click."""
+    """The link under a figure opens the folded cell that made it, also when clicked again."""
     read(page, f"{address}{name}.html")
     for link in page.locator("figcaption a.code").all():
         target = page.locator(link.get_attribute("href"))
         assert target.count() == 1
         cell = target.locator("xpath=following::div[contains(@class, 'cell')][1]")
-        assert "glue(" in cell.locator("div.cell_input").first.text_content()
+        code = cell.locator("div.cell_input").first
+        assert "pages.figure(" in code.text_content()
+        link.click()
+        code.wait_for(state="visible")
+        if cell.locator("details.hide").count():
+            cell.locator("details.hide > summary").first.click()
+            code.wait_for(state="hidden")
+            link.click()
+            code.wait_for(state="visible")
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_an_address_opens_the_code_of_its_figure(page, address, name):
+    """A link from elsewhere to the code of a figure finds it unfolded."""
+    read(page, f"{address}{name}.html")
+    links = page.locator("figcaption a.code")
+    if links.count():
+        place = links.last.get_attribute("href")
+        read(page, "about:blank")
+        read(page, f"{address}{name}.html{place}")
+        cell = page.locator(place).locator("xpath=following::div[contains(@class, 'cell')][1]")
+        cell.locator("div.cell_input").first.wait_for(state="visible")
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

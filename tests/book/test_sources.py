@@ -1,5 +1,6 @@
 """The chapters as they are stored: conventions that make, papermill and the site rely on."""
 
+import ast
 import functools
 import os
 import re
@@ -17,6 +18,10 @@ BOOK = Path(__file__).parents[2] / "book"
 CHAPTERS = sorted(path.stem for path in BOOK.glob("*.ipynb"))
 VARIABLES = {"weights", "bits", "seed"}
 FLAGS = re.DOTALL | re.MULTILINE
+GLUED = {"figure", "numbers", "statements"}
+FOLDED = {"hide-input", "remove-cell", "remove-input", "parameters"}
+WITHOUT_IDEA = {"notation", "reproducibility"}
+WIDEST = 76  # characters in a line of open code
 # A measured number: a decimal fraction, or a count of something that a run may change.
 TYPED = r"\b\d+\.\d+\b|\b\d+ ?(?:%|percent|decades?|times|orders|seconds|layers|networks)\b"
 ALLOWED = {"intro": {"3.11", "3.13"}, "depth": {"110 layers"}}  # Python; what ResNet-110 means
@@ -28,6 +33,28 @@ def notebook(name: str):
 
 def code_cells(name: str) -> list:
     return [cell for cell in notebook(name).cells if cell.cell_type == "code"]
+
+
+def calls(cell) -> list[str]:
+    """Which functions of `qnotes.pages` a cell calls, in the order of the source."""
+    nodes = ast.walk(ast.parse(cell.source))
+    functions = [node.func for node in nodes if isinstance(node, ast.Call)]
+    return [ast.unparse(f).removeprefix("pages.") for f in functions if _of_pages(f)]
+
+
+def _of_pages(function: ast.expr) -> bool:
+    return isinstance(function, ast.Attribute) and ast.unparse(function.value) == "pages"
+
+
+def imports(cell) -> set[str]:
+    """Modules that a cell imports, and what it imports from them, by their full names."""
+    found = set()
+    for node in ast.walk(ast.parse(cell.source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
 
 
 def pages() -> list[str]:
@@ -94,6 +121,35 @@ def test_make_knows_the_parameters(name):
     line = rf"^_build/executed/{re.escape(name)}\.ipynb:(.*)$"
     (found,) = re.findall(line, database_of_make(), re.MULTILINE)
     assert set(re.findall(r"_build/parameters/(\w+)\.yaml", found)) == declared(name)
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_what_the_text_shows_is_not_shown_twice(name):
+    """Jupyter shows figures, numbers and statements under their cells, the page in the text."""
+    for cell in code_cells(name):
+        glued = bool(GLUED.intersection(calls(cell)))
+        assert glued == ("remove-output" in cell.metadata.get("tags", [])), cell.id
+
+
+@pytest.mark.parametrize("name", [name for name in CHAPTERS if name not in WITHOUT_IDEA])
+def test_some_code_is_open(name):
+    """Each chapter writes its idea down in a cell that a reader sees at once."""
+    folded = FOLDED.intersection
+    assert any(not folded(cell.metadata.get("tags", [])) for cell in code_cells(name))
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_open_code_fits_the_page(name):
+    for cell in code_cells(name):
+        if not FOLDED.intersection(cell.metadata.get("tags", [])):
+            assert max(map(len, cell.source.splitlines())) <= WIDEST, cell.id
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapters_draw_with_what_a_reader_knows(name):
+    found = set().union(*map(imports, code_cells(name)))
+    gone = ("qnotes.plots", "qnotes.studies", "myst_nb")
+    assert [module for module in sorted(found) if module.startswith(gone)] == []
 
 
 def test_every_file_is_a_page_and_every_page_a_file():

@@ -1,4 +1,4 @@
-"""Networks without skips are the plain chains that their main paths are."""
+"""What the chapter on ResNets defines: without skips a network is the chain of its main path."""
 
 import pytest
 import torch
@@ -6,8 +6,10 @@ from torch import nn
 
 import qnotes as qn
 from qnotes.errors import QnotesError
-from qnotes.studies.skips import without_skips
+from tests.book.cells import definitions
 from tests.random_networks import Residual
+
+without_skips = definitions("resnets", "without_skips").without_skips
 
 
 def block(skip: nn.Module) -> nn.Sequential:
@@ -52,3 +54,13 @@ def test_two_branches_alike_are_refused():
     twins = Residual(nn.Linear(2, 2), nn.Linear(2, 2), nn.ReLU()).eval()
     with pytest.raises(QnotesError, match="equally many layers"):
         without_skips(qn.fold(twins))
+
+
+def test_the_rows_of_a_network_are_those_of_a_sweep():
+    cells = definitions("resnets", "pair", "ladder", setup={"bits": [4], "width": 4, "seed": 0})
+    folded, rounded, shape = cells.pair("resnet20", "digits")
+    found = cells.ladder("resnet20", qn.profile(folded, rounded, input_shape=shape), "digits")
+    expected = qn.sweep("resnet20", bits=4, inputs=2, progress=False, jobs=1)
+    expected = expected[expected["theorem"] != "measured"]
+    assert found["log10"].tolist() == pytest.approx(expected["log10"].tolist(), nan_ok=True)
+    assert qn.describe(found) == qn.describe(expected)

@@ -1,0 +1,53 @@
+"""Chapters as a student sees them: plain Jupyter, another folder, nothing of the book's build."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from tests.book.test_sources import BOOK, calls
+
+CHAPTERS = ["depth", "full-size", "mobilenet"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_figures_and_numbers_are_there(name, tmp_path):
+    cells = [cell for cell in executed(name, tmp_path).cells if cell.cell_type == "code"]
+    assert any("figure" in calls(cell) for cell in cells)
+    for cell in cells:
+        images = [output for output in cell.outputs if "image/png" in output.get("data", {})]
+        assert len(images) == calls(cell).count("figure"), cell.id
+        texts = "".join(o.data.get("text/markdown", "") for o in cell.outputs if "data" in o)
+        for number in numbers(cell):
+            assert f"`{number}` = " in texts, number
+
+
+def executed(name: str, folder: Path):
+    shutil.copy(BOOK / f"{name}.ipynb", folder)
+    command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace"]
+    outside = {**os.environ, "PYTHONPATH": str(BOOK.parent)}
+    subprocess.run([*command, f"{name}.ipynb"], cwd=folder, env=outside, check=True)
+    return nbformat.read(folder / f"{name}.ipynb", as_version=4)
+
+
+def numbers(cell) -> set[str]:
+    """Names of the numbers that `pages.numbers` sets: those in the call, and those of the page."""
+    found = {output.metadata["scrapbook"]["name"] for output in cell.outputs if _hidden(output)}
+    for node in ast.walk(ast.parse(cell.source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pages.numbers":
+            section = ast.literal_eval(node.args[0])
+            names = [keyword.arg for keyword in node.keywords if keyword.arg]
+            found |= {f"{section}-{name.replace('_', '-')}" for name in names}
+    return found
+
+
+def _hidden(output) -> bool:
+    """Whether this is what the page reads, under a type that Jupyter does not show."""
+    kinds = output.get("data", {})
+    return bool(kinds) and all(kind.startswith("application/papermill") for kind in kinds)
