@@ -35,13 +35,6 @@ from qnotes.plots.norms import (
     stretch,
 )
 from qnotes.plots.resnets import costs, families, norms_and_fan_ins
-from qnotes.plots.schemes import (
-    bound_and_error,
-    channel_levels,
-    scheme_accuracy,
-    scheme_changes,
-    storage,
-)
 from qnotes.plots.style import decades, power_of_ten, subplots, title, use_style
 from qnotes.plots.sweeps import against_bits, against_depth, gain, ladder
 from qnotes.plots.training import (
@@ -60,7 +53,6 @@ __all__ = [
     "block_graph",
     "block_matrices",
     "bound_against_error",
-    "bound_and_error",
     "bounds_and_truth",
     "bounds_by_method",
     "box_image",
@@ -68,7 +60,6 @@ __all__ = [
     "caps_along",
     "carried_and_made",
     "certified_bits",
-    "channel_levels",
     "channel_spread",
     "choices",
     "chosen_bits",
@@ -103,8 +94,6 @@ __all__ = [
     "products",
     "rescaling",
     "rounding",
-    "scheme_accuracy",
-    "scheme_changes",
     "share_maps",
     "shares",
     "side_by_side",
@@ -112,7 +101,6 @@ __all__ = [
     "stacked_factors",
     "staircase",
     "step_costs",
-    "storage",
     "stretch",
     "subplots",
     "tangent",
