@@ -1,4 +1,4 @@
-"""Schemes side by side."""
+"""Schemes side by side: what the chapter's cells define."""
 
 import math
 
@@ -9,9 +9,14 @@ import torch
 from scipy.stats import spearmanr
 
 import qnotes as qn
-from qnotes.studies import gaps, schemes
+from tests.book.cells import definitions
 
 CELLS = {"network": "resnet20", "bits": [4, 4, 4], "scheme": ["a", "b", "c"]}
+chapter = definitions(
+    "schemes",
+    *("side_by_side", "against", "rank_correlations", "NUMBERS"),
+    *("bits_per_weight", "gap_in_steps", "levels_of_channel"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +30,19 @@ def table():
     return qn.sweep("resnet20", schemes=chosen, bits=[8, 4], inputs=4, jobs=1, progress=False)
 
 
+def stored(weight, **scheme):
+    """What is stored of the weights of one linear layer."""
+    linear = torch.nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype)
+    linear.weight.data = weight
+    network = torch.nn.Sequential(linear).eval()
+    return qn.quantize(network, **scheme).layers["0"]
+
+
 def test_side_by_side_has_the_numbers_of_the_sweep(table):
-    rows = schemes.side_by_side(table)
+    rows = chapter.side_by_side(table)
     cells = rows[["bits", "scheme"]].to_records(index=False).tolist()
     assert cells == [(8, "channel"), (4, "channel"), (8, "tensor"), (4, "tensor")]
-    for column, (theorem, bound) in schemes.NUMBERS.items():
+    for column, (theorem, bound) in chapter.NUMBERS.items():
         chosen = table[(table["theorem"] == theorem) & (table["bound"] == bound)]
         assert chosen["log10"].tolist() == rows[column].tolist()
     assert rows["accuracy"].isna().all()
@@ -37,13 +50,13 @@ def test_side_by_side_has_the_numbers_of_the_sweep(table):
 
 def test_a_failed_cell_has_no_numbers(table):
     failed = table.iloc[:1].assign(scheme="broken", theorem=None, bound=None, log10=np.nan)
-    rows = schemes.side_by_side(pd.concat([table, failed], ignore_index=True))
-    assert rows.iloc[-1][list(schemes.NUMBERS)].isna().all()
+    rows = chapter.side_by_side(pd.concat([table, failed], ignore_index=True))
+    assert rows.iloc[-1][list(chapter.NUMBERS)].isna().all()
 
 
 def test_against_takes_the_scheme_at_the_same_bits(table):
-    rows = schemes.side_by_side(table)
-    changed = schemes.against(rows, "channel")
+    rows = chapter.side_by_side(table)
+    changed = chapter.against(rows, "channel")
     assert (changed.loc[changed["scheme"] == "channel", "T2"] == 0).all()
     at = rows.set_index(["bits", "scheme"])["digits"]
     expected = at[4, "tensor"] - at[4, "channel"]
@@ -52,16 +65,16 @@ def test_against_takes_the_scheme_at_the_same_bits(table):
 
 
 def test_against_names_what_is_missing(table):
-    rows = schemes.side_by_side(table).iloc[1:]
+    rows = chapter.side_by_side(table).iloc[1:]
     with pytest.raises(qn.QnotesError, match="'channel' for resnet20 with 8 bits"):
-        schemes.against(rows, "channel")
+        chapter.against(rows, "channel")
 
 
 def test_rank_correlations_agree_with_scipy():
     generator = np.random.default_rng(0)
     drawn = generator.integers(0, 5, (20, 2))  # with ties
     rows = pd.DataFrame(drawn, columns=["x", "y"]).assign(network="n", bits=4, scheme=range(20))
-    found = schemes.rank_correlations(rows, {"x and y": ("x", "y")})
+    found = chapter.rank_correlations(rows, {"x and y": ("x", "y")})
     assert math.isclose(found["x and y"].item(), spearmanr(drawn[:, 0], drawn[:, 1]).statistic)
 
 
@@ -71,7 +84,7 @@ def test_rank_correlations_agree_with_scipy():
 )
 def test_rank_correlations_by_hand(y, expected):
     rows = pd.DataFrame({**CELLS, "x": [1, 2, 30], "y": y})
-    found = schemes.rank_correlations(rows, {"r": ("x", "y")})["r"].item()
+    found = chapter.rank_correlations(rows, {"r": ("x", "y")})["r"].item()
     assert found == pytest.approx(expected, nan_ok=True)
 
 
@@ -79,32 +92,32 @@ def test_bits_per_weight_counts_scales():
     linear = torch.nn.Linear(16, 2)
     network = torch.nn.Sequential(linear).eval()
     channel = qn.quantize(network, bits=4)
-    assert schemes.bits_per_weight(channel) == 4 + 32 / 16
-    assert schemes.bits_per_weight(qn.quantize(network, bits=4, granularity="tensor")) == 4 + 1
+    assert chapter.bits_per_weight(channel) == 4 + 32 / 16
+    assert chapter.bits_per_weight(qn.quantize(network, bits=4, granularity="tensor")) == 4 + 1
     grouped = qn.quantize(network, bits=4, granularity="group", group_size=8)
-    assert schemes.bits_per_weight(grouped) == 4 + 32 / 8
+    assert chapter.bits_per_weight(grouped) == 4 + 32 / 8
 
 
 def test_gap_in_steps(folded):
-    nearest = schemes.gap_in_steps(qn.quantize(folded, bits=4))
-    floor = schemes.gap_in_steps(qn.quantize(folded, bits=4, rounding="floor"))
-    clipped = schemes.gap_in_steps(qn.quantize(folded, bits=4, clip="percentile", percentile=90))
+    nearest = chapter.gap_in_steps(qn.quantize(folded, bits=4))
+    floor = chapter.gap_in_steps(qn.quantize(folded, bits=4, rounding="floor"))
+    clipped = chapter.gap_in_steps(qn.quantize(folded, bits=4, clip="percentile", percentile=90))
     assert 0.49 < nearest <= 0.5 + 1e-9 < floor <= 1 + 1e-9 < clipped
     with pytest.raises(qn.QnotesError, match=r"conv1.*has no step"):
-        schemes.gap_in_steps(qn.quantize(folded, bits=4, grid="log2"))
+        chapter.gap_in_steps(qn.quantize(folded, bits=4, grid="log2"))
 
 
 @pytest.mark.parametrize("scheme", [{}, {"symmetric": False}, {"grid": "log2"}, {"grid": "kmeans"}])
 @pytest.mark.parametrize("granularity", ["channel", "tensor"])
 def test_weights_of_a_channel_lie_on_its_levels(scheme, granularity):
     weight = torch.randn(3, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    layer = gaps.stored(weight, bits=3, granularity=granularity, **scheme)
-    levels = schemes.levels_of_channel(layer, 1)
+    layer = stored(weight, bits=3, granularity=granularity, **scheme)
+    levels = chapter.levels_of_channel(layer, 1)
     assert set(layer.weight[1].tolist()) <= set(levels.tolist())
     assert len(levels) <= 8 and (levels.diff() > 0).all()
 
 
 def test_levels_of_groups_are_refused():
-    layer = gaps.stored(torch.ones(2, 4), bits=3, granularity="group", group_size=2)
+    layer = stored(torch.ones(2, 4), bits=3, granularity="group", group_size=2)
     with pytest.raises(qn.QnotesError, match="each group"):
-        schemes.levels_of_channel(layer, 0)
+        chapter.levels_of_channel(layer, 0)
