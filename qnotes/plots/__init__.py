@@ -44,11 +44,6 @@ from qnotes.plots.schemes import (
 )
 from qnotes.plots.style import decades, power_of_ten, subplots, title, use_style
 from qnotes.plots.sweeps import against_bits, against_depth, gain, ladder
-from qnotes.plots.training import (
-    distances_and_moves,
-    norms_before_and_after,
-    trained_networks,
-)
 from qnotes.plots.travel import bounds_and_truth, carried_and_made, error_path, losses
 from qnotes.plots.weights import image_and_outputs, layer_norms, rounding
 
@@ -75,7 +70,6 @@ __all__ = [
     "costs",
     "counting",
     "decades",
-    "distances_and_moves",
     "error_path",
     "families",
     "fan_in_and_width",
@@ -91,7 +85,6 @@ __all__ = [
     "matrices",
     "norms_and_constant",
     "norms_and_fan_ins",
-    "norms_before_and_after",
     "norms_by_method",
     "norms_by_network",
     "number_lines",
@@ -117,7 +110,6 @@ __all__ = [
     "subplots",
     "tangent",
     "title",
-    "trained_networks",
     "two_rankings",
     "use_style",
     "waterfall",
