@@ -34,7 +34,7 @@ from qnotes.plots.norms import (
     rescaling,
     stretch,
 )
-from qnotes.plots.resnets import costs, families, norms_and_fan_ins
+from qnotes.plots.resnets import costs
 from qnotes.plots.schemes import (
     bound_and_error,
     channel_levels,
@@ -43,7 +43,7 @@ from qnotes.plots.schemes import (
     storage,
 )
 from qnotes.plots.style import decades, power_of_ten, subplots, title, use_style
-from qnotes.plots.sweeps import against_bits, against_depth, gain, ladder
+from qnotes.plots.sweeps import against_bits, against_depth, ladder
 from qnotes.plots.training import (
     distances_and_moves,
     norms_before_and_after,
@@ -77,9 +77,7 @@ __all__ = [
     "decades",
     "distances_and_moves",
     "error_path",
-    "families",
     "fan_in_and_width",
-    "gain",
     "gap_against_bits",
     "granularity",
     "image_and_outputs",
@@ -90,7 +88,6 @@ __all__ = [
     "losses",
     "matrices",
     "norms_and_constant",
-    "norms_and_fan_ins",
     "norms_before_and_after",
     "norms_by_method",
     "norms_by_network",

@@ -10,8 +10,6 @@ from matplotlib.figure import Figure
 from qnotes.plots.style import SERIES, decades, subplots, title
 from qnotes.sweeps import MEASURED
 
-FACTORS = {"depth": "#009E73", "width": "#56B4E9", "norms": "#0072B2"}
-
 
 def against_bits(table: pd.DataFrame, *, columns: int = 3) -> Figure:
     """Bounds and measured errors of each network against bit-width; table from `qnotes.sweep`."""
@@ -40,29 +38,6 @@ def against_depth(table: pd.DataFrame) -> Figure:
         panel.set_title(f"{bits} bits")
         panel.set_xticks(sorted(table["depth"].dropna().unique()))
     _finish(figure, panels, "depth $L$ (affine layers)", len(widths))
-    return figure
-
-
-def gain(table: pd.DataFrame) -> Figure:
-    """Decades gained over P2 against depth, split into the factors of T7.
-
-    Args:
-        table: a row a network, indexed by depth, with the columns depth, width, norms (decades).
-    """
-    figure, panel = subplots(figsize=(6.5, 4))
-    positions = np.arange(len(table))
-    base = np.zeros(len(table))
-    for factor, colour in FACTORS.items():
-        panel.bar(positions, table[factor], bottom=base, color=colour, label=factor, width=0.6)
-        base = base + table[factor].to_numpy()
-    for position, height in zip(positions, base, strict=True):
-        panel.annotate(f"{height:.1f}", (position, height), ha="center", va="bottom", fontsize=9.5)
-    panel.set_xticks(positions, [str(depth) for depth in table.index])
-    panel.set_xlabel("depth $L$ (affine layers)")
-    panel.set_ylabel("gain of T5 (mean form) over P2, decades")
-    panel.grid(axis="x", visible=False)
-    panel.legend(title="factor of T7", frameon=False)
-    figure.tight_layout()
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Networks without skips are the plain chains that their main paths are."""
+"""The ResNet chapter's networks without skips are the plain chains that their main paths are."""
 
 import pytest
 import torch
@@ -6,8 +6,10 @@ from torch import nn
 
 import qnotes as qn
 from qnotes.errors import QnotesError
-from qnotes.studies.skips import without_skips
+from tests.book.cells import definitions
 from tests.random_networks import Residual
+
+without_skips = definitions("resnets", "without_skips").without_skips
 
 
 def block(skip: nn.Module) -> nn.Sequential:

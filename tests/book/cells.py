@@ -1,0 +1,72 @@
+"""The functions that a chapter defines in its cells, for tests of them."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from symtable import symtable
+from types import SimpleNamespace
+
+import nbformat
+
+BOOK = Path(__file__).parents[2] / "book"
+
+
+def definitions(chapter: str, *names: str, setup: dict | None = None) -> SimpleNamespace:
+    """What a chapter's cells define, without running the rest of the chapter.
+
+    All imports of the chapter are executed, then the statements (functions, classes, assignments)
+    that define the names, and before them those that define what they use, in the chapter's order.
+    Where a name is defined twice, the first definition counts.
+
+    Args:
+        chapter: a notebook's name without suffix, such as ``layerwise``.
+        names: functions, classes or constants of that notebook.
+        setup: values of globals that are not to be taken from the chapter, by name, such as
+            ``{"networks": ["resnet20"]}``.
+
+    Raises:
+        LookupError: for a name that no cell defines.
+    """
+    source = nbformat.read(BOOK / f"{chapter}.ipynb", as_version=4)
+    cells = [cell.source for cell in source.cells if cell.cell_type == "code"]
+    statements = [statement for cell in cells for statement in ast.parse(cell).body]
+    imports = [s for s in statements if isinstance(s, ast.Import | ast.ImportFrom)]
+    makers: dict[str, ast.stmt] = {}
+    for statement in statements:
+        for name in _defined(statement):
+            makers.setdefault(name, statement)
+
+    if missing := [name for name in names if name not in makers]:
+        raise LookupError(f"no cell of {chapter} defines {', '.join(missing)}")
+    needed, waiting, given = set(), list(names), set(setup or {})
+    while waiting:
+        maker = makers.get(waiting.pop())
+        if maker is not None and maker not in needed:
+            needed.add(maker)
+            waiting += _used(maker) - given
+    body = imports + [statement for statement in statements if statement in needed]
+    space = {"__name__": chapter, **(setup or {})}
+    exec(compile(ast.Module(body, type_ignores=[]), f"{chapter}.ipynb", "exec"), space)
+    return SimpleNamespace(**space)
+
+
+def _defined(statement: ast.stmt) -> list[str]:
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        return [statement.name]
+    if not isinstance(statement, ast.Assign | ast.AnnAssign):
+        return []
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    nodes = [node for target in targets for node in ast.walk(target)]
+    return [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+
+
+def _used(statement: ast.stmt) -> set[str]:
+    """The global names that a statement reads; those local to a function are left out."""
+    tables, found = [symtable(ast.unparse(statement), "cell", "exec")], set()
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        is_top = table.get_type() == "module"
+        found |= {s.get_name() for s in table.get_symbols() if is_top or s.is_global()}
+    return found
