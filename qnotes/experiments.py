@@ -588,7 +588,7 @@ def _placed(place: int, cell: Cell, code: str) -> tuple[int, list[dict]]:
 
 PACKAGE = Path(__file__).parent
 #: Sources that no row depends on. All others count, new ones too; a test watches this list.
-ASIDE = ("plots", "studies", "cli.py", "figures.py", "pages.py", "__main__.py")
+ASIDE = ("cli.py", "figures.py", "pages.py", "__main__.py")
 #: Packages that a number passes through.
 LIBRARIES = ("torch", "torchvision", "numpy", "sympy", "scikit-learn")
 

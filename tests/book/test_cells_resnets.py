@@ -1,4 +1,4 @@
-"""What the chapter on ResNets defines: without skips a network is the chain of its main path."""
+"""The ResNet chapter's networks without skips are the plain chains that their main paths are."""
 
 import pytest
 import torch
@@ -54,13 +54,3 @@ def test_two_branches_alike_are_refused():
     twins = Residual(nn.Linear(2, 2), nn.Linear(2, 2), nn.ReLU()).eval()
     with pytest.raises(QnotesError, match="equally many layers"):
         without_skips(qn.fold(twins))
-
-
-def test_the_rows_of_a_network_are_those_of_a_sweep():
-    cells = definitions("resnets", "pair", "ladder", setup={"bits": [4], "width": 4, "seed": 0})
-    folded, rounded, shape = cells.pair("resnet20", "digits")
-    found = cells.ladder("resnet20", qn.profile(folded, rounded, input_shape=shape), "digits")
-    expected = qn.sweep("resnet20", bits=4, inputs=2, progress=False, jobs=1)
-    expected = expected[expected["theorem"] != "measured"]
-    assert found["log10"].tolist() == pytest.approx(expected["log10"].tolist(), nan_ok=True)
-    assert qn.describe(found) == qn.describe(expected)
