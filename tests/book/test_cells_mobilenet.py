@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import qnotes as qn
-from qnotes.propagation.relu6 import read_sizes, relu6_bounds
+from qnotes.propagation.norms import relu6_bounds
+from qnotes.propagation.values import read_sizes
 from tests.book.cells import definitions
 
 NAME, SHAPE = "mobilenet_v2_x0_25", (1, 1, 32, 32)

@@ -17,7 +17,7 @@ print(*sorted(name for name in sys.modules if name.startswith("qnotes.")))
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    for name in ("networks.py", "__main__.py", "plots/style.py", "theorems/T7_gain.py"):
+    for name in ("networks.py", "__main__.py", "figures.py", "theorems/T7_gain.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("before")
     monkeypatch.setattr(experiments, "PACKAGE", tmp_path)
@@ -30,7 +30,7 @@ def package(tmp_path, monkeypatch):
         ("networks.py", True),
         ("theorems/T7_gain.py", True),
         ("new.py", True),
-        ("plots/style.py", False),
+        ("figures.py", False),
         ("__main__.py", False),
     ],
 )
