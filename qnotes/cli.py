@@ -469,15 +469,12 @@ def _scheme(call: Mapping[str, object]) -> dict[str, object]:
 
 def _quantized(chosen: _Chosen, call: Mapping[str, object]):
     """The network that a call names, quantized as the call says."""
-    from qnotes.experiments import some_digits
+    from qnotes.experiments import calibration_data
 
     scheme, count, seed = _scheme(call), call["calibration"], call["seed"]
-    if count and chosen.provenance.get("weights") == "digits" and call["radius"] >= 1:
-        scheme["calibration"] = some_digits("train", count, seed)
-    elif count:
-        scheme["calibration"] = qn.random_inputs(
-            chosen.input_shape, count=count, radius=call["radius"], seed=seed
-        )
+    if count:
+        domain = {"weights": chosen.provenance.get("weights"), "radius": call["radius"]}
+        scheme["calibration"] = calibration_data(count, chosen.input_shape, **domain, seed=seed)
     return qn.quantize(chosen.folded, bits=call["bits"], seed=seed, **scheme)
 
 

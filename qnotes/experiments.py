@@ -259,11 +259,6 @@ class Cell:
         """The cell without what quantizes: cells that agree here share their reference."""
         return replace(self, scheme="", options=None, bits=0)
 
-    @property
-    def shows_digits(self) -> bool:
-        """Whether the network was trained on the digits, and they lie in the domain."""
-        return self.weights == "digits" and self.radius >= 1  # the images reach from -1 to 1
-
 
 def cells(
     networks, weights, schemes, bits, equalization, radius, seed, *, input_shape=None, **settings
@@ -457,13 +452,23 @@ def rows(cell: Cell) -> list[dict]:
 
 def _quantizer_options(cell: Cell, shape: tuple[int, ...]) -> dict[str, object]:
     options = {**cell.options, "seed": cell.seed}
-    count = options.get("calibration")
-    if isinstance(count, int) and cell.shows_digits:
-        options["calibration"] = some_digits("train", count, cell.seed)
-    elif isinstance(count, int):
-        drawn = random_inputs(shape, count=count, radius=cell.radius, seed=cell.seed)
-        options["calibration"] = drawn
+    if isinstance(count := options.get("calibration"), int):
+        options["calibration"] = calibration_data(
+            count, shape, weights=cell.weights, radius=cell.radius, seed=cell.seed
+        )
     return options
+
+
+def calibration_data(count: int, shape: tuple[int, ...], *, weights, radius, seed: int) -> Tensor:
+    """So many training images where a network has seen them, else so many random inputs."""
+    if shows_digits(weights, radius):
+        return some_digits("train", count, seed)
+    return random_inputs(shape, count=count, radius=radius, seed=seed)
+
+
+def shows_digits(weights: str | None, radius: float) -> bool:
+    """Whether a network was trained on the digits, and they lie in the domain."""
+    return weights == "digits" and radius >= 1  # the images reach from -1 to 1
 
 
 @dataclass(frozen=True)
@@ -506,7 +511,11 @@ def _reference(cell: Cell) -> Reference:
         model, compared = equalized.model, equalized.reference
     running = in_precision(compared, cell.precision)
     shape = cell.input_shape or input_shape(cell.network, cell.weights)
-    inputs = {"digits": some_digits("test", cell.inputs, cell.seed)} if cell.shows_digits else {}
+    inputs = (
+        {"digits": some_digits("test", cell.inputs, cell.seed)}
+        if shows_digits(cell.weights, cell.radius)
+        else {}
+    )
     drawn = random_inputs(shape, count=cell.inputs, radius=cell.radius, seed=cell.seed)
     inputs["random inputs"] = drawn
     answers = {kind: outputs(running, batch) for kind, batch in inputs.items()}

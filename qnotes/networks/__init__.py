@@ -4,13 +4,3 @@ from qnotes.networks.digits import digits
 from qnotes.networks.exported import from_export
 from qnotes.networks.folding import fold
 from qnotes.networks.weights import input_shape, load, names, provenance
-
-__all__ = [
-    "digits",
-    "fold",
-    "from_export",
-    "input_shape",
-    "load",
-    "names",
-    "provenance",
-]

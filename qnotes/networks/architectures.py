@@ -136,11 +136,6 @@ def small_mobilenet_v2(*, width: float, classes: int = 10) -> nn.Module:
     return model
 
 
-def full_size(*, model: str) -> nn.Module:
-    """A network of torchvision with fresh weights: (n, 3, 224, 224) to (n, 1000)."""
-    return torchvision.models.get_model(model, weights=None)
-
-
 @dataclass(frozen=True)
 class Architecture:
     """A named network: the function that builds it, its arguments, and the shape of one input."""
@@ -164,7 +159,9 @@ SMALL: dict[str, Architecture] = {
     "mobilenet_v2_x0_5": Architecture(small_mobilenet_v2, DIGITS_SHAPE, {"width": 0.5}),
 }
 
+get_model = torchvision.models.get_model
+
 FULL: dict[str, Architecture] = {
-    name: Architecture(full_size, IMAGENET_SHAPE, {"model": name})
+    name: Architecture(get_model, IMAGENET_SHAPE, {"name": name, "weights": None})
     for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "mobilenet_v2")
 }

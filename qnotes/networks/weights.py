@@ -19,13 +19,6 @@ from qnotes.files import data_folder
 from qnotes.networks._torchvision import torchvision
 from qnotes.networks.architectures import FULL, SMALL, Architecture, seeded
 
-_ARCHITECTURES: dict[str, dict[str, Architecture]] = {
-    "digits": SMALL,
-    "imagenet": FULL,
-    "random": FULL | SMALL,
-}
-SOURCES = tuple(_ARCHITECTURES)
-
 # -- the public face -------------------------------------------------------------------------------
 
 
@@ -49,7 +42,8 @@ def load(name: str, *, weights: str = "digits", seed: int = 0) -> nn.Module:
     :class:`~qnotes.errors.WeightsUnavailable` where weights are missing, damaged, or offline.
     """
     architecture = _architecture(name, weights)
-    return _LOADERS[weights](name, architecture, seed).eval()
+    _, load_weights, _ = _SOURCES[weights]
+    return load_weights(name, architecture, seed).eval()
 
 
 def names(weights: str = "digits") -> tuple[str, ...]:
@@ -71,17 +65,18 @@ def provenance(name: str, weights: str = "digits", seed: int = 0) -> dict[str, A
     the one it publishes; for "digits" ``seed`` is the one of the training.
     """
     _architecture(name, weights)
-    return {"name": name, "weights": weights, **_PROVENANCES[weights](name, seed)}
+    _, _, about = _SOURCES[weights]
+    return {"name": name, "weights": weights, **about(name, seed)}
 
 
 # -- names -----------------------------------------------------------------------------------------
 
 
 def _source(weights: str) -> dict[str, Architecture]:
-    if not isinstance(weights, str) or weights not in _ARCHITECTURES:
+    if not isinstance(weights, str) or weights not in _SOURCES:
         known = ", ".join(map(repr, SOURCES))
         raise QnotesError(f"unknown source of weights {weights!r}; pass one of {known}.")
-    return _ARCHITECTURES[weights]
+    return _SOURCES[weights][0]
 
 
 def _architecture(name: str, weights: str) -> Architecture:
@@ -95,7 +90,7 @@ def _architecture(name: str, weights: str) -> Architecture:
 
 
 def _suggestion(name: str, known: dict[str, Architecture]) -> str:
-    elsewhere = [f"weights={w!r}" for w, table in _ARCHITECTURES.items() if name in table]
+    elsewhere = [f"weights={w!r}" for w, (table, *_) in _SOURCES.items() if name in table]
     if elsewhere:
         return f" {name} exists with {' and '.join(elsewhere)}."
     close = get_close_matches(name.lower().replace("-", "_"), known, n=1)
@@ -213,7 +208,14 @@ def _imagenet_path(name: str) -> Path:
 def _imagenet_state(name: str) -> dict[str, Tensor]:
     path = _imagenet_path(name)
     if path.exists():
-        _check_published_hash(path)  # torchvision checks what it downloads, not what is there
+        # torchvision checks what it downloads, not what is there.
+        with path.open("rb") as file:
+            found, expected = hashlib.file_digest(file, "sha256").hexdigest(), _published_hash(path)
+        if not found.startswith(expected):
+            raise WeightsUnavailable(
+                f"the file {path} is damaged: its name promises a sha256 that starts with "
+                f"{expected}, it has {found}. Delete it, so that it is downloaded again."
+            )
     try:
         return _imagenet_entry(name).get_state_dict(
             progress=True, check_hash=True, weights_only=True
@@ -225,23 +227,9 @@ def _imagenet_state(name: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _check_published_hash(path: Path) -> None:
-    found, expected = _sha256(path), _published_hash(path)
-    if not found.startswith(expected):
-        raise WeightsUnavailable(
-            f"the file {path} is damaged: its name promises a sha256 that starts with {expected}, "
-            f"it has {found}. Delete it, so that it is downloaded again."
-        )
-
-
 def _published_hash(path: Path) -> str:
     """The digits after the last dash: torchvision names its files ``name-<sha256 prefix>.pth``."""
     return path.stem.rpartition("-")[2]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # -- random: seeded, with calibrated batch norm ----------------------------------------------------
@@ -254,14 +242,9 @@ def _load_random(name: str, architecture: Architecture, seed: int) -> nn.Module:
 
 
 def _random_provenance(name: str, seed: int) -> dict[str, Any]:
-    return {
-        "source": "seeded initialization, batch norm calibrated on noise",
-        "file": None,
-        "sha256": None,
-        "seed": seed,
-        "test_accuracy": None,
-        "test_set": None,
-    }
+    source = "seeded initialization, batch norm calibrated on noise"
+    nothing = dict.fromkeys(("file", "sha256", "test_accuracy", "test_set"))
+    return {"source": source, "seed": seed, **nothing}
 
 
 def _noise(shape: tuple[int, int, int, int], seed: int) -> Tensor:
@@ -289,14 +272,10 @@ def _calibrate(model: nn.Module, images: Tensor) -> None:
         norm.momentum = momentum
 
 
-# Every source is two functions: how to load, and what to say about it.
-_LOADERS: dict[str, Callable[[str, Architecture, int], nn.Module]] = {
-    "digits": _load_digits,
-    "imagenet": _load_imagenet,
-    "random": _load_random,
+#: Of every source: the networks it has, how to load one, and what to say about it.
+_SOURCES: dict[str, tuple[dict[str, Architecture], Callable, Callable]] = {
+    "digits": (SMALL, _load_digits, _digits_provenance),
+    "imagenet": (FULL, _load_imagenet, _imagenet_provenance),
+    "random": (FULL | SMALL, _load_random, _random_provenance),
 }
-_PROVENANCES: dict[str, Callable[[str, int], dict[str, Any]]] = {
-    "digits": _digits_provenance,
-    "imagenet": _imagenet_provenance,
-    "random": _random_provenance,
-}
+SOURCES = tuple(_SOURCES)

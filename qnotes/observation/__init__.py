@@ -3,13 +3,3 @@
 from qnotes.observation.domain import random_inputs
 from qnotes.observation.measured import accuracy, distances, output_errors, outputs
 from qnotes.observation.search import Observation, observe
-
-__all__ = [
-    "Observation",
-    "accuracy",
-    "distances",
-    "observe",
-    "output_errors",
-    "outputs",
-    "random_inputs",
-]

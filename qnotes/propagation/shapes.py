@@ -67,7 +67,7 @@ class Shapes(Domain):
             (size + padding - step * (kernel - 1) - 1) // stride + 1
             for size, padding, step, kernel, stride in zip(
                 shape[2:],
-                _padding(module),
+                padding_of(module),
                 module.dilation,
                 module.kernel_size,
                 module.stride,
@@ -116,7 +116,7 @@ def _misfit(operation: Operation, expected: list, shape: Shape) -> QnotesError:
     )
 
 
-def _padding(module: nn.Module) -> list[int]:
+def padding_of(module: nn.Module) -> list[int]:
     """Zeros that a convolution adds to each axis, both sides together."""
     if module.padding == "same":
         return [d * (p - 1) for d, p in zip(module.dilation, module.kernel_size, strict=True)]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pandas as pd
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
-from qnotes.networks.operations import AFFINE, Operation, operations
-from qnotes.networks.tracing import trace
+from qnotes.networks.operations import Operation, operations
 from qnotes.propagation.pair import matched
 from qnotes.propagation.walk import Domain, Visit, walk
 
@@ -58,28 +56,3 @@ def watched(
     """
     found = operations(network) if quantized is None else matched(network, quantized)
     return walk(found, Values(inputs, pair=quantized is not None))
-
-
-def read_sizes(network: nn.Module, quantized: nn.Module, inputs: Tensor) -> pd.DataFrame:
-    """The same numbers, measured on inputs: the largest activation of both networks, and error.
-
-    Args:
-        network: the reference.
-        quantized: the same network with other weights.
-        inputs: of shape (inputs, ...); both networks run on copies of them in float64.
-
-    Returns:
-        A row for each layer with weights and one for the output: ``name``, ``s``, ``e``.
-    """
-    pair = [trace(net, copied=True).double() for net in (network, quantized)]
-    rows = []
-    for visit in watched(pair[0], inputs.double(), pair[1]):
-        if visit.operation.kind == AFFINE:
-            rows.append(_row(visit.operation.name, *visit.reads[0]))
-    rows.append(_row("output", *visit.result))
-    return pd.DataFrame(rows)
-
-
-def _row(name: str, ours: Tensor, theirs: Tensor) -> dict[str, object]:
-    size = max(value.abs().max().item() for value in (ours, theirs))
-    return {"name": name, "s": size, "e": (ours - theirs).abs().max().item()}

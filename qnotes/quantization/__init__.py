@@ -12,21 +12,3 @@ from qnotes.quantization.stored import (
     load_quantized,
     save_quantized,
 )
-
-__all__ = [
-    "Absorbed",
-    "Corrected",
-    "Equalized",
-    "Quantized",
-    "QuantizedLayer",
-    "absorb_biases",
-    "batch_norm_statistics",
-    "correct_bias",
-    "equalize",
-    "finetune",
-    "load_quantized",
-    "measured_statistics",
-    "quantize",
-    "quantize_each",
-    "save_quantized",
-]

@@ -11,7 +11,8 @@ from torch import Tensor, fx, nn
 
 from qnotes.errors import QnotesError
 from qnotes.networks.tracing import trace
-from qnotes.quantization.channels import bias_of, groups_of, product, replace
+from qnotes.propagation.weights import bias_of
+from qnotes.quantization.channels import groups_of, product, replace
 from qnotes.quantization.regions import Boundary, Stop, find_regions
 from qnotes.quantization.statistics import Statistics, check_channels, check_source, watch
 

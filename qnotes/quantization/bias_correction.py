@@ -14,7 +14,8 @@ from qnotes.networks.tracing import trace
 from qnotes.propagation.pair import matched
 from qnotes.propagation.values import watched
 from qnotes.propagation.walk import Domain, walk
-from qnotes.quantization.channels import bias_of, groups_of, product, replace
+from qnotes.propagation.weights import bias_of
+from qnotes.quantization.channels import groups_of, product, replace
 from qnotes.quantization.clipped_normal import relu6_mean, relu_mean
 from qnotes.quantization.regions import Stop, dimensions_of, misfit, mixes_units
 from qnotes.quantization.statistics import (
@@ -134,14 +135,6 @@ class _Known:
     dimensions: int
 
 
-@dataclass(frozen=True)
-class _Unknown:
-    """Where the mean of a value was lost, and why."""
-
-    at: str
-    reason: str
-
-
 def _correct_by_statistics(
     reference: fx.GraphModule, model: fx.GraphModule, statistics: Statistics, shared: set[str]
 ) -> tuple[dict[str, Tensor], list[Stop]]:
@@ -161,13 +154,13 @@ def _correct_by_statistics(
     return corrections, stops
 
 
-def _correction(layer: Operation, read: _Known | _Unknown) -> Tensor | Stop:
+def _correction(layer: Operation, read: _Known | Stop) -> Tensor | Stop:
     ours, quantized = layer.module, layer.quantized
-    if isinstance(read, _Unknown):
-        return Stop(layer.name, read.at, read.reason)
+    if isinstance(read, Stop):
+        return with_changes(read, source=layer.name)
     reason = misfit(ours, units=len(read.mean), of_image=read.of_image, dimensions=read.dimensions)
     if reason:
-        return Stop(layer.name, layer.name, reason)
+        return _lost(layer, reason)
     change = ours.weight.detach().double() - quantized.weight.detach().double()
     shift = product(change, read.mean, groups_of(ours))
     return shift + bias_of(ours) - bias_of(quantized)
@@ -179,48 +172,52 @@ class _ChannelMeans(Domain):
     def __init__(self, statistics: Statistics) -> None:
         self.statistics = statistics
 
-    def apply(self, operation: Operation, reads: tuple) -> _Known | _Unknown:
+    def apply(self, operation: Operation, reads: tuple) -> _Known | Stop:
         """What was lost stays lost, up to the next layer whose statistics are known."""
-        lost = [read for read in reads if isinstance(read, _Unknown)]
+        lost = [read for read in reads if isinstance(read, Stop)]
         if lost and operation.kind != AFFINE:
             return lost[0]
         return super().apply(operation, reads)
 
-    def input(self, operation: Operation) -> _Unknown:
-        return _Unknown(operation.name, "the mean of the input is not known")
+    def input(self, operation: Operation) -> Stop:
+        return _lost(operation, "the mean of the input is not known")
 
-    def affine(self, operation: Operation, read: _Known | _Unknown) -> _Known | _Unknown:
+    def affine(self, operation: Operation, read: _Known | Stop) -> _Known | Stop:
         known = self.statistics.get(operation.name)
         if known is None:
-            return _Unknown(operation.name, "its statistics are not known")
+            return _lost(operation, "its statistics are not known")
         dimensions = dimensions_of(operation.module)
         return _Known(known.mean, known.std, dimensions > 0, dimensions)
 
-    def sum(self, operation: Operation, one: _Known, two: _Known) -> _Known | _Unknown:
+    def sum(self, operation: Operation, one: _Known, two: _Known) -> _Known | Stop:
         shapes = [(value.mean.shape, value.of_image, value.dimensions) for value in (one, two)]
         if shapes[0] != shapes[1]:
-            return _Unknown(operation.name, "it adds values of different channels")
+            return _lost(operation, "it adds values of different channels")
         return with_changes(one, mean=one.mean + two.mean, std=None)
 
-    def activation(self, operation: Operation, read: _Known) -> _Known | _Unknown:
+    def activation(self, operation: Operation, read: _Known) -> _Known | Stop:
         kind = type(operation.module)
         if kind not in CLIPPED:
             return self.max_pool(operation, read)
         if read.std is None:
-            return _Unknown(operation.name, "the spread of what it clips is not known")
+            return _lost(operation, "the spread of what it clips is not known")
         return with_changes(read, mean=CLIPPED[kind](read.mean, read.std), std=None)
 
-    def average_pool(self, operation: Operation, read: _Known) -> _Known | _Unknown:
+    def average_pool(self, operation: Operation, read: _Known) -> _Known | Stop:
         if mixes_units(operation.module, read.dimensions):
             return self.max_pool(operation, read)
         return with_changes(read, std=None)
 
-    def max_pool(self, operation: Operation, read: _Known) -> _Unknown:
+    def max_pool(self, operation: Operation, read: _Known) -> Stop:
         what = type(operation.module).__name__
-        return _Unknown(operation.name, f"the mean after {what} is not known")
+        return _lost(operation, f"the mean after {what} is not known")
 
     def flatten(self, operation: Operation, read: _Known) -> _Known:
         return with_changes(read, dimensions=0)
+
+
+def _lost(operation: Operation, reason: str) -> Stop:
+    return Stop(operation.name, operation.name, reason)
 
 
 #: Means of normal variables after an activation.

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from qnotes.errors import QnotesError
 from qnotes.networks.operations import AFFINE
 from qnotes.networks.tracing import check_finite
-from qnotes.propagation.shapes import check_inputs
+from qnotes.propagation.shapes import check_inputs, padding_of
 from qnotes.propagation.values import watched
 from qnotes.propagation.walk import Visit
 from qnotes.quantization.data_roundings import FOLLOW_REFERENCE, better_codes
@@ -164,7 +164,9 @@ def columns(module: nn.Module, inputs: Tensor) -> Tensor:
     """
     if isinstance(module, nn.Linear):
         return inputs.mT[None]
-    patches = F.pad(inputs, _padding(module))
+    # Both sides of each axis, the last axis first; "same" puts the odd zero after.
+    zeros = [s for both in reversed(padding_of(module)) for s in (both // 2, both - both // 2)]
+    patches = F.pad(inputs, zeros)
     for axis, size in enumerate(module.kernel_size, start=2):
         dilation, stride = module.dilation[axis - 2], module.stride[axis - 2]
         patches = patches.unfold(axis, dilation * (size - 1) + 1, stride)[..., ::dilation]
@@ -173,15 +175,3 @@ def columns(module: nn.Module, inputs: Tensor) -> Tensor:
     places, kernel = range(2, 2 + dimensions), range(2 + dimensions, 2 + 2 * dimensions)
     fan_in = module.weight[0].numel()
     return patches.permute(1, *kernel, 0, *places).reshape(module.groups, fan_in, -1)
-
-
-def _padding(module: nn.Module) -> list[int]:
-    """Zeros before and after each axis, the last axis first; "same" puts the odd one after."""
-    if module.padding == "valid":
-        return [0, 0] * len(module.kernel_size)
-    if module.padding == "same":
-        sizes = zip(module.kernel_size, module.dilation, strict=True)
-        zeros = [dilation * (size - 1) for size, dilation in sizes]
-    else:
-        zeros = [2 * size for size in module.padding]
-    return [side for count in reversed(zeros) for side in (count // 2, count - count // 2)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 
@@ -36,13 +35,6 @@ def scaled_columns(weight: Tensor, factors: Tensor, groups: int) -> Tensor:
 def product(weight: Tensor, values: Tensor, groups: int) -> Tensor:
     """W v for input channels that are constant: one value a channel, away from the border."""
     return scaled_columns(weight, values, groups).flatten(1).sum(1)
-
-
-def bias_of(module: nn.Module) -> Tensor:
-    """The bias of a layer in float64; zeros where it has none."""
-    if module.bias is None:
-        return torch.zeros(len(module.weight), dtype=torch.float64)
-    return module.bias.detach().double()
 
 
 def replace(module: nn.Module, name: str, values: Tensor) -> None:

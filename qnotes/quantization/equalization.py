@@ -16,8 +16,8 @@ from torch import Tensor, fx, nn
 from qnotes.errors import QnotesError, check_choice
 from qnotes.networks.operations import AFFINE_MODULES, operations
 from qnotes.networks.tracing import check_finite, trace
+from qnotes.propagation.weights import bias_of
 from qnotes.quantization.channels import (
-    bias_of,
     by_channel,
     groups_of,
     product,

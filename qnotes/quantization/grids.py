@@ -233,15 +233,12 @@ def symmetric_grid(
 ) -> Grid:
     """A grid with zero_point 0. Libraries mean three different things by "symmetric".
 
-    With a = max(-low, high):
+    With a = max(-low, high) and q = 2^(bits-1), these are the options of `qnotes.quantize`:
 
-    - ``narrow``: codes in [-q, q], q = 2^(bits-1) - 1, scale a/q (T12). The levels lie
-      symmetrically and ±a are levels. LiteRT (TensorFlow Lite) and ONNX Runtime store weights of 8
-      bits so; with 4 bits ONNX Runtime uses all 16 codes.
-    - ``full``: codes in [-2^(bits-1), 2^(bits-1) - 1], scale 2a/(2^bits - 1). One code more, and +a
-      lies half a step outside. torchao's ``MappingType.SYMMETRIC``.
-    - ``unclipped``: the same codes, scale max(-low/2^(bits-1), high/(2^(bits-1) - 1)): the smallest
-      scale that clips neither end. torchao's ``MappingType.SYMMETRIC_NO_CLIPPING_ERR``.
+    - ``narrow``: scale a/(q-1) (T12); the levels lie symmetrically and ±a are levels. With 4 bits
+      ONNX Runtime uses all 16 codes.
+    - ``full``: scale a/(q-1/2); one code more, and +a lies half a step outside.
+    - ``unclipped``: scale max(-low/q, high/(q-1)).
 
     In all three a weight in [low, high] moves by at most half a step.
 

@@ -101,11 +101,14 @@ def measured_statistics(folded: nn.Module, inputs: Tensor) -> dict[str, ChannelS
     moments: dict[str, _Moments] = {}
 
     def add(name: str, rows: Tensor) -> None:
-        found = _Moments.of(rows)
-        moments[name] = moments[name].joined(found) if name in moments else found
+        found = _moments(rows)
+        moments[name] = _joined(moments[name], found) if name in moments else found
 
     watch(folded, inputs, add)
-    return {name: ChannelStatistics(found.mean, found.std) for name, found in moments.items()}
+    return {
+        name: ChannelStatistics(mean, (squares / count).sqrt())
+        for name, (count, mean, squares) in moments.items()
+    }
 
 
 def watch(network: nn.Module, inputs: Tensor, see: Callable[[str, Tensor], None]) -> None:
@@ -167,27 +170,17 @@ def check_channels(graph: fx.GraphModule, statistics: Statistics) -> None:
 
 # -- moments ---------------------------------------------------------------------------------------
 
+#: Count of some rows, their mean, and the sum of squared distances from it.
+_Moments = tuple[int, Tensor, Tensor]
 
-@dataclass(frozen=True)
-class _Moments:
-    """Count, mean and sum of squared distances from it: joined without cancellation."""
 
-    count: int
-    mean: Tensor
-    squares: Tensor
+def _moments(rows: Tensor) -> _Moments:
+    mean = rows.mean(0)
+    return len(rows), mean, (rows - mean).square().sum(0)
 
-    @classmethod
-    def of(cls, values: Tensor) -> _Moments:
-        mean = values.mean(0)
-        return cls(len(values), mean, (values - mean).square().sum(0))
 
-    def joined(self, other: _Moments) -> _Moments:
-        count = self.count + other.count
-        apart = other.mean - self.mean
-        mean = self.mean + apart * (other.count / count)
-        between = apart.square() * (self.count * other.count / count)
-        return _Moments(count, mean, self.squares + other.squares + between)
-
-    @property
-    def std(self) -> Tensor:
-        return (self.squares / self.count).sqrt()
+def _joined(one: _Moments, two: _Moments) -> _Moments:
+    """Of all rows together, without cancellation."""
+    count, apart = one[0] + two[0], two[1] - one[1]
+    between = apart.square() * (one[0] * two[0] / count)
+    return count, one[1] + apart * (two[0] / count), one[2] + two[2] + between

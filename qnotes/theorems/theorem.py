@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -16,7 +16,6 @@ from qnotes.theorems import notation as sy
 from qnotes.theorems.log_domain import log_value
 from qnotes.theorems.printing import lines, stacked, to_latex
 from qnotes.theorems.proof_steps import ProofError, Step, StepError
-from qnotes.theorems.sums_over_layers import replaced
 
 UNIT_ROUNDOFF = 2.0**-53
 #: How the source of a theorem begins that has no value and no proof here.
@@ -203,19 +202,6 @@ class Theorem(Result):
         with np.errstate(invalid="ignore"):
             logs, depths = self._logs(profile), {sy.L: profile.depth}
             return float(np.exp(log_value(self.definitions[symbol], logs, depths)))
-
-    def variant(self, value: sp.Expr | None = None, *, replacing=None, **changes) -> Theorem:
-        """A formula made from this one, to be evaluated like it. It is no theorem: it has no proof.
-
-        Args:
-            value: right side of the statement; the theorem's own by default.
-            replacing: symbols, or families over the layers, and what stands in the right side for
-                them: ``{eps_layer: eps}`` puts one gap for those of all layers.
-            changes: other attributes, such as ``definitions`` or ``form``.
-        """
-        rhs = replaced(self.statement.rhs if value is None else value, replacing or {})
-        statement = self.statement.func(self.statement.lhs, rhs, evaluate=False)
-        return replace(self, statement=statement, prove=None, **changes)
 
     def _expressions(self) -> tuple[sp.Expr, ...]:
         return (self.value,)

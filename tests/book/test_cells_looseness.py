@@ -11,6 +11,7 @@ import qnotes as qn
 from qnotes.propagation.channels import vector_bound
 from qnotes.theorems import notation as sy
 from tests.book.cells import definitions
+from tests.variants import variant
 
 SHAPE = (1, 1, 6, 6)
 cells = definitions(
@@ -87,9 +88,9 @@ def test_costs_of_the_upper_steps_are_those_of_the_theorems(name):
     changes = {sy.n_joint: lambda layer: sy.delta[layer] + sy.gamma[layer], sy.eps_layer: 1}
     stages = {
         "T2": known["T2"],
-        "biases in the norms": product_form.variant(replacing=changes),
+        "biases in the norms": variant(product_form, replacing=changes),
         "count times largest": product_form,
-        "one gap for all": product_form.variant(replacing={sy.eps_layer: sy.eps}),
+        "one gap for all": variant(product_form, replacing={sy.eps_layer: sy.eps}),
         "one mean for all": known["T5 mean form"],
     }
     values = [stage.evaluate(profile) for stage in stages.values()]

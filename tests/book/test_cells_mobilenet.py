@@ -6,8 +6,8 @@ import torch
 
 import qnotes as qn
 from qnotes.propagation.norms import relu6_bounds
-from qnotes.propagation.values import read_sizes
 from tests.book.cells import definitions
+from tests.sizes import read_sizes
 
 NAME, SHAPE = "mobilenet_v2_x0_25", (1, 1, 32, 32)
 cells = definitions("mobilenet", "capped", "kind", "measured", "recursion", "spread_of")

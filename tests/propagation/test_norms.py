@@ -9,8 +9,8 @@ from torch import nn
 
 import qnotes as qn
 from qnotes.propagation.norms import relu6_bounds
-from qnotes.propagation.values import read_sizes
 from tests.random_networks import Residual, convolutional, dense, projection_block
+from tests.sizes import read_sizes
 
 CAPS = [(False, False), (True, False), (False, True), (True, True)]
 

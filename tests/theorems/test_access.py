@@ -14,6 +14,7 @@ import qnotes as qn
 from qnotes.theorems import notation as sy
 from qnotes.theorems.T12_bits import BITS
 from tests.random_profiles import layer, random_profile
+from tests.variants import variant
 
 FILES = sorted((Path(qn.theorems.__file__).parent).glob("[PT][0-9]*.py"))
 
@@ -84,17 +85,17 @@ def test_quantities_of_a_theorem():
 def test_variants_have_values_and_no_proof():
     profile = random_profile(random.Random(1), depth=4, biases=False)
     theorem = qn.theorems()["T5 product form"]
-    one_gap = theorem.variant(replacing={sy.eps_layer: sy.eps}, form="one gap")
+    one_gap = variant(theorem, replacing={sy.eps_layer: sy.eps}, form="one gap")
     assert one_gap.key == "T5 one gap" and not one_gap.proof
     assert theorem.evaluate(profile) < one_gap.evaluate(profile)
     assert one_gap.evaluate(profile) <= qn.theorems()["T5 mean form"].evaluate(profile)
     assert one_gap.shares(profile).sum() == pytest.approx(1)
     uniform = qn.theorems()["P2"]
     factors = sp.Mul.make_args(uniform.value)
-    decades = [uniform.variant(factor).evaluate(profile) for factor in factors]
+    decades = [variant(uniform, factor).evaluate(profile) for factor in factors]
     assert sum(decades) == pytest.approx(uniform.evaluate(profile))
     mean = sp.Sum(sy.r[sy.j], (sy.j, 1, sy.L)) / sy.L
-    plain = qn.theorems()["T4"].variant(definitions={sy.r_mean: mean})
+    plain = variant(qn.theorems()["T4"], definitions={sy.r_mean: mean})
     assert plain.evaluate(profile) < qn.theorems()["T4"].evaluate(profile)
 
 
