@@ -15,13 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain as joined
 
 from torch import fx, nn
 
 from qnotes.errors import QnotesError
-from qnotes.networks.operations import Operation
-from qnotes.propagation.shapes import Shape
+from qnotes.networks.operations import Operation, operations
+from qnotes.propagation.shapes import Shape, checked_shape, shapes_of
 from qnotes.propagation.walk import Domain, propagate
 
 
@@ -77,12 +77,23 @@ class Chain:
     input_width: int
 
 
-def linked(found: Iterable[Operation], shapes: Mapping[fx.Node, Shape]) -> Chain:
-    """Operations whose shapes are known, read as a chain.
+def chain(network: fx.GraphModule, input_shape: Shape) -> Chain:
+    """Read a traced network as a chain.
+
+    Args:
+        network: a graph whose batch norms are folded.
+        input_shape: shape of one batch, batch dimension first; only the shape matters.
 
     Raises:
-        QnotesError: for a network without weights.
+        UnsupportedOperation: for anything that the theory does not cover, by name.
+        QnotesError: for an input shape that the network cannot take.
     """
+    found = operations(network)
+    return linked(found, shapes_of(found, checked_shape(input_shape)))
+
+
+def linked(found: Iterable[Operation], shapes: Mapping[fx.Node, Shape]) -> Chain:
+    """The chain of operations whose shapes are known."""
     domain = _Terms(shapes)
     output = propagate(found, domain)
     layers = domain.layers
@@ -125,7 +136,7 @@ class _Terms(Domain):
 
     def sum(self, operation: Operation, *reads: Value | tuple[Term, ...]) -> tuple[Term, ...]:
         return tuple(
-            chain.from_iterable(
+            joined.from_iterable(
                 (Term(None, read),) if isinstance(read, Value) else read for read in reads
             )
         )

@@ -7,7 +7,7 @@ from torch import Tensor, fx, nn
 import qnotes as qn
 from qnotes.networks._torchvision import torchvision
 from qnotes.networks.tracing import trace
-from tests.chains import chain
+from qnotes.propagation.chain import chain
 from tests.random_networks import Net, Residual
 
 STEP = 0.01

@@ -19,13 +19,13 @@ from torch.fx.passes.shape_prop import ShapeProp
 import qnotes as qn
 from qnotes.networks.operations import AFFINE, INPUT, KINDS, OUTPUT, SUM, Operation, operations
 from qnotes.networks.tracing import trace
+from qnotes.propagation.chain import chain
 from qnotes.propagation.channels import Channels, vector_bound
 from qnotes.propagation.norms import Norms, relu6_bounds
 from qnotes.propagation.pair import checked_pair, matched
 from qnotes.propagation.shapes import Shapes, shapes_of
 from qnotes.propagation.values import Values, watched
 from qnotes.propagation.walk import Bounds, Domain, ErrorDomain, propagate, walk
-from tests.chains import chain
 from tests.random_networks import Net, Residual
 from tests.random_profiles import random_profile
 from tests.sizes import read_sizes
