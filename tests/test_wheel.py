@@ -70,4 +70,4 @@ def test_the_command_is_installed(installed, tmp_path):
 def test_the_wheel_has_all_data_and_no_more(installed):
     kept = {path.name for path in (installed / "qnotes/data").iterdir()} - {"__pycache__"}
     ours = {path.name for path in (ROOT / "data").iterdir()} - {"__pycache__"}
-    assert kept == ours - {"README.md", "falsification.json"}
+    assert kept == ours - {"README.md"}

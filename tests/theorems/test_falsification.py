@@ -71,6 +71,7 @@ def test_vectorized_outputs_are_those_of_the_module(kind, depth):
         assert ((ours[which] - theirs) / scale).abs().max() < 1e-12
 
 
+@pytest.mark.slow
 def test_no_bound_breaks_and_tight_ones_are_reached():
     found = search(2500, seed=1).set_index("theorem")
     assert (found["violations"] == 0).all()
@@ -78,6 +79,7 @@ def test_no_bound_breaks_and_tight_ones_are_reached():
     assert (found.loc[["T2", "T3 product form", "T5 product form"], "largest"] > 0.999).all()
 
 
+@pytest.mark.slow
 def test_the_search_repeats_itself():
     first, second = (search(600, seed=3) for _ in range(2))
     assert first.equals(second)

@@ -6,6 +6,7 @@ import qnotes as qn
 from tests.falsification import kills, mutation, search
 from tests.falsification.mutants import mutants
 
+pytestmark = pytest.mark.slow
 PROVED = [theorem for theorem in qn.theorems() if theorem.proof]
 
 
