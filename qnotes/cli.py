@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -399,6 +399,8 @@ def _choose(*, network: str, weights: str, seed: int, input_shape=None, **_) -> 
         return _from_program(_existing(network), input_shape)
     if ".py:" in network:
         return _from_function(network, input_shape)
+    if network.endswith(".py"):
+        raise qn.QnotesError(f"{network} is a file; name its function too: {network}:FUNCTION")
     folded = qn.fold(qn.load(network, weights=weights, seed=seed))
     shape = input_shape or qn.input_shape(network, weights)
     return _Chosen(folded, shape, qn.provenance(network, weights, seed))
@@ -431,12 +433,28 @@ def _from_function(text: str, shape: tuple[int, ...] | None) -> _Chosen:
     module = _imported(path)
     if not callable(getattr(module, function, None)):
         raise qn.QnotesError(f"{file} has no function {function!r}")
-    network = getattr(module, function)()
+    make = getattr(module, function)
+    if needed := _needed(make):
+        raise qn.QnotesError(
+            f"{text} needs {', '.join(needed)}; it is called without arguments: write one that "
+            "needs none"
+        )
+    network = make()
     if not isinstance(network, nn.Module):
         raise qn.QnotesError(
             f"{text} returned {type(network).__name__}; expected a torch.nn.Module"
         )
     return _Chosen(qn.fold(network), shape, {"source": f"{path.name}:{function}"})
+
+
+def _needed(function: Callable) -> list[str]:
+    """The arguments without which a function cannot be called."""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [
+        name
+        for name, argument in inspect.signature(function).parameters.items()
+        if argument.default is inspect.Parameter.empty and argument.kind not in kinds
+    ]
 
 
 def _imported(path: Path) -> ModuleType:

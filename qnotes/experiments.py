@@ -28,7 +28,7 @@ import torch
 from joblib.parallel import BACKENDS, DEFAULT_BACKEND, get_active_backend
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, fx, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from qnotes.errors import QnotesError
 from qnotes.networks import digits, fold, input_shape, load, provenance
@@ -137,6 +137,8 @@ def sweep(
     """
     if precision not in PRECISIONS:
         raise QnotesError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
+    if jobs is not None and (type(jobs) is not int or jobs < -1 or not jobs):
+        raise QnotesError(f"jobs must be a number of processes, or -1 for one a core; got {jobs!r}")
     settings = {"relu6": relu6, "inputs": inputs, "accuracy": accuracy, "precision": precision}
     axes = (networks, weights, {} if schemes is None else schemes, bits, equalization, radius, seed)
     grid = cells(*axes, input_shape=input_shape, **settings)
@@ -625,7 +627,7 @@ class Memory:
         try:
             memory = joblib.Memory(Path(folder).expanduser(), verbose=0)
             self._kept = memory.cache(_kept, ignore=["rows"])
-        except OSError as error:
+        except (OSError, TypeError) as error:
             raise QnotesError(f"memory must be a folder that can be written: {error}") from error
 
     def recall(self, cell: Cell) -> list[dict] | None:
