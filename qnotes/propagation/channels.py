@@ -113,6 +113,10 @@ class Channels(ErrorDomain):
 
     average_pool = max_pool
 
+    def padding(self, operation: Operation, read: Bounds) -> Bounds:
+        """Zeros are no larger than what is there, and the same in both networks."""
+        return read
+
     def flatten(self, operation: Operation, read: Bounds) -> Bounds:
         positions = math.prod(self.pair.shapes[operation.inputs[0]][2:])
         return Bounds(*(logs.repeat_interleave(positions) for logs in read))
