@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from qnotes.errors import QnotesError
-from qnotes.networks._torchvision import torchvision
 from qnotes.networks.architectures import seeded
 from qnotes.networks.preprocessing import Preprocessing
 
@@ -51,7 +50,8 @@ def photographs(
         return torch.stack([preprocessing(_photograph(name)) for name in names])
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise QnotesError(f"count must be a whole number, 1 or larger; got {count!r}")
-    transforms = torchvision.transforms.v2
+    from torchvision.transforms import v2 as transforms  # slow to import
+
     drawn = transforms.Compose(
         [
             transforms.RandomResizedCrop(preprocessing.crop, scale=AREA, antialias=True),

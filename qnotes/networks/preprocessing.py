@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from qnotes.errors import QnotesError
-from qnotes.networks._torchvision import torchvision
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,10 @@ class Preprocessing:
         numbers = images.float() / 255 if images.dtype == torch.uint8 else images.float()
         if not (0 <= numbers.min() and numbers.max() <= 1):
             raise QnotesError("images must be bytes, or numbers from 0 to 1")
-        resized = _functions().resize(numbers, [self.resize], antialias=True).clamp(0, 1)
-        return self.normalized(_functions().center_crop(resized, [self.crop]))
+        from torchvision.transforms.v2 import functional  # slow to import
+
+        resized = functional.resize(numbers, [self.resize], antialias=True).clamp(0, 1)
+        return self.normalized(functional.center_crop(resized, [self.crop]))
 
     def normalized(self, numbers: Tensor) -> Tensor:
         """Numbers in [0, 1] of shape (..., channels, h, w), channel by channel; no other size."""
@@ -52,12 +53,12 @@ class Preprocessing:
     @property
     def low(self) -> Tensor:
         """What black becomes, of shape (1, channels, 1, 1), float64."""
-        return self.normalized(self._channels([0.0] * len(self.mean)))[None]
+        return torch.minimum(*self._extreme(0.0))
 
     @property
     def high(self) -> Tensor:
         """What white becomes, of shape (1, channels, 1, 1), float64."""
-        return self.normalized(self._channels([1.0] * len(self.mean)))[None]
+        return torch.maximum(*self._extreme(1.0))
 
     @property
     def radii(self) -> tuple[float, ...]:
@@ -70,12 +71,16 @@ class Preprocessing:
         """D: the largest absolute number that a pixel becomes, so that [-D, D] has every image."""
         return max(self.radii)
 
+    def _extreme(self, number: float) -> tuple[Tensor, Tensor]:
+        """What a number becomes in float32 and in float64, where it rounds otherwise.
+
+        Rounded subtraction and division keep the order, so nothing passes what 0 and 1 become.
+        """
+        numbers = self._channels([number] * len(self.mean))[None]
+        return self.normalized(numbers.float()).double(), self.normalized(numbers)
+
     def _channels(self, values) -> Tensor:
         return torch.tensor(values, dtype=torch.float64).view(-1, 1, 1)
-
-
-def _functions():
-    return torchvision.transforms.v2.functional
 
 
 #: Of the digits, and of random networks: pixels scaled to [-1, 1].
