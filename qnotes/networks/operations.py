@@ -191,7 +191,8 @@ def zero_pad(name: str, pad: Sequence[int], mode: str, value: float | None) -> n
 
 
 def _zero_pad(node: fx.Node) -> nn.Module:
-    given = dict(zip(("input", "pad", "mode", "value"), node.args, strict=False)) | dict(node.kwargs)
+    names = ("input", "pad", "mode", "value")
+    given = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
     pad = given["pad"]
     if not isinstance(pad, list | tuple) or not all(isinstance(size, int) for size in pad):
         raise uncovered(node.name, f"padding by {pad!r}, which is no list of numbers,")

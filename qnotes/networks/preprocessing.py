@@ -38,7 +38,7 @@ class Preprocessing:
                 f"images must be a tensor of shape (..., {channels}, h, w); got {came}"
             )
         numbers = images.float() / 255 if images.dtype == torch.uint8 else images.float()
-        if not (0 <= numbers.min() and numbers.max() <= 1):
+        if not (numbers.min() >= 0 and numbers.max() <= 1):  # NaN is refused too
             raise QnotesError("images must be bytes, or numbers from 0 to 1")
         from torchvision.transforms.v2 import functional  # slow to import
 

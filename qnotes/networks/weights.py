@@ -143,12 +143,12 @@ def _checkpoint(name: str) -> tuple[Path, dict[str, Tensor]]:
     entry = _manifest_entry(name)
     path = data_folder() / entry["file"]
     if not path.is_file():
-        raise _unavailable(f"the weights of {name!r} are missing: no file {path}")
+        raise _unavailable(f"the checkpoint of {name!r} is missing: no file {path}")
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != entry["sha256"]:
         raise _unavailable(
-            f"the file {path} is damaged or was changed: the manifest expects sha256 "
+            f"the checkpoint {path} is damaged or was changed: the manifest expects sha256 "
             f"{entry['sha256']}, the file has {found}"
         )
     try:
