@@ -18,6 +18,12 @@ rescaled = definitions(
     "compare",
     "mean_of_others",
     "path_norm",
+    "measured",
+    "balance",
+    "where",
+    "mean_form",
+    "scramble",
+    "decades",
     setup={"methods": ["cle", "path", "even"]},
 )
 
@@ -88,3 +94,82 @@ def test_relu6_is_replaced_in_all_variants():
 def test_mean_of_others():
     assert rescaled.mean_of_others(np.array([1.0, 5.0, 3.0])) == 4
     assert rescaled.mean_of_others(np.array([7.0])) == 1
+
+
+def test_errors_have_a_scale():
+    reference = torch.tensor([[3.0, 4.0], [0.0, 2.0], [6.0, 8.0]])
+    moved = torch.tensor([[4.0, 3.0], [0.0, 2.0], [6.0, 3.0]])
+    found = rescaled.measured(reference, moved, torch.tensor([1, 1, 0]))
+    assert found["largest error"] == 5 and found["median error"] == 1 and found["size"] == 4
+    assert math.isclose(found["relative change"], math.sqrt(2) / 4, rel_tol=1e-6)
+    # `theirs` is the second: lengths 5, 2 and the square root of 45.
+    assert found["agreement"] == pytest.approx(1 / 3)
+    assert found["accuracy"] == 1 / 3 and found["reference accuracy"] == 1.0
+
+
+def test_balance_by_hand(network):
+    found = rescaled.balance(network, qn.equalize(network))
+    # Factors 1/4 and the square root of 8; the median of two numbers is the smaller one in torch.
+    logs = np.log10([0.25, math.sqrt(8)])
+    assert found["ratio"].tolist() == [8.0]
+    np.testing.assert_allclose(found["spread"], np.std(logs))
+
+
+def test_where_tells_biases_from_weights(network):
+    network.get_submodule("0").bias = nn.Parameter(torch.tensor([0.0, 9.5], dtype=torch.float64))
+    found = rescaled.where(network, (1, 1))
+    assert found["largest norm"] == 10 and found["in"] == "0" and found["largest bias"] == 9.5
+    assert math.isclose(found["product"], math.log10(42.5))
+    assert math.isclose(found["product without biases"], math.log10(4 * 4.25))
+    assert math.isclose(found["mean form"], 1) and found["share of the sum"] == 10 / 14.25
+
+
+@pytest.fixture(scope="module")
+def before_and_after():
+    """By network: decades of the bounds at 8 bits per tensor, as it is and after CLE."""
+    found = {}
+    for name in ("mobilenet_v2_features", "efficientnet_lite0"):
+        folded, radius = qn.fold(qn.load(name, weights="imagenet")), 2.64
+        for strength in (0.0, 1.0):
+            model = qn.equalize(folded, relu6="relu", strength=strength).model
+            rounded = qn.quantize(model, bits=8, granularity="tensor").model
+            shape = qn.input_shape(name, "imagenet")
+            profile = qn.profile(model, rounded, input_shape=shape, radius=radius)
+            split = rescaled.where(model, shape)
+            found[name, strength] = rescaled.decades(profile) | split
+    return found
+
+
+def test_cle_tightens_every_bound_of_the_mobilenet_trained_on_imagenet(before_and_after):
+    before, after = (before_and_after["mobilenet_v2_features", s] for s in (0.0, 1.0))
+    for bound in ("P2", "mean form", "product form", "T2"):
+        assert after[bound] < before[bound] - 3, bound
+    assert before["in"] == "features.2.conv.0.0" and before["share of the sum"] > 0.5
+    assert before["largest bias"] > before["largest norm"] / 2
+
+
+def test_cle_tightens_t2_but_not_t5_of_efficientnet_because_of_biases(before_and_after):
+    before, after = (before_and_after["efficientnet_lite0", s] for s in (0.0, 1.0))
+    assert after["T2"] < before["T2"] - 3
+    for bound in ("P2", "mean form", "product form"):
+        assert after[bound] > before[bound], bound
+    assert after["product without biases"] < before["product without biases"] - 3
+    assert after["largest bias"] > 3 * before["largest bias"]
+
+
+def test_the_small_mobilenet_is_loosened_until_it_is_scrambled():
+    """CLE brings one function to one place, from wherever it is written."""
+    folded = qn.fold(qn.load("mobilenet_v2_x0_25"))
+    shape = qn.input_shape("mobilenet_v2_x0_25")
+    made = qn.equalize(folded, relu6="relu")
+
+    def decades(network):
+        return rescaled.where(network, shape)["mean form"]
+
+    assert decades(made.reference) < decades(made.model)
+    scrambled = rescaled.scramble(made.model, made.regions, spread=0.3, seed=0)
+    images = qn.random_inputs(shape, count=2)
+    torch.testing.assert_close(qn.outputs(scrambled, images), qn.outputs(made.model, images))
+    assert decades(scrambled) > decades(made.model) + 5
+    again = decades(qn.equalize(scrambled).model)
+    assert again == pytest.approx(decades(made.model), abs=1e-6)
