@@ -15,7 +15,8 @@ CELLS = {"network": "resnet20", "bits": [4, 4, 4], "scheme": ["a", "b", "c"]}
 chapter = definitions(
     "schemes",
     *("side_by_side", "against", "rank_correlations", "NUMBERS"),
-    *("bits_per_weight", "gap_in_steps", "levels_of_channel"),
+    *("bits_per_weight", "gap_in_steps", "levels_of_channel", "seen", "tried"),
+    setup={"seed": 0},
 )
 
 
@@ -121,3 +122,40 @@ def test_levels_of_groups_are_refused():
     layer = stored(torch.ones(2, 4), bits=3, granularity="group", group_size=2)
     with pytest.raises(qn.QnotesError, match="each group"):
         chapter.levels_of_channel(layer, 0)
+
+
+def test_what_is_seen_by_hand():
+    reference = torch.tensor([[3.0, 4.0], [0.0, 2.0], [6.0, 8.0]])
+    answers = torch.tensor([[4.0, 3.0], [0.0, 2.0], [6.0, 3.0]])
+    found = chapter.seen(reference, answers)
+    assert found["largest error"] == 5 and found["median error"] == 1
+    assert found["relative change"] == pytest.approx(math.sqrt(2) / 5)
+    assert found["same top class"] == pytest.approx(1 / 3)
+
+
+def test_tried_has_the_numbers_of_the_sweep(table, folded):
+    images = qn.digits("test")[0]
+    images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:4]]
+    schemes = {"channel": {}, "tensor": {"granularity": "tensor"}}
+    found = chapter.tried(folded, images, schemes, [8, 4], radius=1.0)
+    rows = chapter.side_by_side(table).set_index(["bits", "scheme"])
+    found = found.set_index(["bits", "scheme"])
+    for column in chapter.BOUNDS:
+        np.testing.assert_allclose(found[column], rows.loc[found.index, column])
+    errors = rows.loc[found.index, "digits"]
+    np.testing.assert_allclose(np.log10(found["largest error"]), errors, atol=1e-3)
+    assert (found["median error"] < found["largest error"]).all()
+    assert found.loc[(8, "tensor"), "stored"] < found.loc[(8, "channel"), "stored"]
+
+
+def test_the_bound_hardly_sees_what_a_scale_per_tensor_costs_mobilenet():
+    """Trained on ImageNet, 8 bits: tenths of a decade in the bound, the outputs in the network."""
+    folded = qn.fold(qn.load("mobilenet_v2_features", weights="imagenet"))
+    processing = qn.preprocessing("mobilenet_v2_features", "imagenet")
+    images = qn.photographs("test", preprocessing=processing)
+    schemes = {"channel": {}, "tensor": {"granularity": "tensor"}, "floor": {"rounding": "floor"}}
+    found = chapter.tried(folded, images, schemes, [8], radius=processing.radius)
+    found = found.set_index("scheme")
+    assert np.ptp(found["mean form"]) < 0.5
+    assert found["relative change"]["channel"] < 0.3
+    assert (found["relative change"][["tensor", "floor"]] > 0.7).all()
