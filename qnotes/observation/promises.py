@@ -26,6 +26,7 @@ class Tolerance:
             this, as asked for.
         inputs: n, how many inputs were drawn.
         rank: k; `error` is the k-th largest error of the sample, the smallest that can be promised.
+        median: the median error of the sample, which promises nothing.
         largest: the largest error of the sample.
         agreed: on how many inputs both networks have the same top class; None where the networks
             have a single output, or outputs that are no scores of classes.
@@ -38,6 +39,7 @@ class Tolerance:
     confidence: float
     inputs: int
     rank: int
+    median: float
     largest: float
     agreed: int | None
     agreement: float | None
@@ -101,6 +103,7 @@ def tolerance(
         confidence=float(confidence),
         inputs=len(inputs),
         rank=rank,
+        median=errors.quantile(0.5).item(),
         largest=errors[0].item(),
         agreed=agreed,
         agreement=None if agreed is None else least_share(agreed, len(inputs), confidence),
