@@ -39,7 +39,7 @@ class P(sp.Function):
     nargs = 1
 
     def _latex(self, printer) -> str:
-        return rf"\mathbb{{P}}\left({printer._print(self.args[0])}\right)"
+        return rf"\mathbb{{P}}({printer._print(self.args[0])})"
 
 
 def exactly(count: sp.Expr, of: sp.Expr, hit: sp.Expr, miss: sp.Expr) -> sp.Expr:
@@ -81,7 +81,7 @@ PROMISE = Promise(
     hypotheses=(
         Hypothesis("n inputs, drawn independently of each other from one distribution"),
         Hypothesis(
-            "M_(k) is the k-th largest of their errors, F(m) the share of the distribution whose "
+            "M_k is the k-th largest of their errors, F(m) the share of the distribution whose "
             "error is at most m"
         ),
         Hypothesis("network, rounding and k were chosen without looking at the draws"),
@@ -96,7 +96,7 @@ def prove(theorem: Result) -> tuple[Step, ...]:
         Verified(
             title="when the promise fails",
             reason="Let t be the smallest number with $F(t) \\ge p$. The promise fails exactly if "
-            "$M_{(k)} < t$: if fewer than k errors are at least t. A draw has such an error with "
+            "$M_k < t$: if fewer than k errors are at least t. A draw has such an error with "
             "probability $1 - F(t-) \\ge 1 - p$, ties or not. (Every outcome of up to three draws "
             "from small distributions with ties is counted.)",
             printed=(_threshold(),),
@@ -164,7 +164,7 @@ def _more_likely() -> tuple[Step, ...]:
     whole = exactly(met, draws, hit, miss)
     slope = _slope(whole)
     parts = (_boundary(met), _boundary(met + 1))
-    few = sp.Symbol(r"\mathbb{P}\left(\text{fewer than } k\right)")
+    few = sp.Symbol(r"\mathbb{P}(\text{fewer than } k)")
     return (
         Identity(
             title="a more likely set",

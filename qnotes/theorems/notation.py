@@ -92,8 +92,8 @@ risk = _symbol("risk", r"\delta", positive=True)
 # Draws from data (T16): how many, the share that is promised, and the shares that errors cover.
 draws = _symbol("draws", "n", integer=True, positive=True)
 fraction = _symbol("p", positive=True)
-covered = _symbol("covered", r"F(M_{(k)})", nonnegative=True)
-largest_covered = _symbol("largest_covered", r"F(M_{(1)})", nonnegative=True)
+covered = _symbol("covered", r"F(M_k)", nonnegative=True)
+largest_covered = _symbol("largest_covered", r"F(M_1)", nonnegative=True)
 
 # Quantities that the theorems define from those above.
 s = _family("s_layer", "s", nonnegative=True)
