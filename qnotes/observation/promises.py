@@ -12,6 +12,7 @@ from scipy.stats import beta, binom
 from torch import Tensor, nn
 
 from qnotes.errors import QnotesError
+from qnotes.networks.tracing import check_module
 from qnotes.observation.measured import distances, outputs
 
 
@@ -163,6 +164,7 @@ def _both_outputs(
 
 def _finite_outputs(name: str, network: nn.Module, inputs: Tensor) -> Tensor:
     """Outputs of a copy in float64, on the CPU."""
+    check_module(network)
     # Tracing leaves plain modules that only hold others, and never marks those.
     if any(m.training for m in network.modules() if m is network or type(m) is not nn.Module):
         raise QnotesError(f"the {name} is in training mode; call .eval() on it first")
@@ -170,12 +172,12 @@ def _finite_outputs(name: str, network: nn.Module, inputs: Tensor) -> Tensor:
     place = next((parameter.device for parameter in copied.parameters()), inputs.device)
     try:
         found = outputs(copied, inputs.to(place)).cpu()
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise QnotesError(
             f"the {name} cannot take inputs of shape {tuple(inputs.shape)}: {error}"
         ) from error
-    if not torch.isfinite(found).all():
-        raise QnotesError(f"outputs of the {name} are NaN or infinite")
+    if not (found.is_floating_point() and torch.isfinite(found).all()):
+        raise QnotesError(f"outputs of the {name} are complex, NaN or infinite")
     return found
 
 
@@ -185,8 +187,9 @@ def _check_share(option: str, value: object) -> None:
 
 
 def _check_sample(inputs: object) -> None:
-    if not isinstance(inputs, Tensor) or inputs.dim() < 2 or not len(inputs):
-        came = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
-        raise QnotesError(f"inputs must be a tensor of shape (inputs, ...); got {came}")
+    given = isinstance(inputs, Tensor)
+    if not given or inputs.dim() < 2 or not len(inputs) or inputs.is_complex():
+        came = f"{inputs.dtype} of shape {tuple(inputs.shape)}" if given else type(inputs).__name__
+        raise QnotesError(f"inputs must be a real tensor of shape (inputs, ...); got {came}")
     if not torch.isfinite(inputs).all():
         raise QnotesError("inputs have values that are NaN or infinite")

@@ -230,9 +230,15 @@ def test_refuses_other_shares(option, value):
         promise([1.0] * 300, **{option: value})
 
 
-@pytest.mark.parametrize("inputs", [None, [1.0], torch.ones(3), torch.ones(0, 1), torch.ones(())])
+NO_SAMPLES = [
+    *(None, [1.0], torch.ones(3), torch.ones(0, 1), torch.ones(())),
+    torch.ones(300, 1, dtype=torch.complex128),
+]
+
+
+@pytest.mark.parametrize("inputs", NO_SAMPLES)
 def test_refuses_what_is_no_sample(inputs):
-    with pytest.raises(qn.QnotesError, match=r"inputs must be a tensor of shape \(inputs, ...\)"):
+    with pytest.raises(qn.QnotesError, match=r"inputs must be a real tensor of shape \(inputs, ...\)"):
         qn.tolerance(IDENTITY, ZERO, inputs)
 
 
@@ -240,14 +246,19 @@ def test_refuses_values_that_are_not_finite():
     with pytest.raises(qn.QnotesError, match="inputs have values that are NaN or infinite"):
         promise([1.0, math.nan])
     huge = linear([[1e308]])
-    with pytest.raises(qn.QnotesError, match="outputs of the quantized network are NaN or inf"):
+    with pytest.raises(qn.QnotesError, match="outputs of the quantized network are complex, NaN"):
         qn.tolerance(IDENTITY, huge, torch.full((300, 1), 10.0))
-    with pytest.raises(qn.QnotesError, match="outputs of the network are NaN or inf"):
+    with pytest.raises(qn.QnotesError, match="outputs of the network are complex, NaN or inf"):
         qn.tolerance(linear([[math.nan]]), ZERO, torch.ones(300, 1))
+    imaginary = nn.Linear(1, 1).to(torch.complex128).eval()
+    with pytest.raises(qn.QnotesError, match="outputs of the network are complex"):
+        qn.tolerance(imaginary, ZERO, torch.ones(300, 1))
 
 
-def test_refuses_networks_in_training_mode():
+def test_refuses_networks_in_training_mode_and_what_is_no_network():
     inputs = torch.ones(300, 1)
+    with pytest.raises(qn.QnotesError):
+        qn.tolerance(torch.relu, ZERO, inputs)
     training = nn.Sequential(nn.Linear(1, 1)).train()
     with pytest.raises(qn.QnotesError, match="the network is in training mode"):
         qn.tolerance(training, ZERO, inputs)
