@@ -238,7 +238,7 @@ NO_SAMPLES = [
 
 @pytest.mark.parametrize("inputs", NO_SAMPLES)
 def test_refuses_what_is_no_sample(inputs):
-    with pytest.raises(qn.QnotesError, match=r"inputs must be a real tensor of shape \(inputs, ...\)"):
+    with pytest.raises(qn.QnotesError, match=r"inputs must be a real tensor of shape"):
         qn.tolerance(IDENTITY, ZERO, inputs)
 
 
