@@ -97,8 +97,8 @@ def prove(theorem: Result) -> tuple[Step, ...]:
             title="when the promise fails",
             reason="Let t be the smallest number with $F(t) \\ge p$. The promise fails exactly if "
             "$M_k < t$: if fewer than k errors are at least t. A draw has such an error with "
-            "probability $1 - F(t-) \\ge 1 - p$, ties or not. (Every outcome of up to three draws "
-            "from small distributions with ties is counted.)",
+            "probability $1 - F(t-) \\ge 1 - p$, ties or not. Every outcome of up to three draws "
+            "from small distributions with ties is counted.",
             printed=(_threshold(),),
             checked=lambda: _check_all_outcomes(theorem),
         ),
@@ -141,8 +141,8 @@ def _counts() -> tuple[Step, ...]:
         Identity(
             title="one more draw",
             reason="Exactly i of n: the last draw meets the set, which has probability s, and i-1 "
-            "others do; or it misses it, $m = 1 - s$, and i others do. (Both sides are divided by "
-            "the left one.)",
+            "others do; or it misses it, $m = 1 - s$, and i others do. Both sides are divided by "
+            "the left one.",
             left=sp.Integer(1),
             right=hit * meets + miss * misses,
             printed=(equation(whole, hit * one_less[0] + miss * one_less[1]),),
@@ -169,14 +169,14 @@ def _more_likely() -> tuple[Step, ...]:
         Identity(
             title="a more likely set",
             reason="As s grows, m falls as much. The derivative of each term is a difference of "
-            "two neighbours. (Divided by the term.)",
+            "two neighbours. Both sides are divided by the term.",
             left=sp.expand(slope / whole),
             right=sp.combsimp(parts[0] / whole) - sp.combsimp(parts[1] / whole),
             printed=(equation(sp.Derivative(whole, hit), sp.Add(parts[0], -parts[1])),),
         ),
         Cases(
             title="neighbours cancel",
-            reason="In the sum over i < k only its end is left. (Written out for k up to 3.)",
+            reason="In the sum over i < k only its end is left. Written out for k up to 3.",
             pairs=tuple(
                 (
                     _slope(sum(exactly(i, draws, hit, miss) for i in range(rank))),
