@@ -23,11 +23,6 @@ from qnotes.theorems import notation as sy
 from qnotes.theorems import to_latex
 
 
-def theorem(key: str):
-    """A theorem by number and form, such as ``T2`` or ``T5 mean form``."""
-    return {entry.key: entry for entry in theorems()}[key]
-
-
 def figure(name: str, drawn: Figure) -> None:
     """Show a figure; the page has it where ``{glue:figure} name`` stands."""
     plt.close(drawn)  # pyplot would show it a second time
@@ -55,19 +50,18 @@ def statements(*keys: str) -> None:
         keys: theorems by number and form, such as ``T2`` or ``T5 mean form``.
     """
     for key in keys:
-        glue(key.replace(" ", "-"), Math(theorem(key).latex()))
+        glue(key.replace(" ", "-"), Math(theorems()[key].latex()))
 
 
-def symbols(key: str) -> Markdown:
-    """The symbols of a theorem that a profile supplies, with their meanings."""
-    rows = [f"| ${_of_layer(s)}$ | {text} |" for s, text in theorem(key).symbols().items()]
-    return Markdown("\n".join(["| symbol | meaning |", "|---|---|", *rows]))
-
-
-def notation() -> Markdown:
-    """Every symbol that a profile supplies, with its meaning."""
-    rows = [f"| ${_of_layer(s)}$ | {quantity.meaning} |" for s, quantity in sy.QUANTITIES.items()]
-    return Markdown("\n".join(["| symbol | meaning |", "|---|---|", *rows]))
+def symbols(key: str | None = None) -> Markdown:
+    """The symbols that a profile supplies, with their meanings: those of a theorem, or all."""
+    meanings = {symbol: quantity.meaning for symbol, quantity in sy.QUANTITIES.items()}
+    found = meanings if key is None else theorems()[key].symbols()
+    rows = ["| symbol | meaning |", "|---|---|"]
+    for symbol, text in found.items():
+        shown = symbol[sy.ell] if isinstance(symbol, IndexedBase) else symbol
+        rows.append(f"| ${to_latex(shown)}$ | {text} |")
+    return Markdown("\n".join(rows))
 
 
 def status(chapters: dict[str, str], ratios: pd.Series) -> Markdown:
@@ -107,17 +101,13 @@ def _card(entry) -> str:
     )
 
 
-def _of_layer(symbol) -> str:
-    return to_latex(symbol[sy.ell] if isinstance(symbol, IndexedBase) else symbol)
-
-
 def proof(key: str) -> Markdown:
     """The steps of a proof as the machine sees them, each derived again at this moment.
 
     They are folded away: the proof for readers stands beside them.
     """
     steps = []
-    for number, checked in enumerate(theorem(key).check(), start=1):
+    for number, checked in enumerate(theorems()[key].check(), start=1):
         formulae = "".join(f"\n\n   $$\n   {latex}\n   $$" for latex in checked.step.latex())
         steps.append(f"{number}. **{checked.step.title}.** {checked.step.reason}{formulae}")
     title = f"The machine's proof of {key}: {len(steps)} steps, each derived again just now"
