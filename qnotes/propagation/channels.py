@@ -47,20 +47,12 @@ def vector_bound(
     the largest size of a logarithm in it.
 
     Args:
-        network: the reference, with batch norms folded (`qnotes.fold`).
-        quantized: the same network with other weights.
-        input_shape: shape of one batch, batch dimension first.
-        radius: D; inputs lie in [-D, D]^N_0.
+        network, quantized, input_shape, radius: as for `qnotes.profile`, which raises the same.
         clip_relu6: also use that ReLU6 takes values between 0 and 6, so that neither v nor u
             exceeds 6 after it. T8 does not.
 
     Returns:
         Decimal logarithms, one for each channel of the output; the largest bounds E.
-
-    Raises:
-        UnsupportedOperation: for an operation that the theory does not cover, by name.
-        QnotesError: for networks that do not match, an input shape that does not fit, weights that
-            are not finite, or a radius that is not positive.
     """
     pair = checked_pair(network, quantized, input_shape=input_shape, radius=radius)
     domain = Channels(pair, cap_sizes=clip_relu6, cap_errors=clip_relu6)
