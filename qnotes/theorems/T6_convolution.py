@@ -4,6 +4,7 @@ A convolution is a matrix whose rows are pieces of filters. So its fan-in is the
 of a filter, and its norm the largest absolute sum of a filter; the size of the image is in neither.
 """
 
+import numpy as np
 import sympy as sp
 
 from qnotes.theorems.proof_steps import (
@@ -125,8 +126,8 @@ def convolution_matrix(
     out = (size + 2 * padding - kernel) // stride + 1
     per_group = (channels_in // groups, channels_out // groups)
     matrix = sp.zeros(channels_out * out**2, channels_in * size**2)
-    for o, y, x in _grid(channels_out, out, out):
-        for c, dy, dx in _grid(per_group[0], kernel, kernel):
+    for o, y, x in np.ndindex(channels_out, out, out):
+        for c, dy, dx in np.ndindex(per_group[0], kernel, kernel):
             row, column = y * stride + dy - padding, x * stride + dx - padding
             if 0 <= row < size and 0 <= column < size:
                 channel = o // per_group[1] * per_group[0] + c
@@ -134,7 +135,3 @@ def convolution_matrix(
                 weight = sp.Symbol(f"w_{o + 1}_{c}_{dy}_{dx}", real=True)
                 matrix[(o * out + y) * out + x, place] = weight
     return matrix
-
-
-def _grid(*sizes: int):
-    return sp.utilities.iterables.cartes(*map(range, sizes))
