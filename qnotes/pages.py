@@ -64,43 +64,6 @@ def symbols(key: str | None = None) -> Markdown:
     return Markdown("\n".join(rows))
 
 
-def status(chapters: dict[str, str], ratios: pd.Series) -> Markdown:
-    """A row a theorem: whose it is, its proof derived again now, and how near networks come to it.
-
-    Args:
-        chapters: for each theorem that a chapter states, the label of its statement there.
-        ratios: for each bound that was searched, the largest ratio error/bound that was found.
-
-    Whether a theorem is tight is said where it is a bound.
-    """
-    rows = []
-    for entry in theorems():
-        checked = entry.check()
-        seconds = sum(step.seconds for step in checked)
-        proved = f"{entry.status}, {len(checked)} steps, {seconds:.1f} s" if checked else "stated"
-        label = chapters.get(entry.key)
-        link = f"{{prf:ref}}`{entry.key} <{label}>`" if label else entry.key
-        tight, ratio = "–", "–"
-        if entry.key in ratios:
-            tight, ratio = "yes" if entry.tight else "no", f"{ratios[entry.key]:.3f}"
-        rows.append(f"| {link} | {entry.name} | {entry.whose} | {proved} | {tight} | {ratio} |")
-    header = "| theorem | name | whose | status | tight | largest ratio |"
-    return Markdown("\n".join([header, "|---|---|---|---|---|---|", *rows]))
-
-
-def all_statements() -> Markdown:
-    """Every theorem with its conditions, its statement, and where it comes from."""
-    return Markdown("\n\n".join(map(_card, theorems())))
-
-
-def _card(entry) -> str:
-    conditions = "; ".join(hypothesis.text for hypothesis in entry.hypotheses) or "none"
-    return (
-        f"**{entry.key}, {entry.name}.** Conditions: {conditions}.\n\n"
-        f"$$\n{entry.latex()}\n$$\n\n*{entry.source}*"
-    )
-
-
 def proof(key: str) -> Markdown:
     """The steps of a proof as the machine sees them, each derived again at this moment.
 
