@@ -32,10 +32,7 @@ def figure(name: str, drawn: Figure) -> None:
 def numbers(section: str, **values: object) -> None:
     """Show numbers; ``numbers("gain", low="3.1")`` is ``{glue:text}`gain-low``` in the text.
 
-    Args:
-        section: begins the name of each.
-        values: what the text shall say, as text or as a whole number, by the rest of its name; an
-            underscore becomes a dash.
+    They are text or whole numbers; an underscore in a name becomes a dash.
     """
     named = {f"{section}-{name.replace('_', '-')}": value for name, value in values.items()}
     for name, value in named.items():
@@ -44,11 +41,7 @@ def numbers(section: str, **values: object) -> None:
 
 
 def statements(*keys: str) -> None:
-    """Show the formulae of theorems; the page has T5's where ``{glue:math} T5-mean-form`` stands.
-
-    Args:
-        keys: theorems by number and form, such as ``T2`` or ``T5 mean form``.
-    """
+    """Show the formulae of theorems; ``{glue:math} T5-mean-form`` is that of T5 on the page."""
     for key in keys:
         glue(key.replace(" ", "-"), Math(theorems()[key].latex()))
 

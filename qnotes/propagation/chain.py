@@ -78,16 +78,7 @@ class Chain:
 
 
 def chain(network: fx.GraphModule, input_shape: Shape) -> Chain:
-    """Read a traced network as a chain.
-
-    Args:
-        network: a graph whose batch norms are folded.
-        input_shape: shape of one batch, batch dimension first; only the shape matters.
-
-    Raises:
-        UnsupportedOperation: for anything that the theory does not cover, by name.
-        QnotesError: for an input shape that the network cannot take.
-    """
+    """A traced network with batch norms folded, as a chain; refuses what `qnotes.profile` does."""
     found = operations(network)
     return linked(found, shapes_of(found, checked_shape(input_shape)))
 

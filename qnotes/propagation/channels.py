@@ -113,9 +113,7 @@ class Channels(ErrorDomain):
 def weighted_sums(operation: Operation, *channels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """ln(|W'| s), ln(|W| e) and ln(|W - W'| s), rounded up, a number for each row.
 
-    Args:
-        operation: a layer.
-        channels: ln of the number of each channel that is read, for W, for W' and for W - W'.
+    Given are ln of the number of each channel that is read, for W, for W' and for W - W'.
     """
     ours, theirs = operation.module.weight, operation.quantized.weight
     vectors = [_Vector(logs, operation.module) for logs in channels]
