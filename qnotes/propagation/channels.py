@@ -47,12 +47,16 @@ def vector_bound(
     the largest size of a logarithm in it.
 
     Args:
-        network, quantized, input_shape, radius: as for `qnotes.profile`, which raises the same.
+        network: the reference, with batch norms folded (`qnotes.fold`).
+        quantized: the same network with other weights.
+        input_shape: shape of one batch, batch dimension first.
+        radius: D; inputs lie in [-D, D]^N_0.
         clip_relu6: also use that ReLU6 takes values between 0 and 6, so that neither v nor u
             exceeds 6 after it. T8 does not.
 
     Returns:
-        Decimal logarithms, one for each channel of the output; the largest bounds E.
+        Decimal logarithms, one for each channel of the output; the largest bounds E. It raises what
+        `qnotes.profile` raises.
     """
     pair = checked_pair(network, quantized, input_shape=input_shape, radius=radius)
     domain = Channels(pair, cap_sizes=clip_relu6, cap_errors=clip_relu6)
