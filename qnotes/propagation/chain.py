@@ -54,19 +54,12 @@ class Term:
 
 @dataclass(frozen=True)
 class Link:
-    """One layer of the chain.
+    """One layer of the chain."""
 
-    Attributes:
-        name: names of its modules, joined by `` + ``.
-        terms: its summands.
-        carries: whether other coordinates pass it by.
-        width: N_ℓ, coordinates of the state after it.
-    """
-
-    name: str
-    terms: tuple[Term, ...]
-    carries: bool
-    width: int
+    name: str  # names of its modules, joined by `` + ``
+    terms: tuple[Term, ...]  # its summands
+    carries: bool  # whether other coordinates pass it by
+    width: int  # N_ℓ, coordinates of the state after it
 
 
 @dataclass(frozen=True)

@@ -66,21 +66,13 @@ def parts(rows: Tensor, group_size: int | None = None, *, together: bool = False
 
 @dataclass(frozen=True)
 class Grid:
-    """Equally spaced levels `scale * (code - zero_point)`, for integer codes in [qmin, qmax].
+    """Equally spaced levels `scale * (code - zero_point)`, for integer codes in [qmin, qmax]."""
 
-    Attributes:
-        scale: distance of two levels, of shape (1, 1), (rows, 1) or (rows, groups).
-        zero_point: code of the level 0, of the scale's shape and precision.
-        qmin: smallest code.
-        qmax: largest code.
-        group_size: columns of a group; None without groups.
-    """
-
-    scale: Tensor
-    zero_point: Tensor
+    scale: Tensor  # distance of two levels, of shape (1, 1), (rows, 1) or (rows, groups)
+    zero_point: Tensor  # code of the level 0, of the scale's shape and precision
     qmin: int
     qmax: int
-    group_size: int | None = None
+    group_size: int | None = None  # columns of a group; None without groups
 
     def encode(self, rows: Tensor, rounding: Callable[[Tensor], Tensor] = Tensor.round_) -> Tensor:
         """Codes of weights; those outside the grid get its first or last level.
@@ -152,15 +144,10 @@ class Log2Grid(Grid):
 
 @dataclass(frozen=True)
 class Codebook:
-    """Levels that are listed; a code is the number of a level, in rising order.
+    """Levels that are listed; a code is the number of a level, in rising order."""
 
-    Attributes:
-        levels: of shape (1, 1, levels), (rows, 1, levels) or (rows, groups, levels), sorted.
-        group_size: columns of a group; None without groups.
-    """
-
-    levels: Tensor
-    group_size: int | None = None
+    levels: Tensor  # sorted, of shape (1, 1, levels), (rows, 1, levels) or (rows, groups, levels)
+    group_size: int | None = None  # columns of a group; None without groups
 
     qmin = 0
     scale = None
