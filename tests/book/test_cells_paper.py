@@ -68,7 +68,8 @@ def test_structure_is_that_of_the_profile():
 
 
 @pytest.mark.parametrize(
-    ("text", "log10"), [("53", math.log10(53)), (" 0.25 ", math.log10(0.25)), ("1.2e4000", 4000.0792)]
+    ("text", "log10"),
+    [("53", math.log10(53)), (" 0.25 ", math.log10(0.25)), ("1.2e4000", 4000.0792)],
 )
 def test_numbers_of_the_paper_as_people_write_them(text, log10):
     assert cells.log10_of_paper(text) == pytest.approx(log10, abs=1e-4)
