@@ -1,4 +1,4 @@
-"""The ResNet chapter: its table of norms, and its networks without skips, which are plain chains."""
+"""The ResNet chapter: its table of norms; its networks without skips, which are plain chains."""
 
 import math
 
@@ -61,7 +61,7 @@ def test_two_branches_alike_are_refused():
 
 @pytest.mark.parametrize("name", ["resnet20", "resnet56"])
 def test_the_norms_in_the_table_are_those_that_P2_and_T5_take(name):
-    """P2 takes weights alone, T5 weights and biases: the largest of the latter is another number."""
+    """P2 takes weights alone, T5 weights and biases, whose largest norm is another number."""
     profile = qn.stored_profile(name, bits=8)
     found = cells.facts(profile)
     largest, mean = found["largest norm (P2)"], found["mean norm (T5)"]
