@@ -45,7 +45,7 @@ ENV =
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help book test prove falsify bench serve checkpoints profiles lint clean writable FORCE
+.PHONY: help book test prove falsify bench serve checkpoints weights profiles lint clean writable FORCE
 
 # Threads that wait for each other without spinning: much faster where others use the cores too.
 export OMP_WAIT_POLICY = PASSIVE
@@ -186,6 +186,9 @@ bench: $(environment)
 
 checkpoints: $(environment)
 	@PYTHONPATH=. $(python) data/train.py
+
+weights: $(environment)
+	@PYTHONPATH=. $(python) data/convert.py
 
 profiles: $(environment)
 	@PYTHONPATH=. $(python) data/measure.py

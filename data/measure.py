@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from qnotes.experiments import versions
 from qnotes.networks import fold, input_shape, load, names, provenance

@@ -122,7 +122,10 @@ def proof(key: str) -> Markdown:
         steps.append(f"{number}. **{checked.step.title}.** {checked.step.reason}{formulae}")
     title = f"The machine's proof of {key}: {len(steps)} steps, each derived again just now"
     body = "\n\n".join(steps)
-    return Markdown(f"````{{admonition}} {title}\n:class: dropdown\n\n{body}\n````")
+    # Plain Jupyter has no admonitions; it folds this, and so does the page, which styles the class.
+    return Markdown(
+        f'<details class="toggle-details">\n<summary>{title}</summary>\n\n{body}\n\n</details>'
+    )
 
 
 def csv(table: pd.DataFrame, name: str) -> HTML:

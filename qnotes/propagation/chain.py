@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain as joined
 
 from torch import fx, nn
@@ -147,6 +147,10 @@ class _Terms(Domain):
         return self._value(operation.node, made_by)
 
     max_pool = average_pool = flatten = output = activation
+
+    def padding(self, operation: Operation, read: Value | tuple[Term, ...]) -> Value:
+        """Zeros are known, so they are no coordinates of the state."""
+        return replace(self._closed(operation.inputs[0], read), node=operation.node)
 
     def _closed(self, node: fx.Node, known: Value | tuple[Term, ...]) -> Value:
         """The value of a node; an open sum becomes a layer."""

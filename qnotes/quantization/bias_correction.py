@@ -208,6 +208,8 @@ class _ChannelMeans(Domain):
             return self.max_pool(operation, read)
         return with_changes(read, std=None)
 
+    padding = average_pool  # the border is left out, as for a convolution's own zeros
+
     def max_pool(self, operation: Operation, read: _Known) -> Stop:
         what = type(operation.module).__name__
         return _lost(operation, f"the mean after {what} is not known")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from qnotes.errors import QnotesError
 from qnotes.networks.operations import AFFINE
