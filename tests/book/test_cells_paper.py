@@ -38,10 +38,21 @@ def test_the_file_of_the_book_can_be_read_and_has_a_place_for_every_number():
     assert not rows.drop(columns=["paper", "place"]).duplicated().any()
 
 
-def test_rows_of_the_book_that_need_no_torch_have_our_number():
+def test_rows_have_our_number_where_the_weights_are_here():
     rows = cells.read(data_folder() / "paper_numbers.csv")
     table = cells.compared(rows[rows["weights"] != ""], "digits")
-    assert (table["ours"].notna() == (table["weights"] == "digits")).all()
+    here = [(data_folder() / f"{name}.safetensors").is_file() for name in table["network"]]
+    assert table["ours"].notna().tolist() == here and any(here) and not all(here)
+
+
+def test_the_box_of_all_images_is_the_one_that_no_row_need_name(file):
+    file.write_text(
+        FILLED.replace("P2,resnet18,imagenet,8,1", "P2,mobilenet_v2_features,imagenet,8,")
+    )
+    unnamed = cells.compared(cells.read(file).tail(1), "digits")["ours"].item()
+    named = cells.compared(cells.read(file).tail(1).assign(D="1"), "digits")["ours"].item()
+    radius = qn.preprocessing("mobilenet_v2_features", "imagenet").radius
+    assert unnamed - named == pytest.approx(math.log10(radius))
 
 
 def test_a_filled_file_shows_both_and_how_far_apart_they_are(file):
