@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import json
 import math
 import os
 import re
@@ -15,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from json import dumps
 from pathlib import Path
 from types import ModuleType
 
@@ -212,17 +212,26 @@ class _Sweep(_Command):
 # ---------------------------------------------------------------- the commands
 
 
-def _prove_options() -> list[click.Parameter]:
-    return [click.Argument(["numbers"], nargs=-1, metavar="[NUMBER]..."), *_formats()]
-
-
-@commands.command(cls=_Command, options=_prove_options, more="NUMBER: such as T4; default: all.")
+@commands.command(
+    cls=_Command,
+    more="NUMBER: such as T4; default: all.",
+    options=lambda: [click.Argument(["numbers"], nargs=-1, metavar="[NUMBER]..."), *_formats()],
+)
 def prove(numbers: tuple[str, ...], **form: bool) -> int:
     """Derive every step of the proofs again and print each with its time."""
-    from qnotes.theorems import proof_report
-
-    chosen = proof_report.select(numbers)
-    table = proof_report.proofs(chosen)
+    chosen = numbered(numbers)
+    rows = [
+        {
+            "theorem": theorem.key,
+            "step": checked.step.title,
+            "seconds": checked.seconds,
+            "ok": checked.error is None,
+            "remaining": str(checked.error.remaining) if checked.error else "",
+        }
+        for theorem in chosen
+        for checked in theorem.checked_steps()
+    ]
+    table = pd.DataFrame(rows, columns=["theorem", "step", "seconds", "ok", "remaining"])
     failed = table[~table["ok"]]
     lines = [
         f"{table['theorem'].nunique()} theorems, {len(table)} steps, "
@@ -234,6 +243,16 @@ def prove(numbers: tuple[str, ...], **form: bool) -> int:
     plain = not any(form.values())
     _show(table.drop(columns="remaining") if plain else table, note="\n".join(lines), **form)
     return VIOLATED if len(failed) else GOOD
+
+
+def numbered(numbers: tuple[str, ...]) -> list:
+    """Theorems by number, such as ``T4``, or by key, such as ``T5 mean form``; none: all."""
+    known = qn.theorems()
+    order, keys = dict.fromkeys(t.number for t in known), {t.key for t in known}
+    if unknown := [number for number in numbers if number not in {*order, *keys}]:
+        missing, listed = ", ".join(unknown), ", ".join(order)
+        raise qn.QnotesError(f"there is no theorem {missing}; the theorems are {listed}")
+    return [t for t in known if not numbers or t.number in numbers or t.key in numbers]
 
 
 @commands.command(
@@ -526,21 +545,14 @@ def _profile(call: Mapping[str, object]):
 def _show(table: pd.DataFrame, *, json: bool, csv: bool, note: str = "") -> None:
     """Print a table as it was asked for; a note for the reader goes below the plain one."""
     if json:
-        print(as_json(table.to_dict("records")))
+        # null for NaN, and infinities as text, as JSON's standard has it.
+        rows = _plain(table.to_dict("records"))
+        print(dumps(rows, indent=1, ensure_ascii=False, allow_nan=False))
     elif csv:
         table.to_csv(sys.stdout, index=False, lineterminator="\n")
     else:
-        print(as_text(table), *([f"\n{note}"] if note else []), sep="\n")
-
-
-def as_text(table: pd.DataFrame) -> str:
-    """A table for a reader; empty where there is no number."""
-    return table.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.6g}")
-
-
-def as_json(content: object) -> str:
-    """JSON as its standard has it: null for NaN, and infinities as text."""
-    return json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False)
+        text = table.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.6g}")
+        print(text, *([f"\n{note}"] if note else []), sep="\n")
 
 
 def _plain(content: object) -> object:

@@ -243,25 +243,20 @@ def _table(found: Iterable[tuple[Cell, list[dict]]]) -> pd.DataFrame:
 class Cell:
     """All that the rows of one cell depend on, besides the code; one value of each axis of `sweep`.
 
-    Attributes:
-        sha256: of the weights' file, or of an own network; None where there is none.
-        scheme: the name of the scheme.
-        options: keyword options of `quantize`.
-        input_shape: of an own network; None for a named one, which knows it.
-        own: the own network, folded, or why it cannot be; `sha256` stands for it.
+    An own network is kept folded, or why it cannot be; its hash stands for it.
     """
 
     network: str
     weights: str
-    sha256: str | None
-    scheme: str
-    options: Mapping[str, object] | None
+    sha256: str | None  # of the weights' file, or of an own network; None where there is none
+    scheme: str  # its name
+    options: Mapping[str, object] | None  # of `quantize`
     bits: int
     equalization: str | None
     relu6: str | None
     radius: float
     seed: int
-    input_shape: tuple[int, ...] | None
+    input_shape: tuple[int, ...] | None  # of an own network; a named one knows it
     inputs: int
     accuracy: bool
     precision: str
@@ -513,20 +508,13 @@ def shown(
 
 @dataclass(frozen=True)
 class Reference:
-    """A network to quantize, and what its quantized copies are compared with.
+    """A network to quantize, and what its quantized copies are compared with."""
 
-    Attributes:
-        model: the folded network, equalized where the cell says so.
-        shape: of one batch of inputs.
-        inputs, outputs: by kind, what errors are measured on, and what the reference answers.
-        accuracy: share of the test images that the reference names; NaN where not measured.
-    """
-
-    model: nn.Module
-    shape: tuple[int, ...]
-    inputs: dict[str, Tensor]
-    outputs: dict[str, Tensor]
-    accuracy: float
+    model: nn.Module  # folded, and equalized where the cell says so
+    shape: tuple[int, ...]  # of one batch of inputs
+    inputs: dict[str, Tensor]  # by kind, what errors are measured on
+    outputs: dict[str, Tensor]  # what the reference answers
+    accuracy: float  # of the reference on the test images; NaN where not measured
 
 
 def reference(cell: Cell) -> Reference:

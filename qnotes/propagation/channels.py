@@ -57,12 +57,8 @@ def vector_bound(
             exceeds 6 after it. T8 does not.
 
     Returns:
-        Decimal logarithms, one for each channel of the output; the largest bounds E.
-
-    Raises:
-        UnsupportedOperation: for an operation that the theory does not cover, by name.
-        QnotesError: for networks that do not match, an input shape that does not fit, weights that
-            are not finite, or a radius that is not positive.
+        Decimal logarithms, one for each channel of the output; the largest bounds E. It raises what
+        `qnotes.profile` raises.
     """
     pair = checked_pair(network, quantized, input_shape=input_shape, radius=radius)
     domain = Channels(pair, cap_sizes=clip_relu6, cap_errors=clip_relu6)
@@ -127,9 +123,7 @@ class Channels(ErrorDomain):
 def weighted_sums(operation: Operation, *channels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """ln(|W'| s), ln(|W| e) and ln(|W - W'| s), rounded up, a number for each row.
 
-    Args:
-        operation: a layer.
-        channels: ln of the number of each channel that is read, for W, for W' and for W - W'.
+    Given are ln of the number of each channel that is read, for W, for W' and for W - W'.
     """
     ours, theirs = operation.module.weight, operation.quantized.weight
     vectors = [_Vector(logs, operation.module) for logs in channels]

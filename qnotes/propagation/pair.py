@@ -39,12 +39,7 @@ def checked_pair(
 ) -> Pair:
     """Trace two networks, and check all that every bound asks for but that weights are finite.
 
-    That is checked where weights are read (`read_weights`), since reading them is what costs.
-
-    Raises:
-        UnsupportedOperation: for an operation that the theory does not cover, by name.
-        QnotesError: for networks that do not match, an input shape that does not fit, or a radius
-            that is not positive.
+    That is checked where weights are read (`check_sums`), since reading them is what costs.
     """
     shape = checked_shape(input_shape)
     _check_radii(radius, channels=shape[1])

@@ -56,16 +56,10 @@ class Boundary:
 
 @dataclass(frozen=True)
 class Stop:
-    """Values that may not be changed.
+    """Values that may not be changed, and why."""
 
-    Attributes:
-        source: the layer that makes them, or the network's input.
-        at: the operation where the way to the next layer ends.
-        reason: why.
-    """
-
-    source: str
-    at: str
+    source: str  # the layer that makes them, or the network's input
+    at: str  # the operation where the way to the next layer ends
     reason: str
 
 
@@ -186,13 +180,10 @@ def mixes_units(module: nn.Module, dimensions: int) -> bool:
 
 
 def misfit(reads: nn.Module, *, units: int, of_image: bool, dimensions: int) -> str | None:
-    """Why the input channels of a layer are not given units; None where they are.
+    """Why the channels that a layer reads are not given units; None where they are.
 
-    Args:
-        reads: the layer.
-        units: how many there are.
-        of_image: whether they are the channels of an image; flattened, each has several columns.
-        dimensions: of the image of each channel when it is read; 0 for a vector.
+    Units may be the channels of an image of so many dimensions (0: a vector); flattened, each of
+    them has several columns.
     """
     if dimensions_of(reads) != dimensions:
         return "it reads another dimension than that of the units"

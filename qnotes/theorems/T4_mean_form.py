@@ -18,7 +18,7 @@ from qnotes.theorems.proof_steps import (
 )
 from qnotes.theorems.sums_over_layers import evaluated, replaced, written_out
 from qnotes.theorems.T2_recursion import LIPSCHITZ
-from qnotes.theorems.T3_product_form import NO_BIASES, PRODUCT_FORM
+from qnotes.theorems.T3_product_form import NO_ACCESS, NO_BIASES, PRODUCT_FORM
 from qnotes.theorems.theorem import Theorem, proof_of
 
 
@@ -33,7 +33,8 @@ MEAN_FORM = Theorem(
     name="layerwise bound without biases, mean form",
     source="The shape, a power of a mean of arbitrary layer norms times a sum of layer sizes, is "
     "the paper's (Houache, Aujol and Traonmilin, arXiv:2502.01156). "
-    "The paper's definition of the mean is not publicly visible; this one is our own.",
+    + NO_ACCESS
+    + "The definition of the mean is our own.",
     whose="the paper's, in our form",
     statement=sp.Le(E, D * r_mean ** (L - 1) * sp.Sum(n[k], (k, 1, L)) * eps),
     definitions={r_mean: leave_one_out_mean(r, r_min)},
@@ -67,15 +68,9 @@ def row_of_changes(count: str, *, title: str, reason: str) -> Step:
 
 
 def mean_steps(theorem: Theorem, relaxed, norm, mean, smallest, fan_in) -> tuple[Step, ...]:
-    """From a product form with one gap for all layers to the mean form: for T4 and T5.
+    """From a product form, relaxed to one gap for all layers, to the mean form: for T4 and T5.
 
-    Args:
-        theorem: the mean form.
-        relaxed: the right side of the product form, with ε for the gaps.
-        norm: of a layer.
-        mean: the symbol that the theorem defines as a mean of the norms.
-        smallest: norm.
-        fan_in: of a layer.
+    The theorem is the mean form, and defines `mean` by the norms; `norm` and `fan_in` are families.
     """
     t = sp.Symbol("t", nonnegative=True)  # slack
     m = sp.Symbol("m", integer=True, positive=True)
