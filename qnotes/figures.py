@@ -93,7 +93,7 @@ def plain_numbers(axis: Axis) -> None:
     steps = {1: (1, 2, 3, 5), 2: (1, 3)}.get(math.ceil(math.log10(high / low)), (1,))
     ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
     axis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.7g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
