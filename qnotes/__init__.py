@@ -27,6 +27,7 @@ _HOMES = {
         "provenance",
     ),
     "observation": (
+        "Effort",
         "Observation",
         "accuracy",
         "observe",

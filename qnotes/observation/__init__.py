@@ -2,4 +2,4 @@
 
 from qnotes.observation.domain import random_inputs
 from qnotes.observation.measured import accuracy, distances, output_errors, outputs
-from qnotes.observation.search import Observation, observe
+from qnotes.observation.search import Effort, Observation, observe
