@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from tqdm.auto import tqdm
 from qnotes.errors import QnotesError
 from qnotes.observation.domain import Domain, make_domain
 from qnotes.observation.measured import BATCH
+from qnotes.observation.pair import Pair, chosen_device
 
 #: First step of the ascent from the starts, after a hop, and of the last one in float64, in parts
 #: of the way from the middle of the domain to its side: the last can reach any corner at once.
@@ -34,9 +34,10 @@ PATIENCE = 2
 SHARES = (0.25, 0.55, 0.9, 1.0)
 #: Numbers in a batch of inputs, at most: 6 images of 224², so that gradients fit into memory.
 NUMBERS = 1 << 20
-#: Networks with fewer weights run in float64 only: float32 would save nothing.
-SMALL = 1 << 16
-#: Else float32 leads the way, if errors of random inputs are the same up to this part of them.
+#: Below so many weights times inputs a network is small. Batches cost nearly as much as one input:
+#: more inputs go on, and not two that are close to each other. Float32 would save nothing.
+SMALL, WIDTH, APART = 1 << 22, 4, 0.1
+#: For others float32 leads the way, if it moves errors of random inputs by at most this part.
 AGREEMENT = 0.01
 
 
@@ -132,7 +133,8 @@ def observe(
         box: smallest and largest value of a coordinate, as in (-1, 1); none by default.
         images: inputs to start from too, of shape (images, ...); projected onto the domain.
         samples: random inputs: uniform ones, corners, and for images patches of one colour.
-        starts: how many inputs, those with the largest errors, go on.
+        starts: how many inputs, those with the largest errors, go on; four times as many in small
+            networks, where they cost little.
         steps: of the ascent from the starts; half as many after a hop and in float64.
         rounds: of hops, at most.
         seconds: time after which the search ends, within about a batch of inputs, with the worst
@@ -150,12 +152,13 @@ def observe(
     _check_counts(samples=samples, starts=starts, steps=steps, rounds=rounds, seed=seed)
     _check_seconds(seconds)
     domain = make_domain(input_shape, radius, center, box)
-    place = _device(network, device)
-    pair = _Pair(network, quantized, place)
+    place = chosen_device(network, device)
+    pair = Pair(network, quantized, place)
     half = steps // 2
-    most = samples + 2 * LEVELS + 3 * OUTPUTS + starts * steps + (rounds * COPIES + 1) * KEPT * half
-    with tqdm(total=most, desc="observe", disable=not progress, leave=False) as bar:
+    with tqdm(desc="observe", unit=" inputs", disable=not progress, leave=False) as bar:
         search = _Search(pair, domain.to(place), seed, seconds, bar)
+        ascents = starts * (steps + 1) + (rounds * COPIES + 1) * KEPT * (half + 1)
+        bar.total = samples + 2 * LEVELS + 3 * OUTPUTS + search.width * ascents
         with search.until(SHARES[0]):
             search.try_starts(samples, images, keep=starts)
             search.try_linear_corners(keep=starts)
@@ -182,76 +185,6 @@ def _check_seconds(seconds: float | None) -> None:
         raise QnotesError(f"seconds must be a positive number or None; got {seconds!r}")
 
 
-def _device(network: nn.Module, device: str | torch.device | None) -> torch.device:
-    if device is None:
-        own = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-        return torch.device("cuda") if torch.cuda.is_available() else own
-    try:
-        place = torch.device(device)
-        torch.zeros(1, dtype=torch.float64, device=place)
-    except (RuntimeError, TypeError, AssertionError) as error:
-        raise QnotesError(f"device={device!r} cannot compute in float64 here: {error}") from error
-    return place
-
-
-class _Pair:
-    """Copies of the two networks in one precision; inputs and results are float64."""
-
-    def __init__(self, network: nn.Module, quantized: nn.Module, place: torch.device) -> None:
-        for name, net in (("network", network), ("quantized network", quantized)):
-            if net.training:
-                raise QnotesError(f"the {name} is in training mode; call .eval() on it first")
-        self.precision = torch.float64
-        self.networks = [
-            copy.deepcopy(net).to(place, torch.float64).requires_grad_(False)
-            for net in (network, quantized)
-        ]
-
-    def single(self) -> _Pair:
-        """The same in float32."""
-        pair = copy.copy(self)
-        pair.precision = torch.float32
-        pair.networks = [copy.deepcopy(net).float() for net in self.networks]
-        return pair
-
-    @property
-    def size(self) -> int:
-        """Number of weights of the reference."""
-        return sum(weight.numel() for weight in self.networks[0].parameters())
-
-    def differences(self, inputs: Tensor) -> Tensor:
-        """Differences of the outputs, a row an input."""
-        try:
-            # Copies, since a network may overwrite its input.
-            mine, its = (net(inputs.to(self.precision, copy=True)) for net in self.networks)
-        except RuntimeError as error:
-            raise QnotesError(
-                f"a network cannot take inputs of shape {tuple(inputs.shape)}: {error}"
-            ) from error
-        if mine.shape != its.shape or len(mine) != len(inputs):
-            raise QnotesError(
-                f"outputs of shapes {tuple(mine.shape)} and {tuple(its.shape)} for "
-                f"{len(inputs)} inputs; expected equal ones, a row an input"
-            )
-        return (mine - its).flatten(1).double()
-
-    def gradients(self, inputs: Tensor, outputs: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Gradient of one output's difference for each input, and all differences.
-
-        One output, by default the one that differs most: where two differ alike, the gradient of
-        their maximum may cancel out.
-        """
-        inputs = inputs.clone().requires_grad_()
-        with torch.enable_grad():
-            differences = self.differences(inputs)
-            outputs = differences.abs().argmax(1) if outputs is None else outputs
-            chosen = differences.gather(1, outputs[:, None])
-            if not chosen.requires_grad:  # the outputs do not depend on the input
-                return torch.zeros_like(inputs), differences
-            (gradient,) = torch.autograd.grad(chosen.sum(), inputs)
-            return gradient, differences.detach()
-
-
 @dataclass
 class _Tried:
     """Inputs with their errors, and where each comes from."""
@@ -267,8 +200,15 @@ class _Tried:
     def chosen(self, places: list[int]) -> _Tried:
         return _Tried([self.kinds[at] for at in places], self.inputs[places], self.errors[places])
 
-    def worst(self, count: int) -> _Tried:
-        return self.chosen(self.errors.argsort(descending=True, stable=True)[:count].tolist())
+    def worst(self, count: int, *, apart: float = 0.0) -> _Tried:
+        """The largest errors, of inputs with at least this root mean square distance."""
+        ranked = self.errors.argsort(descending=True, stable=True).tolist()
+        places: list[int] = []
+        for at in ranked if apart else ():
+            away = (self.inputs[places] - self.inputs[at]).flatten(1).square().mean(1).sqrt()
+            if (away >= apart).all():
+                places.append(at)
+        return self.chosen((places or ranked)[:count])
 
 
 class _OutOfTime(Exception):
@@ -285,10 +225,13 @@ class _Search:
         history: largest error after each step.
     """
 
-    def __init__(self, pair: _Pair, domain: Domain, seed: int, seconds, bar: tqdm) -> None:
+    def __init__(self, pair: Pair, domain: Domain, seed: int, seconds, bar: tqdm) -> None:
         self.exact = self.pair = pair
         self.domain, self.bar = domain, bar
         self.generator = torch.Generator().manual_seed(seed)
+        small = pair.size * domain.low.numel() < SMALL
+        self.width, self.apart = (WIDTH, APART * _size(domain.reach)) if small else (1, 0.0)
+        self.kept, self.may_round = self.width * KEPT, not small
         self.batch = max(1, min(BATCH, NUMBERS // domain.low.numel()))
         self.seconds = math.inf if seconds is None else seconds
         self.began, self.deadline = time.monotonic(), math.inf
@@ -378,7 +321,7 @@ class _Search:
             self._try(["linear corner"] * len(corners), corners, keep)
 
     def _choose_precision(self, inputs: Tensor) -> None:
-        if self.exact.size < SMALL:
+        if not self.may_round:
             return
         exact, single = self._differences(inputs), self.exact.single()
         with torch.no_grad():
@@ -392,7 +335,7 @@ class _Search:
             differences = self._differences(part).abs()
             tried = _Tried([kinds.pop(0) for _ in part], part, differences.amax(1))
             self.largest = torch.maximum(self.largest, differences.amax(0))
-            self.found = (self.found + tried).worst(keep)
+            self.found = (self.found + tried).worst(self.width * keep, apart=self.apart)
             own = [at for at, kind in enumerate(tried.kinds) if kind in RANDOM]
             self.random = (self.random + tried.chosen(own)).worst(1)
 
@@ -440,7 +383,7 @@ class _Search:
 
     def hop(self, rounds: int, steps: int) -> None:
         """Noise on copies of the worst inputs, an ascent from there, and the worst of all stay."""
-        self.found = self.found.worst(KEPT)
+        self.found = self.found.worst(self.kept, apart=self.apart / 100)
         idle = 0
         for number in range(rounds if steps else 0):
             kept = self.found
@@ -452,7 +395,7 @@ class _Search:
             try:
                 self.climb(steps, AFTER_HOP)
             finally:
-                self.found = (kept + self.found).worst(KEPT)
+                self.found = (kept + self.found).worst(self.kept, apart=self.apart / 100)
             idle = idle + 1 if torch.equal(kept.errors, self.found.errors) else 0
             if idle == PATIENCE:
                 self.stopped = "no gain"
@@ -461,7 +404,7 @@ class _Search:
     def finish(self, steps: int) -> None:
         """The last ascent, in float64."""
         self.pair = self.exact
-        self.found = self.found.worst(KEPT)
+        self.found = self.found.worst(self.kept)
         self.climb(steps, LAST)
 
     def observation(self) -> Observation:
@@ -477,6 +420,11 @@ class _Search:
         effort = Effort(self.evaluations, self.gradients, spent, self.stopped)
         history = (sampled, *between, error)
         return Observation(error, sampled, worst.inputs.cpu(), worst.kinds[0], history, effort)
+
+
+def _size(inputs: Tensor) -> float:
+    """Root mean square of all coordinates."""
+    return inputs.square().mean().sqrt().item()
 
 
 def _each(values: Tensor, inputs: Tensor) -> Tensor:
