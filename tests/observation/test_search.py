@@ -411,7 +411,7 @@ def clock(monkeypatch):
 @pytest.mark.parametrize("seconds", [0.5, 1, 3, 7, 20, 45])
 def test_a_budget_is_kept(watched, clock, seconds):
     seen = qn.observe(*watched, input_shape=(1, 4), seconds=seconds)
-    afterwards = 5  # the worst four and the worst random one, each alone
+    afterwards = 2  # the worst input and the worst random one, each alone
     assert seen.effort.stopped == "seconds"
     assert len(Recorder.seen) == seen.effort.seconds < seconds + 1 + afterwards
     assert qn.output_errors(*watched, seen.input).item() == seen.error >= seen.sampled > 0
