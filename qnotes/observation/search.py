@@ -122,10 +122,10 @@ def observe(
     of float64 copies: in float32, rounding alone can exceed a bound.
 
     For one affine layer of at most 32 outputs the result is the largest error there is. Of 99
-    networks with one hidden layer and two or three inputs, whose largest error is known, it found
-    99 up to a thousandth. For deep networks nothing is known about the distance to the largest
-    error, and seeds differ: on ResNet-20 (digits, 8 bits per channel) four seeds gave 3.6 to 3.7;
-    an ascent without rounds had given 1.1 to 2.4 with fourteen seeds, at about half the cost.
+    random networks with one hidden layer and two or three inputs, whose largest error is known, it
+    found 98 up to a thousandth. For deep networks the distance to the largest error is unknown, and
+    seeds differ: on ResNet-20 (digits, 8 bits per channel) four seeds gave 3.6 to 3.7; an ascent
+    without rounds had given 1.1 to 2.4 with fourteen seeds, at about half the cost.
 
     Args:
         network: the reference.

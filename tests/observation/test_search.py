@@ -358,7 +358,7 @@ def test_the_largest_error_of_tiny_networks_is_found(seed):
 
 @pytest.mark.slow
 def test_97_of_99():
-    shares = [reached(seed) for seed in range(99)]
+    shares = [reached(seed) for seed in range(100, 199)]  # others were looked at before
     assert max(shares) <= 1 + 1e-9
     assert sum(share > 0.999 for share in shares) >= 97
 
