@@ -30,6 +30,7 @@ _HOMES = {
         "provenance",
     ),
     "observation": (
+        "Effort",
         "Observation",
         "Tolerance",
         "accuracy",
