@@ -30,11 +30,13 @@ _HOMES = {
     ),
     "observation": (
         "Observation",
+        "Tolerance",
         "accuracy",
         "observe",
         "output_errors",
         "outputs",
         "random_inputs",
+        "tolerance",
     ),
     "propagation.measuring": ("profile",),
     "propagation.profile_bounds": ("bounds", "gain_factors"),
