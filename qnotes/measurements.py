@@ -34,6 +34,8 @@ KEY = ("network", "weights", "bits", "granularity", "seed")
 RANDOM_INPUTS = 64
 #: Parts of photographs: enough for a promise about 99 % of them, with 95 % confidence.
 PARTS = inputs_needed(0.99, 0.95)
+#: Rounds of a search: what `observe` does by default, and less where an input takes long.
+ROUNDS_OF_SMALL, ROUNDS_OF_LARGE = 6, 2
 #: Seconds of a search, where a network is large and its result is not stored.
 SECONDS = 60
 
@@ -145,9 +147,8 @@ def measure_errors(
     seed: int,
     *,
     seconds: float | None = None,
-    progress: bool = False,
 ) -> KnownErrors:
-    """Measure a row of the table; arguments as in `known_errors`, and those of `observe`."""
+    """Measure a row of the table; arguments as in `known_errors`, and `seconds` of the search."""
     shape, radius = input_shape(network, weights), preprocessing(network, weights).radius
     folded = fold(load(network, weights=weights, seed=seed))
     quantized = quantize(folded, bits=bits, granularity=granularity).model
@@ -160,9 +161,9 @@ def measure_errors(
         input_shape=shape,
         radius=radius,
         images=_worst(running, images),
+        rounds=ROUNDS_OF_SMALL if shape[-1] <= 32 else ROUNDS_OF_LARGE,
         seconds=seconds,
         seed=seed,
-        progress=progress,
     )
     found = KnownErrors(
         network=network,
