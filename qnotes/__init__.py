@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "errors": ("QnotesError", "UnsupportedOperation", "WeightsUnavailable"),
     "networks": (
+        "Preprocessing",
         "digits",
         "fold",
         "from_export",
