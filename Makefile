@@ -9,6 +9,8 @@
 ##                    result in data/falsification.json, which the book shows
 ## make bench         what profiles and quantizing cost, as ratios measured in one run (minutes)
 ## make checkpoints   train the networks in data/ again (about 10 minutes) and compare with the manifest
+## make weights       fetch the ImageNet weights in data/ again and compare with the manifest
+## make errors        measure data/errors.csv again: errors that every page quotes (about 30 minutes)
 ## make profiles      measure the stored profiles in data/profiles again
 ## make lint          check the style of the code with ruff
 ## make clean         remove everything that was built; the environment .venv stays
@@ -45,7 +47,7 @@ ENV =
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help book test prove falsify bench serve checkpoints weights profiles lint clean writable FORCE
+.PHONY: help book test prove falsify bench serve checkpoints weights errors profiles lint clean writable FORCE
 
 # Threads that wait for each other without spinning: much faster where others use the cores too.
 export OMP_WAIT_POLICY = PASSIVE
@@ -189,6 +191,9 @@ checkpoints: $(environment)
 
 weights: $(environment)
 	@PYTHONPATH=. $(python) data/convert.py
+
+errors: $(environment)
+	@PYTHONPATH=. $(python) data/measure_errors.py
 
 profiles: $(environment)
 	@PYTHONPATH=. $(python) data/measure.py
