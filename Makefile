@@ -8,8 +8,9 @@
 ## make falsify       search many networks for one that breaks a bound (some minutes), and store the
 ##                    result in data/falsification.json, which the book shows
 ## make bench         what profiles and quantizing cost, as ratios measured in one run (minutes)
-## make checkpoints   train the networks in data/ again (about 10 minutes) and compare with the manifest
-## make profiles      measure the stored profiles in data/profiles again
+## make checkpoints   train the networks in data/ again, from three seeds (about half an hour), measure
+##                    their profiles, and compare the accuracies with the stored ones
+## make profiles      measure the stored profiles of the networks in data/ again
 ## make lint          check the style of the code with ruff
 ## make clean         remove everything that was built; the environment .venv stays
 ## make help          print this
@@ -185,10 +186,10 @@ bench: $(environment)
 	@env -u OMP_WAIT_POLICY $(python) -m tests.benchmarks.quantization_cost
 
 checkpoints: $(environment)
-	@PYTHONPATH=. $(python) data/train.py
+	@$(python) -m data.train
 
 profiles: $(environment)
-	@PYTHONPATH=. $(python) data/measure.py
+	@$(python) -m data.measure
 
 lint: $(environment)
 	$(python) -m ruff check .
