@@ -46,7 +46,7 @@ ENV =
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help book test prove falsify bench serve checkpoints profiles lint clean writable FORCE
+.PHONY: help book test prove falsify bench serve checkpoints weights profiles lint clean writable FORCE
 
 # Threads that wait for each other without spinning: much faster where others use the cores too.
 export OMP_WAIT_POLICY = PASSIVE
@@ -187,6 +187,9 @@ bench: $(environment)
 
 checkpoints: $(environment)
 	@$(python) -m data.train
+
+weights: $(environment)
+	@PYTHONPATH=. $(python) data/convert.py
 
 profiles: $(environment)
 	@$(python) -m data.measure

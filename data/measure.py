@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from qnotes.experiments import in_precision, versions
 from qnotes.networks import digits, fold, input_shape, load, names

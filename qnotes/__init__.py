@@ -24,6 +24,8 @@ _HOMES = {
         "input_shape",
         "load",
         "names",
+        "photographs",
+        "preprocessing",
         "provenance",
     ),
     "observation": (

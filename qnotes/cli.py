@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import json
 import math
 import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from json import dumps
 from pathlib import Path
 from types import ModuleType
 
@@ -116,9 +116,10 @@ def _formats() -> list[click.Option]:
 def _domain() -> list[click.Option]:
     from qnotes.networks.weights import SOURCES
 
+    radius = "Inputs lie in [-D, D]; if not given, the smallest that holds all images, or 1."
     return [
         _option("--weights", "Of named networks.", type=click.Choice(SOURCES), default="digits"),
-        _option("--radius", "Inputs lie in [-D, D].", type=float, default=1.0, metavar="D"),
+        _option("--radius", radius, type=float, metavar="D"),
         _option("--seed", "Of all that is random.", type=int, default=0, metavar="N"),
     ]
 
@@ -139,8 +140,8 @@ def _quantizer() -> list[click.Option]:
     """Every option of `quantize` that is a number or a word, and ``--affine``."""
     explained = _explanations(inspect.getdoc(qn.quantize) or "")
     calibration = (
-        "How many inputs the roundings adaptive, gptq and gpfq look at: training images for "
-        "digits weights and a radius of at least 1, else random ones."
+        "How many inputs the roundings adaptive, gptq and gpfq look at: images where they lie in "
+        "the domain, else random ones."
     )
     return [
         _option("--affine", "Affine grids instead of symmetric.", is_flag=True),
@@ -211,17 +212,26 @@ class _Sweep(_Command):
 # ---------------------------------------------------------------- the commands
 
 
-def _prove_options() -> list[click.Parameter]:
-    return [click.Argument(["numbers"], nargs=-1, metavar="[NUMBER]..."), *_formats()]
-
-
-@commands.command(cls=_Command, options=_prove_options, more="NUMBER: such as T4; default: all.")
+@commands.command(
+    cls=_Command,
+    more="NUMBER: such as T4; default: all.",
+    options=lambda: [click.Argument(["numbers"], nargs=-1, metavar="[NUMBER]..."), *_formats()],
+)
 def prove(numbers: tuple[str, ...], **form: bool) -> int:
     """Derive every step of the proofs again and print each with its time."""
-    from qnotes.theorems import proof_report
-
-    chosen = proof_report.select(numbers)
-    table = proof_report.proofs(chosen)
+    chosen = numbered(numbers)
+    rows = [
+        {
+            "theorem": theorem.key,
+            "step": checked.step.title,
+            "seconds": checked.seconds,
+            "ok": checked.error is None,
+            "remaining": str(checked.error.remaining) if checked.error else "",
+        }
+        for theorem in chosen
+        for checked in theorem.checked_steps()
+    ]
+    table = pd.DataFrame(rows, columns=["theorem", "step", "seconds", "ok", "remaining"])
     failed = table[~table["ok"]]
     lines = [
         f"{table['theorem'].nunique()} theorems, {len(table)} steps, "
@@ -233,6 +243,16 @@ def prove(numbers: tuple[str, ...], **form: bool) -> int:
     plain = not any(form.values())
     _show(table.drop(columns="remaining") if plain else table, note="\n".join(lines), **form)
     return VIOLATED if len(failed) else GOOD
+
+
+def numbered(numbers: tuple[str, ...]) -> list:
+    """Theorems by number, such as ``T4``, or by key, such as ``T5 mean form``; none: all."""
+    known = qn.theorems()
+    order, keys = dict.fromkeys(t.number for t in known), {t.key for t in known}
+    if unknown := [number for number in numbers if number not in {*order, *keys}]:
+        missing, listed = ", ".join(unknown), ", ".join(order)
+        raise qn.QnotesError(f"there is no theorem {missing}; the theorems are {listed}")
+    return [t for t in known if not numbers or t.number in numbers or t.key in numbers]
 
 
 @commands.command(
@@ -299,7 +319,7 @@ def observe(*, samples, starts, steps, images, device, json, csv, **call) -> int
     """Search for the input with the largest error, and set the smallest bound beside it."""
     chosen = _choose(**call)
     quantized = _quantized(chosen, call).model
-    domain = {"input_shape": chosen.input_shape, "radius": call["radius"]}
+    domain = {"input_shape": chosen.input_shape, "radius": chosen.radius}
     table = qn.bounds(qn.profile(chosen.folded, quantized, **domain))
     if images and chosen.provenance.get("weights") != "digits":
         raise qn.QnotesError(
@@ -391,17 +411,26 @@ class _Chosen:
     folded: object
     input_shape: tuple[int, ...]
     provenance: Mapping[str, object] = field(default_factory=dict)
+    radius: float = 1.0
 
 
-def _choose(*, network: str, weights: str, seed: int, input_shape=None, **_) -> _Chosen:
-    """Load and fold the network that a call names."""
+def _choose(*, radius: float | None, **call) -> _Chosen:
+    """Load and fold the network that a call names; D is its own unless the call says it."""
+    chosen = _named_or_own(**call)
+    return chosen if radius is None else replace(chosen, radius=radius)
+
+
+def _named_or_own(*, network: str, weights: str, seed: int, input_shape=None, **_) -> _Chosen:
     if network.endswith(".pt2"):
         return _from_program(_existing(network), input_shape)
     if ".py:" in network:
         return _from_function(network, input_shape)
+    if network.endswith(".py"):
+        raise qn.QnotesError(f"{network} is a file; name its function too: {network}:FUNCTION")
     folded = qn.fold(qn.load(network, weights=weights, seed=seed))
     shape = input_shape or qn.input_shape(network, weights)
-    return _Chosen(folded, shape, qn.provenance(network, weights, seed))
+    radius = qn.preprocessing(network, weights).radius
+    return _Chosen(folded, shape, qn.provenance(network, weights, seed), radius)
 
 
 def _from_program(path: Path, given: tuple[int, ...] | None) -> _Chosen:
@@ -431,12 +460,28 @@ def _from_function(text: str, shape: tuple[int, ...] | None) -> _Chosen:
     module = _imported(path)
     if not callable(getattr(module, function, None)):
         raise qn.QnotesError(f"{file} has no function {function!r}")
-    network = getattr(module, function)()
+    make = getattr(module, function)
+    if needed := _needed(make):
+        raise qn.QnotesError(
+            f"{text} needs {', '.join(needed)}; it is called without arguments: write one that "
+            "needs none"
+        )
+    network = make()
     if not isinstance(network, nn.Module):
         raise qn.QnotesError(
             f"{text} returned {type(network).__name__}; expected a torch.nn.Module"
         )
     return _Chosen(qn.fold(network), shape, {"source": f"{path.name}:{function}"})
+
+
+def _needed(function: Callable) -> list[str]:
+    """The arguments without which a function cannot be called."""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [
+        name
+        for name, argument in inspect.signature(function).parameters.items()
+        if argument.default is inspect.Parameter.empty and argument.kind not in kinds
+    ]
 
 
 def _imported(path: Path) -> ModuleType:
@@ -473,8 +518,10 @@ def _quantized(chosen: _Chosen, call: Mapping[str, object]):
 
     scheme, count, seed = _scheme(call), call["calibration"], call["seed"]
     if count:
-        domain = {"weights": chosen.provenance.get("weights"), "radius": call["radius"]}
-        scheme["calibration"] = calibration_data(count, chosen.input_shape, **domain, seed=seed)
+        domain = {"weights": chosen.provenance.get("weights"), "radius": chosen.radius}
+        scheme["calibration"] = calibration_data(
+            count, chosen.input_shape, call["network"], **domain, seed=seed
+        )
     return qn.quantize(chosen.folded, bits=call["bits"], seed=seed, **scheme)
 
 
@@ -487,7 +534,7 @@ def _profile(call: Mapping[str, object]):
         chosen.folded,
         quant.model,
         input_shape=chosen.input_shape,
-        radius=call["radius"],
+        radius=chosen.radius,
         provenance={**chosen.provenance, **quant.scheme, "versions": versions()},
     )
 
@@ -498,21 +545,14 @@ def _profile(call: Mapping[str, object]):
 def _show(table: pd.DataFrame, *, json: bool, csv: bool, note: str = "") -> None:
     """Print a table as it was asked for; a note for the reader goes below the plain one."""
     if json:
-        print(as_json(table.to_dict("records")))
+        # null for NaN, and infinities as text, as JSON's standard has it.
+        rows = _plain(table.to_dict("records"))
+        print(dumps(rows, indent=1, ensure_ascii=False, allow_nan=False))
     elif csv:
         table.to_csv(sys.stdout, index=False, lineterminator="\n")
     else:
-        print(as_text(table), *([f"\n{note}"] if note else []), sep="\n")
-
-
-def as_text(table: pd.DataFrame) -> str:
-    """A table for a reader; empty where there is no number."""
-    return table.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.6g}")
-
-
-def as_json(content: object) -> str:
-    """JSON as its standard has it: null for NaN, and infinities as text."""
-    return json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False)
+        text = table.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.6g}")
+        print(text, *([f"\n{note}"] if note else []), sep="\n")
 
 
 def _plain(content: object) -> object:

@@ -28,10 +28,18 @@ import torch
 from joblib.parallel import BACKENDS, DEFAULT_BACKEND, get_active_backend
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, fx, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from qnotes.errors import QnotesError
-from qnotes.networks import digits, fold, input_shape, load, provenance
+from qnotes.networks import (
+    digits,
+    fold,
+    input_shape,
+    load,
+    photographs,
+    preprocessing,
+    provenance,
+)
 from qnotes.observation import accuracy, distances, outputs, random_inputs
 from qnotes.propagation.measuring import profile
 from qnotes.propagation.profile_bounds import bounds
@@ -41,6 +49,7 @@ from qnotes.quantization import equalize, quantize
 MEASURED = "measured"
 #: The weights of a network that is no named one.
 OWN = "own"
+DIGITS, IMAGENET = "digits", "imagenet"
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 COLUMNS = ("network", "depth", "weights", "sha256", "scheme")
@@ -63,7 +72,7 @@ def sweep(
     schemes=None,
     bits=8,
     equalization=None,
-    radius=1.0,
+    radius=None,
     seed=0,
     input_shape: tuple[int, ...] | None = None,
     relu6: str = "refuse",
@@ -93,11 +102,13 @@ def sweep(
         weights: ``digits``, ``imagenet`` or ``random``; own networks have their own.
         schemes: a mapping of options of `quantize`, such as ``{"granularity": "tensor"}``; several
             of them; or a mapping from names to such. None is `quantize`'s own default. A
-            ``calibration`` is a number here: so many training images (with digits weights and a
-            radius of at least 1) or random inputs.
+            ``calibration`` is a number here: so many images, never those that errors are measured
+            on, or random inputs for a network that has seen none.
         bits: width of a code.
         equalization: None, or a method of `equalize`: ``cle``, ``path`` or ``even``.
-        radius: D; inputs lie in [-D, D]^N_0.
+        radius: D; inputs lie in [-D, D]^N_0. None is the smallest that holds all images: 1 for
+            digits and random weights, 2.64 for most of ImageNet's (`preprocessing`); 1 for own
+            networks.
         seed: of random inputs, of random weights, and of what is random in a scheme.
         input_shape: of the own networks, batch dimension first, such as (1, 3, 224, 224).
         relu6: ``relu`` lets `equalize` replace ReLU6 by ReLU. Errors of equalized cells are then
@@ -123,8 +134,8 @@ def sweep(
           relu6, radius, seed, inputs, precision: what it is the number of. Own networks have
           weights ``own``, and the sha256 is that of their folded graph and weights;
         - theorem, bound and log10 as in `bounds`. Rows of theorem ``measured`` hold the largest
-          error on ``digits`` (with digits weights and a radius of at least 1) and on ``random
-          inputs``;
+          error on ``random inputs``, and on images where they lie in the domain: ``digits`` with
+          digits weights, parts of ``photographs`` with ImageNet's;
         - accuracy, reference_accuracy: of the quantized network and its reference, the same in all
           rows of a cell, NaN where not measured;
         - reason: empty, or why there is no number. A cell that fails is one row without a theorem;
@@ -137,6 +148,8 @@ def sweep(
     """
     if precision not in PRECISIONS:
         raise QnotesError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
+    if jobs is not None and (type(jobs) is not int or jobs < -1 or not jobs):
+        raise QnotesError(f"jobs must be a number of processes, or -1 for one a core; got {jobs!r}")
     settings = {"relu6": relu6, "inputs": inputs, "accuracy": accuracy, "precision": precision}
     axes = (networks, weights, {} if schemes is None else schemes, bits, equalization, radius, seed)
     grid = cells(*axes, input_shape=input_shape, **settings)
@@ -230,25 +243,20 @@ def _table(found: Iterable[tuple[Cell, list[dict]]]) -> pd.DataFrame:
 class Cell:
     """All that the rows of one cell depend on, besides the code; one value of each axis of `sweep`.
 
-    Attributes:
-        sha256: of the weights' file, or of an own network; None where there is none.
-        scheme: the name of the scheme.
-        options: keyword options of `quantize`.
-        input_shape: of an own network; None for a named one, which knows it.
-        own: the own network, folded, or why it cannot be; `sha256` stands for it.
+    An own network is kept folded, or why it cannot be; its hash stands for it.
     """
 
     network: str
     weights: str
-    sha256: str | None
-    scheme: str
-    options: Mapping[str, object] | None
+    sha256: str | None  # of the weights' file, or of an own network; None where there is none
+    scheme: str  # its name
+    options: Mapping[str, object] | None  # of `quantize`
     bits: int
     equalization: str | None
     relu6: str | None
     radius: float
     seed: int
-    input_shape: tuple[int, ...] | None
+    input_shape: tuple[int, ...] | None  # of an own network; a named one knows it
     inputs: int
     accuracy: bool
     precision: str
@@ -273,8 +281,26 @@ def cells(
         [{"radius": size} for size in several("radius", radius)],
         [{"seed": number} for number in several("seed", seed)],
     )
-    found = [Cell(**dict(ChainMap(*values)), **settings) for values in product(*axes)]
-    return [replace(cell, relu6=None) if cell.equalization is None else cell for cell in found]
+    return [_cell(**dict(ChainMap(*values)), **settings) for values in product(*axes)]
+
+
+def _cell(*, network, weights, equalization, radius, relu6, **others) -> Cell:
+    return Cell(
+        network=network,
+        weights=weights,
+        equalization=equalization,
+        radius=own_radius(network, weights) if radius is None else radius,
+        relu6=None if equalization is None else relu6,
+        **others,
+    )
+
+
+def own_radius(network: str, weights: str | None) -> float:
+    """D of the box of all images; 1 for a network that has no name, or that will not load."""
+    try:
+        return preprocessing(network, weights).radius
+    except QnotesError:
+        return 1.0
 
 
 def _networks(given, weights: list[str], shape: tuple[int, ...] | None) -> list[dict]:
@@ -454,39 +480,41 @@ def _quantizer_options(cell: Cell, shape: tuple[int, ...]) -> dict[str, object]:
     options = {**cell.options, "seed": cell.seed}
     if isinstance(count := options.get("calibration"), int):
         options["calibration"] = calibration_data(
-            count, shape, weights=cell.weights, radius=cell.radius, seed=cell.seed
+            count, shape, cell.network, weights=cell.weights, radius=cell.radius, seed=cell.seed
         )
     return options
 
 
-def calibration_data(count: int, shape: tuple[int, ...], *, weights, radius, seed: int) -> Tensor:
-    """So many training images where a network has seen them, else so many random inputs."""
-    if shows_digits(weights, radius):
-        return some_digits("train", count, seed)
+def calibration_data(
+    count: int, shape: tuple[int, ...], network: str, *, weights, radius: float, seed: int
+) -> Tensor:
+    """So many images for training where they lie in the domain, else so many random inputs."""
+    for images in shown(network, weights, radius, "train", count, seed).values():
+        return images
     return random_inputs(shape, count=count, radius=radius, seed=seed)
 
 
-def shows_digits(weights: str | None, radius: float) -> bool:
-    """Whether a network was trained on the digits, and they lie in the domain."""
-    return weights == "digits" and radius >= 1  # the images reach from -1 to 1
+def shown(
+    network: str, weights: str | None, radius: float, split: str, count: int, seed: int
+) -> dict[str, Tensor]:
+    """So many images of the kind that a network was trained on, if they lie in the domain."""
+    if weights not in (DIGITS, IMAGENET) or radius < own_radius(network, weights):
+        return {}
+    if weights == DIGITS:
+        return {DIGITS: some_digits(split, count, seed)}
+    chosen = {"preprocessing": preprocessing(network, weights), "count": count, "seed": seed}
+    return {"photographs": photographs(split, **chosen)}
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A network to quantize, and what its quantized copies are compared with.
+    """A network to quantize, and what its quantized copies are compared with."""
 
-    Attributes:
-        model: the folded network, equalized where the cell says so.
-        shape: of one batch of inputs.
-        inputs, outputs: by kind, what errors are measured on, and what the reference answers.
-        accuracy: share of the test images that the reference names; NaN where not measured.
-    """
-
-    model: nn.Module
-    shape: tuple[int, ...]
-    inputs: dict[str, Tensor]
-    outputs: dict[str, Tensor]
-    accuracy: float
+    model: nn.Module  # folded, and equalized where the cell says so
+    shape: tuple[int, ...]  # of one batch of inputs
+    inputs: dict[str, Tensor]  # by kind, what errors are measured on
+    outputs: dict[str, Tensor]  # what the reference answers
+    accuracy: float  # of the reference on the test images; NaN where not measured
 
 
 def reference(cell: Cell) -> Reference:
@@ -511,11 +539,7 @@ def _reference(cell: Cell) -> Reference:
         model, compared = equalized.model, equalized.reference
     running = in_precision(compared, cell.precision)
     shape = cell.input_shape or input_shape(cell.network, cell.weights)
-    inputs = (
-        {"digits": some_digits("test", cell.inputs, cell.seed)}
-        if shows_digits(cell.weights, cell.radius)
-        else {}
-    )
+    inputs = shown(cell.network, cell.weights, cell.radius, "test", cell.inputs, cell.seed)
     drawn = random_inputs(shape, count=cell.inputs, radius=cell.radius, seed=cell.seed)
     inputs["random inputs"] = drawn
     answers = {kind: outputs(running, batch) for kind, batch in inputs.items()}
@@ -544,7 +568,7 @@ def in_precision(network: nn.Module, precision: str) -> nn.Module:
 
 def _digits_accuracy(network: nn.Module, cell: Cell) -> float:
     """Share of the digits' test images that a network names; NaN where the cell asks for none."""
-    if not cell.accuracy or cell.weights != "digits":
+    if not cell.accuracy or cell.weights != DIGITS:
         return math.nan
     return accuracy(network, *digits("test"))
 
@@ -599,7 +623,7 @@ PACKAGE = Path(__file__).parent
 #: Sources that no row depends on. All others count, new ones too; a test watches this list.
 ASIDE = ("cli.py", "figures.py", "pages.py", "__main__.py")
 #: Packages that a number passes through.
-LIBRARIES = ("torch", "torchvision", "numpy", "sympy", "scikit-learn")
+LIBRARIES = ("torch", "torchvision", "numpy", "sympy", "scikit-learn", "scikit-image")
 
 
 def _code_hash() -> str:
@@ -625,7 +649,7 @@ class Memory:
         try:
             memory = joblib.Memory(Path(folder).expanduser(), verbose=0)
             self._kept = memory.cache(_kept, ignore=["rows"])
-        except OSError as error:
+        except (OSError, TypeError) as error:
             raise QnotesError(f"memory must be a folder that can be written: {error}") from error
 
     def recall(self, cell: Cell) -> list[dict] | None:

@@ -109,12 +109,8 @@ def legend_below(figure: Figure, panel: Axes, *, columns: int = 3) -> None:
 def lines(panel: Axes, table: pd.DataFrame, x: str) -> None:
     """Bounds and measured errors of one network against a column of its sweep; without P1.
 
-    P1 lies so far above that the other lines would fall together.
-
-    Args:
-        panel: to draw on; its vertical axis gets decades.
-        table: rows of `qnotes.sweep`.
-        x: column for the horizontal axis, such as ``bits`` or ``depth``.
+    P1 lies so far above that the other lines would fall together. The table is that of
+    `qnotes.sweep`, and x one of its columns, such as ``bits`` or ``depth``.
     """
     for (theorem, bound), (label, colour, marker) in SERIES.items():
         line = table[(table["theorem"] == theorem) & (table["bound"] == bound)].sort_values(x)
@@ -127,9 +123,7 @@ def lines(panel: Axes, table: pd.DataFrame, x: str) -> None:
 def ladder(panel: Axes, table: pd.DataFrame) -> None:
     """Every bound as a rung above the measured error, a column of rungs for each network.
 
-    Args:
-        panel: to draw on.
-        table: rows of `qnotes.sweep`, one bit-width for each network.
+    The table is that of `qnotes.sweep`, with one bit-width for each network.
     """
     shown = {key: look for key, look in SERIES.items() if key[0] != "P1"}
     networks = list(table["network"].unique())

@@ -4,6 +4,7 @@ Every network is made of the operations that the theory covers: convolution, bat
 ReLU6, average pooling, flatten, linear layers, dropout and sums; all can be traced by torch.fx.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 from qnotes.errors import QnotesError
 from qnotes.networks._torchvision import torchvision
+from qnotes.networks.efficientnet_lite import efficientnet_lite0
+from qnotes.networks.preprocessing import DIGITS, IMAGENET, LITE, Preprocessing
 
 DIGITS_SHAPE = (1, 1, 32, 32)
 IMAGENET_SHAPE = (1, 3, 224, 224)
@@ -136,12 +139,25 @@ def small_mobilenet_v2(*, width: float, classes: int = 10) -> nn.Module:
     return model
 
 
+def mobilenet_v2_features() -> nn.Module:
+    """torchvision's MobileNetV2 without its classifier: (n, 3, 224, 224) to (n, 1280), pooled."""
+    return nn.Sequential(
+        OrderedDict(
+            features=torchvision.models.mobilenet_v2().features,
+            pool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+        )
+    )
+
+
 @dataclass(frozen=True)
 class Architecture:
-    """A named network: the function that builds it, its arguments, and the shape of one input."""
+    """A named network: what builds it with which arguments, the shape of one input, and what its
+    trained weights expect of an image."""
 
     builder: Callable[..., nn.Module]
     input_shape: tuple[int, int, int, int]
+    preprocessing: Preprocessing
     arguments: dict[str, Any] = field(default_factory=dict)
 
     def build(self, *, seed: int = 0) -> nn.Module:
@@ -152,16 +168,24 @@ class Architecture:
 
 SMALL: dict[str, Architecture] = {
     **{
-        f"resnet{depth}": Architecture(small_resnet, DIGITS_SHAPE, {"depth": depth, "width": 8})
+        f"resnet{depth}": Architecture(
+            small_resnet, DIGITS_SHAPE, DIGITS, {"depth": depth, "width": 8}
+        )
         for depth in (20, 32, 44, 56, 110)
     },
-    "mobilenet_v2_x0_25": Architecture(small_mobilenet_v2, DIGITS_SHAPE, {"width": 0.25}),
-    "mobilenet_v2_x0_5": Architecture(small_mobilenet_v2, DIGITS_SHAPE, {"width": 0.5}),
+    "mobilenet_v2_x0_25": Architecture(small_mobilenet_v2, DIGITS_SHAPE, DIGITS, {"width": 0.25}),
+    "mobilenet_v2_x0_5": Architecture(small_mobilenet_v2, DIGITS_SHAPE, DIGITS, {"width": 0.5}),
+}
+
+#: Those whose ImageNet weights are stored here.
+STORED: dict[str, Architecture] = {
+    "mobilenet_v2_features": Architecture(mobilenet_v2_features, IMAGENET_SHAPE, IMAGENET),
+    "efficientnet_lite0": Architecture(efficientnet_lite0, IMAGENET_SHAPE, LITE),
 }
 
 get_model = torchvision.models.get_model
 
 FULL: dict[str, Architecture] = {
-    name: Architecture(get_model, IMAGENET_SHAPE, {"name": name, "weights": None})
+    name: Architecture(get_model, IMAGENET_SHAPE, IMAGENET, {"name": name, "weights": None})
     for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "mobilenet_v2")
 }

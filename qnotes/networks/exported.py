@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from qnotes.errors import QnotesError, UnsupportedOperation
+from qnotes.networks.operations import zero_pad
 
 aten = torch.ops.aten
 
@@ -44,7 +45,12 @@ RELU6S = {
     aten.hardtanh_.default: True,
 }
 DROPOUTS = (aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default)
-OTHERS = (aten.linear.default, aten.batch_norm.default, aten.flatten.using_ints)
+OTHERS = (
+    aten.linear.default,
+    aten.batch_norm.default,
+    aten.flatten.using_ints,
+    aten.pad.default,
+)
 VIEWS = (aten.view.default, aten.reshape.default)
 SIZES = (aten.sym_size.int,)  # read by views alone, and the shape of a view says enough
 SUMS = {aten.add.Tensor: operator.add, aten.add_.Tensor: operator.iadd}
@@ -205,6 +211,8 @@ def _without_weights(node: fx.Node, given: dict, source: fx.Node) -> nn.Module:
         return nn.Dropout(given["p"])
     if node.target is aten.flatten.using_ints:
         return nn.Flatten(given["start_dim"], given["end_dim"])
+    if node.target is aten.pad.default:
+        return zero_pad(node.name, given["pad"], given["mode"], given["value"])
     if node.target in VIEWS:
         return _flatten(node, _shape(source), _shape(node))
     raise _refused(node, str(node.target))

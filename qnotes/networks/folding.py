@@ -59,7 +59,7 @@ def _fold_into_previous(graph: fx.GraphModule, norm: fx.Node) -> None:
     module = graph.get_submodule(str(layer.target))
     _make_affine(batch_norm)
     fuse = fuse_linear_bn_eval if isinstance(module, nn.Linear) else fuse_conv_bn_eval
-    _replace_module(graph, str(layer.target), fuse(module, batch_norm))
+    graph.set_submodule(str(layer.target), fuse(module, batch_norm))
     norm.replace_all_uses_with(layer)
     graph.graph.erase_node(norm)
 
@@ -106,8 +106,3 @@ def _check_norm(name: str, norm: nn.Module) -> None:
     )
     if (norm.running_var + norm.eps <= 0).any():
         raise QnotesError(f"{name}: its running variance is negative")
-
-
-def _replace_module(graph: fx.GraphModule, target: str, module: nn.Module) -> None:
-    parent, _, name = target.rpartition(".")
-    setattr(graph.get_submodule(parent), name, module)

@@ -7,7 +7,7 @@ name. Adding an operation means adding a line here and proving that it is what t
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,7 @@ SUM = "sum"  # joins a skip connection
 ACTIVATION = "activation"  # coordinatewise, 1-Lipschitz, σ(0) = 0
 MAX_POOL, AVERAGE_POOL = "max_pool", "average_pool"  # 1-Lipschitz in the maximum norm
 FLATTEN = "flatten"
+PADDING = "padding"  # with zeros
 IDENTITY = "identity"  # at inference
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -33,6 +34,7 @@ MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 ADAPTIVE_MAX_POOLS = (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
 AVERAGE_POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 ADAPTIVE_AVERAGE_POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
+ZERO_PADS = (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d)
 #: The table: what a module of exactly this type is. What is not in it is refused by name.
 KINDS = {
     **dict.fromkeys(AFFINE_MODULES, AFFINE),
@@ -41,6 +43,7 @@ KINDS = {
     **dict.fromkeys((*MAX_POOLS, *ADAPTIVE_MAX_POOLS), MAX_POOL),
     **dict.fromkeys((*AVERAGE_POOLS, *ADAPTIVE_AVERAGE_POOLS), AVERAGE_POOL),
     nn.Flatten: FLATTEN,
+    **dict.fromkeys(ZERO_PADS, PADDING),
 }
 POINTWISE_MODULES = tuple(module for module in KINDS if module not in AFFINE_MODULES)
 #: A function is covered where it says the same as a covered module, argument for argument.
@@ -59,7 +62,7 @@ METHODS = {"relu": nn.ReLU, "flatten": nn.Flatten}
 SUMS = (operator.add, operator.iadd, torch.add)
 COVERED = ", ".join(
     [module.__name__ for module in KINDS]
-    + ["relu", "flatten", "+", "and the functional forms of the pools"]
+    + ["relu", "flatten", "+", "and the functional forms of the pools and of zero padding"]
 )
 
 
@@ -117,6 +120,8 @@ def _operation(
         return _module_operation(node, modules[str(node.target)], reads)
     if node.op == "call_function" and node.target in SUMS:
         return _sum_operation(node)
+    if node.target is F.pad:
+        return Operation(node, PADDING, _zero_pad(node), _first_input(node))
     if node.op == "call_function" and node.target in FUNCTIONS:
         return _functional_operation(network, node, FUNCTIONS[node.target])
     if node.op == "call_method" and node.target in METHODS:
@@ -155,6 +160,8 @@ def _check_options(name: str, module: nn.Module) -> None:
         raise uncovered(name, "pooling with return_indices=True")
     if getattr(module, "divisor_override", None) is not None:
         raise uncovered(name, "average pooling with divisor_override (its norm may exceed 1)")
+    if type(module) in ZERO_PADS and min(module.padding) < 0:
+        raise uncovered(name, f"padding by {module.padding}, which cuts values off,")
     if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) != (1, -1):
         raise uncovered(name, f"flatten from {module.start_dim} to {module.end_dim}, not 1 to -1")
 
@@ -170,6 +177,26 @@ def _equivalent_module(network: fx.GraphModule, node: fx.Node, module: type) -> 
     equivalent = module(**options)
     _check_options(node.name, equivalent)
     return equivalent
+
+
+def zero_pad(name: str, pad: Sequence[int], mode: str, value: float | None) -> nn.Module:
+    """The module that pads as `torch.nn.functional.pad` does; refuses all but zeros."""
+    if mode != "constant" or value:
+        raise uncovered(name, f"padding with mode={mode!r} and value={value!r}")
+    if len(pad) not in (2, 4, 6):
+        raise uncovered(name, f"padding by {tuple(pad)}, of more than three axes,")
+    module = ZERO_PADS[len(pad) // 2 - 1](tuple(pad))
+    _check_options(name, module)
+    return module
+
+
+def _zero_pad(node: fx.Node) -> nn.Module:
+    names = ("input", "pad", "mode", "value")
+    given = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+    pad = given["pad"]
+    if not isinstance(pad, list | tuple) or not all(isinstance(size, int) for size in pad):
+        raise uncovered(node.name, f"padding by {pad!r}, which is no list of numbers,")
+    return zero_pad(node.name, pad, given.get("mode", "constant"), given.get("value"))
 
 
 def _first_input(node: fx.Node) -> tuple[fx.Node]:

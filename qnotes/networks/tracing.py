@@ -18,14 +18,14 @@ def trace(network: nn.Module, *, copied: bool = False) -> fx.GraphModule:
         network: any module that `torch.fx` can trace; a graph module comes back as it is.
         copied: copy the network first, so that the result shares nothing with it.
     """
-    if not isinstance(network, nn.Module):
-        hint = "; pass its .model" if isinstance(getattr(network, "model", None), nn.Module) else ""
-        raise QnotesError(f"expected a torch.nn.Module; got {type(network).__name__}{hint}")
+    check_module(network)
     if network.training:
         raise QnotesError(
             "the network is in training mode, where batch norm and dropout act differently; "
             "call .eval() on it first"
         )
+    if any(tensor.is_complex() for tensor in (*network.parameters(), *network.buffers())):
+        raise UnsupportedOperation("the network has complex weights; the theory is about real ones")
     if is_altered(network):
         raise UnsupportedOperation(
             f"{type(network).__name__} has hooks or a forward of its own, which a trace would "
@@ -61,6 +61,13 @@ class _Proxy(fx.Proxy):
 class _Tracer(fx.Tracer):
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
+
+
+def check_module(network: object) -> None:
+    """Refuse all but modules; of a result of `qnotes.quantize`, say where its network is."""
+    if not isinstance(network, nn.Module):
+        hint = "; pass its .model" if isinstance(getattr(network, "model", None), nn.Module) else ""
+        raise QnotesError(f"expected a torch.nn.Module; got {type(network).__name__}{hint}")
 
 
 def check_finite(name: str, tensors: dict[str, torch.Tensor | None]) -> None:

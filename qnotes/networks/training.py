@@ -21,16 +21,7 @@ def fit(
     learning_rate: float = LEARNING_RATE,
     progress: Callable[[], object] = lambda: None,
 ) -> None:
-    """Train a classifier in place; it is left in training mode.
-
-    Args:
-        model: to be trained.
-        images: of shape (images, 1, height, width).
-        labels: class numbers, of shape (images,).
-        epochs: how often each image is seen.
-        learning_rate: the largest of a one-cycle schedule.
-        progress: called after each epoch.
-    """
+    """Train a classifier in place, as `qnotes.finetune` explains; it is left in training mode."""
     batches = max(1, len(images) // BATCH)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

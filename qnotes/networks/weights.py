@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from qnotes.errors import QnotesError, WeightsUnavailable
 from qnotes.files import data_folder
 from qnotes.networks._torchvision import torchvision
-from qnotes.networks.architectures import FULL, SMALL, Architecture, seeded
+from qnotes.networks.architectures import FULL, SMALL, STORED, Architecture, seeded
+from qnotes.networks.preprocessing import DIGITS, PLAIN, Preprocessing
 
 # -- the public face -------------------------------------------------------------------------------
 
@@ -33,7 +34,8 @@ def load(name: str, *, weights: str = "digits", seed: int = 0) -> nn.Module:
     - ``"imagenet"`` torchvision's pretrained ``IMAGENET1K_V1``, downloaded by torchvision into
       torch's hub folder, compared with the sha256 in the file name. V1 and not V2, because only
       V1 exists for all of these networks: one training recipe, so that a comparison across depth
-      compares depth. Takes (n, 3, h, w).
+      compares depth. Takes (n, 3, h, w). For ``mobilenet_v2_features`` and ``efficientnet_lite0``
+      the weights are stored in the folder ``data``, too: no download.
     - ``"random"`` initialized from ``seed`` (the only source that reads it), with batch-norm
       statistics measured on seeded noise. Torch's global random state stays as it was.
 
@@ -56,13 +58,24 @@ def input_shape(name: str, weights: str = "digits") -> tuple[int, int, int, int]
     return _architecture(name, weights).input_shape
 
 
+def preprocessing(name: str, weights: str = "digits") -> Preprocessing:
+    """What the network expects of an image; its `radius` is the D of the box of all images.
+
+    Networks with random weights have seen no images: for them pixels are scaled to [-1, 1].
+    """
+    architecture = _architecture(name, weights)
+    if weights == "random":
+        return DIGITS if architecture.input_shape[1] == 1 else PLAIN
+    return architecture.preprocessing
+
+
 def provenance(name: str, weights: str = "digits", seed: int = 0) -> dict[str, Any]:
     """Where the weights of :func:`load` come from, to stand under a figure.
 
     Keys: ``name``, ``weights``, ``source``, ``file``, ``sha256``, ``seed``, ``test_accuracy``
     (a fraction, with the images it was measured on in ``test_set``); None where there is none.
-    For "imagenet" ``sha256`` has the eight digits that torchvision publishes, and the accuracy is
-    the one it publishes; for "digits" ``seed`` is the one of the training.
+    For torchvision's weights ``sha256`` has the eight digits that it publishes, and the accuracy
+    is the one it publishes; for "digits" ``seed`` is the one of the training.
     """
     _architecture(name, weights)
     _, _, about = _SOURCES[weights]
@@ -97,10 +110,10 @@ def _suggestion(name: str, known: dict[str, Architecture]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
-# -- digits: checkpoints of this project -----------------------------------------------------------
+# -- stored: digits networks of this project, and ImageNet's that packages ship --------------------
 
 
-def _load_digits(name: str, architecture: Architecture, seed: int) -> nn.Module:
+def _load_stored(name: str, architecture: Architecture, seed: int) -> nn.Module:
     model = architecture.build()
     path, state = _checkpoint(name)
     _fill(model, state, path.name)
@@ -117,6 +130,16 @@ def about_training(entry: dict[str, Any]) -> dict[str, Any]:
         "source": "trained by this project on the digits of scikit-learn",
         **{key: entry.get(key) for key in ("file", "sha256", "seed", "test_accuracy")},
         "test_set": "digits, held-out third",
+    }
+
+
+def _shipped_provenance(name: str) -> dict[str, Any]:
+    entry = _manifest_entry(name)
+    origin = entry.get("origin", {})
+    return {
+        "source": f"{entry.get('weights')}; from {origin.get('package')}; {entry.get('licences')}",
+        **{key: entry.get(key) for key in ("file", "sha256")},
+        **dict.fromkeys(("seed", "test_accuracy", "test_set")),
     }
 
 
@@ -140,8 +163,9 @@ def _checkpoint(name: str) -> tuple[Path, dict[str, Tensor]]:
 
 def _unavailable(what: str) -> WeightsUnavailable:
     return WeightsUnavailable(
-        f"{what}. Run `make checkpoints` to train it again, restore it from the repository, or let "
-        "the environment variable QNOTES_DATA name a folder that has it."
+        f"{what}. Restore it from the repository, run `make checkpoints` (trains the digits "
+        "networks again) or `make weights` (fetches ImageNet's), or let the environment variable "
+        "QNOTES_DATA name a folder that has it."
     )
 
 
@@ -183,12 +207,16 @@ def _fill(model: nn.Module, state: dict[str, Tensor], file: str) -> None:
 
 
 def _load_imagenet(name: str, architecture: Architecture, seed: int) -> nn.Module:
+    if name in STORED:
+        return _load_stored(name, architecture, seed)
     model = architecture.build()
     _fill(model, _imagenet_state(name), _imagenet_path(name).name)
     return model
 
 
 def _imagenet_provenance(name: str, seed: int) -> dict[str, Any]:
+    if name in STORED:
+        return _shipped_provenance(name)
     entry, path = _imagenet_entry(name), _imagenet_path(name)
     return {
         "source": f"torchvision {torchvision.__version__} {entry!r}",
@@ -278,8 +306,8 @@ def _calibrate(model: nn.Module, images: Tensor) -> None:
 
 #: Of every source: the networks it has, how to load one, and what to say about it.
 _SOURCES: dict[str, tuple[dict[str, Architecture], Callable, Callable]] = {
-    "digits": (SMALL, _load_digits, _digits_provenance),
-    "imagenet": (FULL, _load_imagenet, _imagenet_provenance),
-    "random": (FULL | SMALL, _load_random, _random_provenance),
+    "digits": (SMALL, _load_stored, _digits_provenance),
+    "imagenet": (STORED | FULL, _load_imagenet, _imagenet_provenance),
+    "random": (FULL | STORED | SMALL, _load_random, _random_provenance),
 }
 SOURCES = tuple(_SOURCES)

@@ -87,7 +87,7 @@ def make_domain(
     input_shape: tuple[int, ...] | None,
     radius: float,
     center: Tensor | None,
-    box: tuple[float, float] | None,
+    box: tuple[float | Tensor, float | Tensor] | None,
 ) -> Domain:
     """[-radius, radius]^N_0, or the ball of that radius around an input, cut to a box if given."""
     check_radius(radius)
@@ -95,8 +95,8 @@ def make_domain(
     low, high = middle - radius, middle + radius
     if box is None:
         return Domain(low, high)
-    smallest, largest = _checked_box(box)
-    domain = Domain(low.clamp_min(smallest), high.clamp_max(largest))
+    smallest, largest = _checked_box(box, middle)
+    domain = Domain(torch.maximum(low, smallest), torch.minimum(high, largest))
     if (domain.low > domain.high).any():
         raise QnotesError(
             f"box={box!r} leaves nothing of the inputs within {radius:g} of the center"
@@ -122,13 +122,18 @@ def _middle(input_shape: tuple[int, ...] | None, center: Tensor | None) -> Tenso
     return center.detach().double().cpu()
 
 
-def _checked_box(box: tuple[float, float]) -> tuple[float, float]:
+def _checked_box(box, middle: Tensor) -> tuple[Tensor, Tensor]:
+    """Its two corners, of the shape of an input."""
     try:
-        low, high = (float(end) for end in box)
-    except (TypeError, ValueError):
-        low, high = math.nan, math.nan
-    if not low < high:
-        raise QnotesError(f"box must be two numbers, the smaller first, as in (-1, 1); got {box!r}")
+        low, high = (torch.as_tensor(end).to(middle).broadcast_to(middle.shape) for end in box)
+    except (TypeError, ValueError, RuntimeError):
+        low = high = torch.tensor(math.nan)
+    if not (low < high).all():
+        raise QnotesError(
+            "box must be two numbers, the smaller first, as in (-1, 1), or two tensors that fit an "
+            f"input of shape {tuple(middle.shape)}, such as one of shape (1, channels, 1, 1); "
+            f"got {box!r}"
+        )
     return low, high
 
 

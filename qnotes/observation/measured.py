@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from qnotes.errors import QnotesError
+from qnotes.networks.tracing import check_module
+
 BATCH = 64
 
 
@@ -18,6 +21,8 @@ def outputs(network: nn.Module, inputs: Tensor) -> Tensor:
     Returns:
         One row for each input.
     """
+    _check_tensor("inputs", inputs)
+    check_module(network)
     precision = next(network.parameters()).dtype
     with torch.no_grad():
         batches = inputs.to(precision).split(BATCH)
@@ -43,6 +48,11 @@ def output_errors(network: nn.Module, quantized: nn.Module, inputs: Tensor) -> T
 
 def distances(ours: Tensor, theirs: Tensor) -> Tensor:
     """Distance of two outputs, row by row, in the maximum norm, float64."""
+    if ours.shape != theirs.shape:  # else a single output would be compared with each of many
+        raise QnotesError(
+            f"outputs have the shapes {tuple(ours.shape)} and {tuple(theirs.shape)}; expected the "
+            "same: compare a network with its own quantized copy"
+        )
     return (ours.double() - theirs.double()).flatten(1).abs().amax(1)
 
 
@@ -53,5 +63,22 @@ def accuracy(network: nn.Module, inputs: Tensor, labels: Tensor) -> float:
         network: a classifier, outputs of shape (inputs, classes).
         inputs: of shape (inputs, ...).
         labels: class numbers, of shape (inputs,).
+
+    Raises:
+        QnotesError: for labels of another shape, or no inputs at all.
     """
+    _check_tensor("inputs", inputs)
+    _check_tensor("labels", labels)
+    if not len(inputs) or labels.shape != inputs.shape[:1]:  # else labels would be broadcast
+        raise QnotesError(
+            f"labels must be one class number for each of at least one input; got the shape "
+            f"{tuple(labels.shape)} for {len(inputs)} inputs"
+        )
     return (outputs(network, inputs).argmax(1) == labels).double().mean().item()
+
+
+def _check_tensor(name: str, value: object) -> None:
+    if not isinstance(value, Tensor) or not value.ndim:
+        raise QnotesError(
+            f"{name} must be a tensor, with a row for each input; got {type(value).__name__}"
+        )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from qnotes.errors import QnotesError
 from qnotes.observation.domain import Domain, make_domain

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain as joined
 
 from torch import fx, nn
@@ -54,19 +54,12 @@ class Term:
 
 @dataclass(frozen=True)
 class Link:
-    """One layer of the chain.
+    """One layer of the chain."""
 
-    Attributes:
-        name: names of its modules, joined by `` + ``.
-        terms: its summands.
-        carries: whether other coordinates pass it by.
-        width: N_ℓ, coordinates of the state after it.
-    """
-
-    name: str
-    terms: tuple[Term, ...]
-    carries: bool
-    width: int
+    name: str  # names of its modules, joined by `` + ``
+    terms: tuple[Term, ...]  # its summands
+    carries: bool  # whether other coordinates pass it by
+    width: int  # N_ℓ, coordinates of the state after it
 
 
 @dataclass(frozen=True)
@@ -78,16 +71,7 @@ class Chain:
 
 
 def chain(network: fx.GraphModule, input_shape: Shape) -> Chain:
-    """Read a traced network as a chain.
-
-    Args:
-        network: a graph whose batch norms are folded.
-        input_shape: shape of one batch, batch dimension first; only the shape matters.
-
-    Raises:
-        UnsupportedOperation: for anything that the theory does not cover, by name.
-        QnotesError: for an input shape that the network cannot take.
-    """
+    """A traced network with batch norms folded, as a chain; refuses what `qnotes.profile` does."""
     found = operations(network)
     return linked(found, shapes_of(found, checked_shape(input_shape)))
 
@@ -147,6 +131,10 @@ class _Terms(Domain):
         return self._value(operation.node, made_by)
 
     max_pool = average_pool = flatten = output = activation
+
+    def padding(self, operation: Operation, read: Value | tuple[Term, ...]) -> Value:
+        """Zeros are known, so they are no coordinates of the state."""
+        return replace(self._closed(operation.inputs[0], read), node=operation.node)
 
     def _closed(self, node: fx.Node, known: Value | tuple[Term, ...]) -> Value:
         """The value of a node; an open sum becomes a layer."""

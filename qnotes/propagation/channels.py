@@ -8,6 +8,7 @@ networks.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ def vector_bound(
     quantized: nn.Module,
     *,
     input_shape: tuple[int, ...],
-    radius: float = 1.0,
+    radius: float | Sequence[float] = 1.0,
     clip_relu6: bool = False,
 ) -> np.ndarray:
     """The vector form T8: for each channel of the output, a bound on its error (theory, T8).
@@ -50,17 +51,14 @@ def vector_bound(
         network: the reference, with batch norms folded (`qnotes.fold`).
         quantized: the same network with other weights.
         input_shape: shape of one batch, batch dimension first.
-        radius: D; inputs lie in [-D, D]^N_0.
+        radius: D; inputs lie in [-D, D]^N_0. Or a number for each channel of the input, such as the
+            `radii` of `qnotes.preprocessing`: T8 starts from v_0, not only from D·1.
         clip_relu6: also use that ReLU6 takes values between 0 and 6, so that neither v nor u
             exceeds 6 after it. T8 does not.
 
     Returns:
-        Decimal logarithms, one for each channel of the output; the largest bounds E.
-
-    Raises:
-        UnsupportedOperation: for an operation that the theory does not cover, by name.
-        QnotesError: for networks that do not match, an input shape that does not fit, weights that
-            are not finite, or a radius that is not positive.
+        Decimal logarithms, one for each channel of the output; the largest bounds E. It raises what
+        `qnotes.profile` raises.
     """
     pair = checked_pair(network, quantized, input_shape=input_shape, radius=radius)
     domain = Channels(pair, cap_sizes=clip_relu6, cap_errors=clip_relu6)
@@ -82,7 +80,7 @@ class Channels(ErrorDomain):
 
     def input(self, operation: Operation) -> Bounds:
         channels = self.pair.shapes[operation.node][1]
-        v = torch.full((channels,), math.log(self.pair.radius), dtype=torch.float64)
+        v = torch.tensor(self.pair.radius, dtype=torch.float64).log().expand(channels)
         return Bounds(log_up(v), torch.full_like(v, -math.inf))
 
     def products(self, operation: Operation, read: Bounds) -> tuple[Tensor, ...]:
@@ -113,6 +111,10 @@ class Channels(ErrorDomain):
 
     average_pool = max_pool
 
+    def padding(self, operation: Operation, read: Bounds) -> Bounds:
+        """Zeros are no larger than what is there, and the same in both networks."""
+        return read
+
     def flatten(self, operation: Operation, read: Bounds) -> Bounds:
         positions = math.prod(self.pair.shapes[operation.inputs[0]][2:])
         return Bounds(*(logs.repeat_interleave(positions) for logs in read))
@@ -121,9 +123,7 @@ class Channels(ErrorDomain):
 def weighted_sums(operation: Operation, *channels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """ln(|W'| s), ln(|W| e) and ln(|W - W'| s), rounded up, a number for each row.
 
-    Args:
-        operation: a layer.
-        channels: ln of the number of each channel that is read, for W, for W' and for W - W'.
+    Given are ln of the number of each channel that is read, for W, for W' and for W - W'.
     """
     ours, theirs = operation.module.weight, operation.quantized.weight
     vectors = [_Vector(logs, operation.module) for logs in channels]

@@ -9,7 +9,7 @@ from qnotes.networks.operations import CONVOLUTIONS, Operation
 from qnotes.propagation.chain import Link, linked
 from qnotes.propagation.outward import EPSILON, up
 from qnotes.propagation.pair import checked_pair
-from qnotes.propagation.profiles import Layer, Profile
+from qnotes.propagation.profiles import Layer, Profile, check_radius
 from qnotes.propagation.weights import absolute_blocks, bias_of, check_sums
 
 
@@ -42,6 +42,7 @@ def profile(
         QnotesError: for networks that do not match, an input shape that does not fit, weights that
             are not finite, or a radius that is not positive.
     """
+    check_radius(radius)  # one number: all closed forms start from D
     pair = checked_pair(network, quantized, input_shape=input_shape, radius=radius)
     links = linked(pair.operations, pair.shapes)
     return Profile(tuple(map(_layer, links.links)), links.input_width, radius, provenance or {})

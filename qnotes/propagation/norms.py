@@ -47,10 +47,7 @@ def relu6_bounds(
     reached 6, all that is known is that both networks lie in [0, 6].
 
     Args:
-        network: the reference, with batch norms folded.
-        quantized: the same network with other weights.
-        input_shape: shape of one batch, batch dimension first.
-        radius: D; inputs lie in [-D, D]^N_0.
+        network, quantized, input_shape, radius: as for `qnotes.profile`, which raises the same.
         cap_activations: use s ≤ 6 after ReLU6.
         cap_errors: use e ≤ 6 after ReLU6.
 
@@ -59,9 +56,7 @@ def relu6_bounds(
         the output: ``name``, ``s``, ``e``. All rounding of float64 is rounded up.
 
     Raises:
-        UnsupportedOperation: for an operation that the theory does not cover, by name.
-        QnotesError: for networks that do not match, an input shape that does not fit, a radius that
-            is not positive, or a bound too large for float64.
+        QnotesError: for a bound too large for float64.
     """
     pair = checked_pair(network, quantized, input_shape=input_shape, radius=radius)
     domain = Norms(pair, cap_sizes=cap_activations, cap_errors=cap_errors)

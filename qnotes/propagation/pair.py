@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor, fx, nn
@@ -22,29 +22,37 @@ class Pair:
     Attributes:
         operations: of the network, in order; each knows its module in both networks.
         shapes: of the value of every node, for one input.
-        radius: D; inputs lie in [-D, D]^N_0.
+        radius: D; inputs lie in [-D, D]^N_0; or a number for each channel of the input.
     """
 
     operations: tuple[Operation, ...]
     shapes: Mapping[fx.Node, Shape]
-    radius: float
+    radius: float | Sequence[float]
 
 
 def checked_pair(
-    network: nn.Module, quantized: nn.Module, *, input_shape: Shape, radius: float
+    network: nn.Module,
+    quantized: nn.Module,
+    *,
+    input_shape: Shape,
+    radius: float | Sequence[float],
 ) -> Pair:
     """Trace two networks, and check all that every bound asks for but that weights are finite.
 
-    That is checked where weights are read (`read_weights`), since reading them is what costs.
-
-    Raises:
-        UnsupportedOperation: for an operation that the theory does not cover, by name.
-        QnotesError: for networks that do not match, an input shape that does not fit, or a radius
-            that is not positive.
+    That is checked where weights are read (`check_sums`), since reading them is what costs.
     """
-    check_radius(radius)
+    shape = checked_shape(input_shape)
+    _check_radii(radius, channels=shape[1])
     found = matched(trace(network), trace(quantized))
-    return Pair(found, shapes_of(found, checked_shape(input_shape)), radius)
+    return Pair(found, shapes_of(found, shape), radius)
+
+
+def _check_radii(radius: float | Sequence[float], channels: int) -> None:
+    several = isinstance(radius, Sequence) and not isinstance(radius, str)
+    if several and len(radius) != channels:
+        raise QnotesError(f"radius has {len(radius)} numbers; the input has {channels} channels")
+    for number in radius if several else [radius]:
+        check_radius(number)
 
 
 def matched(network: fx.GraphModule, quantized: fx.GraphModule) -> tuple[Operation, ...]:

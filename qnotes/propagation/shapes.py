@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from qnotes.errors import QnotesError, UnsupportedOperation
-from qnotes.networks.operations import MAX_POOLS, Operation, operations, uncovered
+from qnotes.networks.operations import MAX_POOLS, ZERO_PADS, Operation, operations, uncovered
 from qnotes.propagation.walk import Domain, walk
 
 #: Batch dimension first.
@@ -99,6 +99,14 @@ class Shapes(Domain):
             ) from error
 
     flatten = average_pool
+
+    def padding(self, operation: Operation, shape: Shape) -> Shape:
+        """Zeros around an image; channels that are zeros would be other channels."""
+        axes = ZERO_PADS.index(type(operation.module)) + 1
+        if len(shape) < axes + 2:
+            what = f"{type(operation.module).__name__} of shape {shape}, which pads channels,"
+            raise uncovered(operation.name, what)
+        return self.average_pool(operation, shape)
 
     def max_pool(self, operation: Operation, shape: Shape) -> Shape:
         """The same; a window in the padding alone gives -inf, and is refused."""

@@ -33,7 +33,7 @@ class Values(Domain):
         modules = (operation.module, operation.quantized)[: self.networks]
         return tuple(module(value) for module, value in zip(modules, read, strict=True))
 
-    activation = max_pool = average_pool = flatten = identity = affine
+    activation = max_pool = average_pool = flatten = padding = identity = affine
 
     def sum(self, operation: Operation, first: tuple, second: tuple) -> tuple[Tensor, ...]:
         return tuple(one + other for one, other in zip(first, second, strict=True))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from qnotes.errors import QnotesError
+from qnotes.networks.operations import PADDING
 from qnotes.networks.tracing import trace
 from qnotes.propagation.weights import bias_of
 from qnotes.quantization.channels import groups_of, product, replace
@@ -105,6 +106,8 @@ def _stop(model: fx.GraphModule, boundary: Boundary, known: Mapping[str, Tensor]
     for step in boundary.between:
         if hasattr(step.module, "count_include_pad") and _pads(step.module):
             return Stop(boundary.before, step.name, "it averages over zeros that do not carry c")
+        if step.kind == PADDING and _pads(step.module):
+            return Stop(boundary.before, step.name, "it pads with zeros that do not carry c")
     if _pads(model.get_submodule(boundary.after)):
         return Stop(boundary.before, boundary.after, "it pads with zeros that do not carry c")
     return None

@@ -120,19 +120,12 @@ def _correct_by_inputs(
 
 @dataclass(frozen=True)
 class _Known:
-    """Means of the channels of a value; their spread where the value is normal.
-
-    Attributes:
-        mean: one for each channel.
-        std: None where the value is not taken to be normal.
-        of_image: whether the channels are those of an image, perhaps flattened.
-        dimensions: of the image of each channel; 0 for a vector.
-    """
+    """Means of the channels of a value; their spread where the value is normal."""
 
     mean: Tensor
-    std: Tensor | None
-    of_image: bool
-    dimensions: int
+    std: Tensor | None  # None where the value is not taken to be normal
+    of_image: bool  # perhaps flattened
+    dimensions: int  # of the image of each channel; 0 for a vector
 
 
 def _correct_by_statistics(
@@ -207,6 +200,8 @@ class _ChannelMeans(Domain):
         if mixes_units(operation.module, read.dimensions):
             return self.max_pool(operation, read)
         return with_changes(read, std=None)
+
+    padding = average_pool  # the border is left out, as for a convolution's own zeros
 
     def max_pool(self, operation: Operation, read: _Known) -> Stop:
         what = type(operation.module).__name__

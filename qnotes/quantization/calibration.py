@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from qnotes.errors import QnotesError
 from qnotes.networks.operations import AFFINE
@@ -25,13 +25,7 @@ BLOCK = 1 << 20
 
 
 def calibration_inputs(calibration: Tensor | Iterable | None, rounding: str) -> Tensor:
-    """Calibration data as one tensor of shape (inputs, ...).
-
-    Args:
-        calibration: such a tensor; an iterable of such batches; or one of pairs (batch, labels),
-            such as a DataLoader.
-        rounding: what it is for.
-    """
+    """Calibration data, in any form that `quantize` takes, as one tensor of shape (inputs, ...)."""
     if calibration is None:
         raise QnotesError(f"rounding={rounding!r} looks at data: pass calibration=, {EXAMPLE}")
     inputs = calibration if isinstance(calibration, Tensor) else _joined(calibration)
@@ -87,16 +81,8 @@ def round_on_data(
     """Names, codes and levels of the layers, one by one; see `better_codes`.
 
     A layer that is used several times is rounded at its first use, one that is never used to
-    nearest.
-
-    Args:
-        reference: the network.
-        model: its copy. Whoever takes a layer's levels gives them to the layer before taking the
-            next, since later layers read what it makes of them.
-        grids: of all layers.
-        inputs: calibration data, of shape (inputs, ...).
-        rounding: one of `qnotes.quantization.data_roundings.METHODS`.
-        progress: show a bar over layers.
+    nearest. Whoever takes a layer's levels gives them to that layer of the model before taking the
+    next, since later layers read what it makes of them.
     """
     check_inputs(reference, inputs)
     inputs = inputs.to(next(reference.parameters()))
@@ -135,11 +121,6 @@ def second_moments(module: nn.Module, inputs: Tensor, *others: Tensor) -> list[T
 
     With `columns` as rows of matrices X and Y (a row for each place), these are XᵀX and one XᵀY for
     each other, float64, of shape (groups, fan-in, fan-in).
-
-    Args:
-        module: the layer that reads them.
-        inputs: of shape (inputs, ...).
-        others: of the same shape.
     """
     size = inputs[0].numel() * math.prod(getattr(module, "kernel_size", ()))
     count = max(1, BLOCK // size)
@@ -157,10 +138,6 @@ def columns(module: nn.Module, inputs: Tensor) -> Tensor:
     A row of a convolution's weight, flattened, meets one patch of the image for each place of the
     output (im2col): with stride, dilation and zeros around the image as the layer has them. Without
     its bias, the output of a group of channels is `rows @ columns`.
-
-    Args:
-        module: a linear layer or a convolution of any dimension.
-        inputs: of shape (inputs, ...).
     """
     if isinstance(module, nn.Linear):
         return inputs.mT[None]

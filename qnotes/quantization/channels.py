@@ -13,10 +13,7 @@ def groups_of(module: nn.Module) -> int:
 def by_channel(weight: Tensor, groups: int, channels: int) -> Tensor:
     """Weights as (groups, outputs of a group, input channels of a group, weights of a channel).
 
-    Args:
-        weight: of a linear layer or a convolution.
-        groups: of the convolution; 1 for a linear layer.
-        channels: input channels. A linear layer on a flattened image reads several values of each.
+    A linear layer has one group; on a flattened image it reads several values of each channel.
     """
     return weight.reshape(groups, len(weight) // groups, channels // groups, -1)
 

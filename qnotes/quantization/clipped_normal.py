@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import sympy as sp
 import torch
 from torch import Tensor
 
 from qnotes.theorems.mean_of_clipped_normal import RELU6_MEAN, RELU_MEAN, mu, sigma
+
+_FUNCTIONS = {"exp": torch.exp, "erfc": torch.erfc, "sqrt": math.sqrt, "pi": math.pi}
+_RELU = sp.lambdify((mu, sigma), RELU_MEAN, modules=[_FUNCTIONS])
+_RELU6 = sp.lambdify((mu, sigma), RELU6_MEAN, modules=[_FUNCTIONS])
 
 
 def relu_mean(mean: Tensor, std: Tensor) -> Tensor:
@@ -20,14 +23,6 @@ def relu_mean(mean: Tensor, std: Tensor) -> Tensor:
 def relu6_mean(mean: Tensor, std: Tensor) -> Tensor:
     """E min(max(0, X), 6) of normal variables X."""
     return _value(_RELU6, mean, std, mean.clamp(0, 6))
-
-
-def _function(expression: sp.Expr) -> Callable[[Tensor, Tensor], Tensor]:
-    functions = {"exp": torch.exp, "erfc": torch.erfc, "sqrt": math.sqrt, "pi": math.pi}
-    return sp.lambdify((mu, sigma), expression, modules=[functions])
-
-
-_RELU, _RELU6 = _function(RELU_MEAN), _function(RELU6_MEAN)
 
 
 def _value(function, mean: Tensor, std: Tensor, without: Tensor) -> Tensor:

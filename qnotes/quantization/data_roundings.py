@@ -80,11 +80,7 @@ class RoundingProblem:
         return scale * (weight / scale).round().clamp(lowest, highest)
 
     def objective(self, levels: Tensor) -> Tensor:
-        """‖X w - X̃ q‖² without the number that q does not change, of shape (groups, rows).
-
-        Args:
-            levels: q, a row for each channel.
-        """
+        """‖X w - X̃ q‖² without the number that q does not change, of shape (groups, rows)."""
         change = levels.double().view(self.weight.shape) - self.weight
         pull = self.weight @ self.drift.mT
         return (change * (change @ self.gram - 2 * pull)).sum(2)
@@ -96,13 +92,6 @@ def better_codes(rows: Tensor, grid: Grid, gram: Tensor, drift: Tensor, rounding
     Given the grid, the rows of a layer do not depend on each other. So no method is worse than
     rounding to nearest on what it makes small: ‖X w - X̃ q‖² for ``adaptive`` and ``gpfq``,
     ‖X̃ (w - q)‖² for ``gptq``. For the output of the network that is no theorem.
-
-    Args:
-        rows: weights, a row for each channel.
-        grid: of these rows.
-        gram: G, of shape (groups, fan-in, fan-in).
-        drift: D, of the same shape.
-        rounding: one of `METHODS`.
     """
     problem = RoundingProblem.of(rows, grid, gram, drift)
     candidate = grid.encode(METHODS[rounding](problem).view(rows.shape))

@@ -78,15 +78,12 @@ def equalize(
       the border of the image sum to less.
     - ``"even"``: the same with :math:`v_\ell = (|W_\ell| v_{\ell-1} + |b_\ell|) / t`, so that rows
       of hidden layers sum to t, for the smallest t ≥ 1 for which the rows of the last layer sum to
-      t at most. No rescaling of the region has a smaller largest norm. "path" leaves all of the
-      path norm to the last layer of a region, which the product form does not mind; the mean form
-      is smallest where norms are equal. Without biases t is the m-th root of the path norm of a
-      region of m layers (if that is at least 1), and the product of norms stays the path norm.
+      t at most. No rescaling of the region has a smaller largest norm. Without biases t is the
+      m-th root of the path norm of a region of m layers (if that is at least 1), and the product of
+      norms stays the path norm.
 
-    Biases count in "path" and "even" because they count in T5, which holds for networks with
-    biases: there the constant 1 joins the input as one more unit, which keeps its value and so its
-    factor 1, and T9 holds for these wider matrices. Without biases it is T9 as it stands. If they
-    were left out, rows would sum to 1 and a large bias would still make a norm of T5 large.
+    Biases count in "path" and "even" because they count in T5: there the constant 1 joins the input
+    as one more unit, whose factor is 1, and T9 holds for these wider matrices.
 
     A unit whose weights are all zero on one side ("cle"), or that no path reaches (else), keeps
     factor 1; with such units the path norm is approached by larger and larger factors, not reached.

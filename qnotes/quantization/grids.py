@@ -55,13 +55,7 @@ def rows(tensor: Tensor) -> Tensor:
 
 
 def parts(rows: Tensor, group_size: int | None = None, *, together: bool = False) -> list[Tensor]:
-    """The blocks of a matrix whose rows get scales of their own.
-
-    Args:
-        rows: weights, a row for each channel.
-        group_size: columns of a group; the last group of a row may be shorter.
-        together: one scale for all of them.
-    """
+    """The blocks of a matrix whose rows get scales of their own; the last one may be narrower."""
     if together:
         return [rows.reshape(1, -1)]
     return [rows] if group_size is None else list(rows.split(group_size, dim=1))
@@ -72,32 +66,19 @@ def parts(rows: Tensor, group_size: int | None = None, *, together: bool = False
 
 @dataclass(frozen=True)
 class Grid:
-    """Equally spaced levels `scale * (code - zero_point)`, for integer codes in [qmin, qmax].
+    """Equally spaced levels `scale * (code - zero_point)`, for integer codes in [qmin, qmax]."""
 
-    Attributes:
-        scale: distance of two levels, of shape (1, 1), (rows, 1) or (rows, groups).
-        zero_point: code of the level 0, of the scale's shape and precision.
-        qmin: smallest code.
-        qmax: largest code.
-        group_size: columns of a group; None without groups.
-    """
-
-    scale: Tensor
-    zero_point: Tensor
+    scale: Tensor  # distance of two levels, of shape (1, 1), (rows, 1) or (rows, groups)
+    zero_point: Tensor  # code of the level 0, of the scale's shape and precision
     qmin: int
     qmax: int
-    group_size: int | None = None
+    group_size: int | None = None  # columns of a group; None without groups
 
     def encode(self, rows: Tensor, rounding: Callable[[Tensor], Tensor] = Tensor.round_) -> Tensor:
         """Codes of weights; those outside the grid get its first or last level.
 
         Multiplying by the inverse of the scale, instead of dividing, is what torch's fake
-        quantization does.
-
-        Args:
-            rows: weights, a row for each channel.
-            rounding: makes whole numbers of steps, may work in place; nearest by default, a tie to
-                the even multiple of the scale.
+        quantization does. `rounding` makes whole numbers of steps and may work in place.
         """
         steps = rounding(rows * self.spread(1.0 / self.scale, rows.shape[1]))
         steps += self.spread(self.zero_point, rows.shape[1])
@@ -163,15 +144,10 @@ class Log2Grid(Grid):
 
 @dataclass(frozen=True)
 class Codebook:
-    """Levels that are listed; a code is the number of a level, in rising order.
+    """Levels that are listed; a code is the number of a level, in rising order."""
 
-    Attributes:
-        levels: of shape (1, 1, levels), (rows, 1, levels) or (rows, groups, levels), sorted.
-        group_size: columns of a group; None without groups.
-    """
-
-    levels: Tensor
-    group_size: int | None = None
+    levels: Tensor  # sorted, of shape (1, 1, levels), (rows, 1, levels) or (rows, groups, levels)
+    group_size: int | None = None  # columns of a group; None without groups
 
     qmin = 0
     scale = None
@@ -231,23 +207,11 @@ def put_on_grid(weight: Tensor, grid: Grid | Codebook, rounding) -> tuple[Tensor
 def symmetric_grid(
     low: Tensor, high: Tensor, bits: int, convention: str = "narrow", power_of_two: bool = False
 ) -> Grid:
-    """A grid with zero_point 0. Libraries mean three different things by "symmetric".
+    """A grid with zero_point 0 for ends low ≤ 0 ≤ high, as `qnotes.quantize` explains them.
 
-    With a = max(-low, high) and q = 2^(bits-1), these are the options of `qnotes.quantize`:
-
-    - ``narrow``: scale a/(q-1) (T12); the levels lie symmetrically and ±a are levels. With 4 bits
-      ONNX Runtime uses all 16 codes.
-    - ``full``: scale a/(q-1/2); one code more, and +a lies half a step outside.
-    - ``unclipped``: scale max(-low/q, high/(q-1)).
-
-    In all three a weight in [low, high] moves by at most half a step.
-
-    Args:
-        low: smallest weight of each row or group, not above 0.
-        high: largest weight of each row or group, not below 0.
-        bits: width of a code, at least 2.
-        convention: one of `CONVENTIONS`.
-        power_of_two: round the scale up to a power of two.
+    Libraries mean three different things by "symmetric". With ``narrow`` (T12) the largest weight
+    is a level, on both sides; with 4 bits ONNX Runtime uses all 16 codes. With ``full`` it may lie
+    half a step outside. In all three a weight between the ends moves by at most half a step.
     """
     largest = torch.maximum(-low, high)
     half = 2 ** (bits - 1)
@@ -265,7 +229,7 @@ def affine_grid(low: Tensor, high: Tensor, bits: int, power_of_two: bool = False
     """Codes in [-2^(bits-1), 2^(bits-1) - 1], levels from low to high, and zero is one of them.
 
     Rounding the zero point moves the grid by at most half a step, so the nearest level is still at
-    most half a step away. Arguments are those of `symmetric_grid`.
+    most half a step away.
     """
     qmin, qmax = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     # Each end is divided first: high - low may overflow where neither does.
@@ -305,9 +269,7 @@ def weight_range(
 ) -> tuple[Tensor, Tensor]:
     """Ends of the range of each row of each block, low ≤ 0 ≤ high, both of shape (rows, blocks).
 
-    Args:
-        blocks: from `parts`.
-        ends: of the rows of a block: `minmax`, or one of the next two with their options.
+    What finds the ends of a block is `minmax`, or one of the next two with their options.
     """
     lows, highs = zip(*map(ends, blocks), strict=True)
     return torch.cat(lows, dim=1).clamp_max_(0), torch.cat(highs, dim=1).clamp_min_(0)
@@ -321,13 +283,8 @@ def minmax(block: Tensor) -> tuple[Tensor, Tensor]:
 def percentiles(block: Tensor, percentile: float, symmetric: bool) -> tuple[Tensor, Tensor]:
     """Ends with a share of the weights between them, by nearest rank.
 
-    An end is the smallest weight that at least so many are not beyond.
-
-    Args:
-        block: weights.
-        percentile: the share, in percent.
-        symmetric: count absolute values, so that both ends are equally far; else what lies outside
-            is split between the two ends.
+    An end is the smallest weight that at least so many are not beyond. On a symmetric grid absolute
+    values count, so that both ends are equally far; else both leave the same share outside.
     """
     if symmetric:
         largest = _rank(block.abs(), percentile / 100)
@@ -372,11 +329,6 @@ def kmeans_codebook(blocks: list[Tensor], bits: int, group_size: int | None = No
     largest weight, which keeps the few large weights in view (Han, Mao and Dally 2016,
     arXiv:1510.00149, section 3.2). A centre without weights stays where it is. The result is a
     local optimum.
-
-    Args:
-        blocks: from `parts`.
-        bits: width of a code, at least 1.
-        group_size: columns of a group.
     """
     found = [_centres(block, 2**bits) for block in blocks]
     # The last group of a row may be short: its last level is repeated.

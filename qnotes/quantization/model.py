@@ -96,9 +96,7 @@ def quantize_each(
     Args:
         network: the reference; it is not changed.
         bits: widths of a code.
-        calibration: as for `quantize`.
-        bias_bits: as for `quantize`.
-        options: further options of `quantize`.
+        calibration, bias_bits, options: as for `quantize`.
 
     Raises:
         QnotesError: as `quantize`, for all bit-widths before the first is made.
@@ -111,22 +109,13 @@ def quantize_each(
 
 @dataclass(frozen=True)
 class _Source:
-    """A checked network, and what does not depend on the bits of its weights.
-
-    Attributes:
-        network: the reference.
-        modules: its layers, by name.
-        scheme: how weights are quantized.
-        grids: of each layer, from its bits.
-        inputs: calibration data, where the rounding looks at some.
-        bias_bits: width of the codes of biases; None where they stay.
-    """
+    """A checked network, its layers by name, and what the bits of its weights do not decide."""
 
     network: fx.GraphModule
     modules: Mapping[str, nn.Module]
     scheme: Scheme
     grids: Mapping[str, Callable[[int], Grid | Codebook]]
-    inputs: Tensor | None
+    inputs: Tensor | None  # calibration data, where the rounding looks at some
     bias_bits: int | None
 
 

@@ -19,6 +19,7 @@ from qnotes.networks.operations import (
     OUTPUT,
     POINTWISE_MODULES,
     SUM,
+    ZERO_PADS,
     Operation,
     operations,
 )
@@ -30,7 +31,7 @@ POOLS = {
     for dimensions in (1, 2, 3)
 }
 #: Operations with σ(c x) = c σ(x) for c > 0. Max pooling pads with -inf, which stays -inf.
-HOMOGENEOUS = (*IDENTITIES, nn.ReLU, nn.Flatten, *POOLS[1], *POOLS[2], *POOLS[3])
+HOMOGENEOUS = (*IDENTITIES, nn.ReLU, nn.Flatten, *POOLS[1], *POOLS[2], *POOLS[3], *ZERO_PADS)
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,10 @@ class Boundary:
 
 @dataclass(frozen=True)
 class Stop:
-    """Values that may not be changed.
+    """Values that may not be changed, and why."""
 
-    Attributes:
-        source: the layer that makes them, or the network's input.
-        at: the operation where the way to the next layer ends.
-        reason: why.
-    """
-
-    source: str
-    at: str
+    source: str  # the layer that makes them, or the network's input
+    at: str  # the operation where the way to the next layer ends
     reason: str
 
 
@@ -172,24 +167,23 @@ def _obstacle(operation: Operation, dimensions: int) -> str | None:
     if type(operation.module) not in HOMOGENEOUS:
         return f"{type(operation.module).__name__} is not positively homogeneous"
     if mixes_units(operation.module, dimensions):
-        return "it pools over several units, which have factors of their own"
+        return "it pools or pads over several units, which have factors of their own"
     return None
 
 
 def mixes_units(module: nn.Module, dimensions: int) -> bool:
-    """Whether a pool is not one over the image of each channel, but over channels or a vector."""
+    """Whether a pool or padding is not one of each channel's image, but of channels or a vector."""
+    if type(module) in ZERO_PADS:
+        return ZERO_PADS.index(type(module)) + 1 > dimensions
     is_pool = any(type(module) in pools for pools in POOLS.values())
     return is_pool and type(module) not in POOLS.get(dimensions, ())
 
 
 def misfit(reads: nn.Module, *, units: int, of_image: bool, dimensions: int) -> str | None:
-    """Why the input channels of a layer are not given units; None where they are.
+    """Why the channels that a layer reads are not given units; None where they are.
 
-    Args:
-        reads: the layer.
-        units: how many there are.
-        of_image: whether they are the channels of an image; flattened, each has several columns.
-        dimensions: of the image of each channel when it is read; 0 for a vector.
+    Units may be the channels of an image of so many dimensions (0: a vector); flattened, each of
+    them has several columns.
     """
     if dimensions_of(reads) != dimensions:
         return "it reads another dimension than that of the units"

@@ -112,13 +112,9 @@ def measured_statistics(folded: nn.Module, inputs: Tensor) -> dict[str, ChannelS
 
 
 def watch(network: nn.Module, inputs: Tensor, see: Callable[[str, Tensor], None]) -> None:
-    """Show a function the outputs of each layer, before anything overwrites them.
+    """Show a function the outputs of each layer, batch by batch, before anything overwrites them.
 
-    Args:
-        network: with batch norms folded.
-        inputs: of shape (inputs, ...); they pass in batches of 64.
-        see: takes the layer's name and its outputs for one batch: a column for each channel, a row
-            for each input and position, float64.
+    It gets the layer's name, and a column for each channel, a row for each input and position.
     """
     graph = trace(network)
     for batch in checked_inputs(network, inputs).split(BATCH):

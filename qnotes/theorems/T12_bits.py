@@ -31,10 +31,7 @@ class CertifyingBits(Result):
     def bits(self, log10_constant, *, largest, tolerance):
         """The bits from which on a bound is at most the tolerance, as real numbers; round up.
 
-        Args:
-            log10_constant: log10 of C, which itself leaves float64 on deep networks.
-            largest: a, the largest absolute weight.
-            tolerance: τ.
+        They take log10 of C, since C itself leaves float64 on deep networks.
         """
         logs = {
             sy.C: np.multiply(log10_constant, math.log(10)),

@@ -1,7 +1,7 @@
 """T2, the recursion along the chain: each layer carries the old error on and adds its own.
 
 s bounds activations and e the error, after each layer. `Recursion.evaluate` runs both in the log
-domain; `RECURSION.along(profile)` gives them after every layer, also from measured numbers.
+domain.
 """
 
 import sympy as sp

@@ -67,15 +67,9 @@ def row_of_changes(count: str, *, title: str, reason: str) -> Step:
 
 
 def mean_steps(theorem: Theorem, relaxed, norm, mean, smallest, fan_in) -> tuple[Step, ...]:
-    """From a product form with one gap for all layers to the mean form: for T4 and T5.
+    """From a product form, relaxed to one gap for all layers, to the mean form: for T4 and T5.
 
-    Args:
-        theorem: the mean form.
-        relaxed: the right side of the product form, with ε for the gaps.
-        norm: of a layer.
-        mean: the symbol that the theorem defines as a mean of the norms.
-        smallest: norm.
-        fan_in: of a layer.
+    The theorem is the mean form, and defines `mean` by the norms; `norm` and `fan_in` are families.
     """
     t = sp.Symbol("t", nonnegative=True)  # slack
     m = sp.Symbol("m", integer=True, positive=True)

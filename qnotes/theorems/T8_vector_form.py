@@ -9,7 +9,8 @@ import sympy as sp
 
 from qnotes.theorems import notation as sy
 from qnotes.theorems.notation import D, N, ell, i, j, u, v
-from qnotes.theorems.theorem import Hypothesis, Result
+from qnotes.theorems.T2_recursion import LIPSCHITZ
+from qnotes.theorems.theorem import Result
 
 
 def _row(matrix: sp.IndexedBase, vector: sp.IndexedBase) -> sp.Sum:
@@ -27,6 +28,6 @@ VECTOR_FORM = Result(
         v[ell, i]: _row(sy.A_q, v) + sy.b_abs_q[ell, i],
         u[ell, i]: _row(sy.A, u) + _row(sy.A_change, v) + sy.b_change[ell, i],
     },
-    hypotheses=(Hypothesis("activations are 1-Lipschitz with σ(0) = 0"),),
+    hypotheses=(LIPSCHITZ,),
     tight=True,
 )

@@ -13,7 +13,7 @@ from functools import reduce
 import numpy as np
 import sympy as sp
 
-#: Logarithms of the quantities: a number for a symbol, an array over layers for an indexed one.
+#: Logarithms of the quantities: a number for a symbol, an array from layer 1 on for an indexed one.
 LogValues = Mapping[sp.Basic, np.ndarray]
 #: Integer values of the indices and of L; arrays broadcast against each other.
 Integers = Mapping[sp.Symbol, np.ndarray]
@@ -22,13 +22,8 @@ Integers = Mapping[sp.Symbol, np.ndarray]
 def log_value(expression: sp.Expr, logs: LogValues, integers: Integers) -> np.ndarray:
     """The natural logarithm of a SymPy expression of nonnegative quantities.
 
-    Args:
-        expression: built from `+`, `*`, integer powers, `Max`, `Sum` and `Product`.
-        logs: logarithms of the symbols; indexed symbols have layer 1 at position 0.
-        integers: values of the integer symbols, of free indices and of `L`.
-
-    Returns:
-        A float64 array, with one axis for each free index that is an array; `-inf` for zero.
+    It is built from `+`, `*`, integer powers, `Max`, `Sum` and `Product`. The result is float64,
+    with one axis for each free index that is an array; `-inf` for zero.
     """
     with np.errstate(divide="ignore"):
         return _log(expression, logs, integers)

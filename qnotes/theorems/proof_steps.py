@@ -183,7 +183,8 @@ class Induction(Step):
     def verify(self):
         before = {base: claim.subs(sy.ell, sy.ell - 1) for base, claim in self.closed.items()}
         for base, claim in self.closed.items():
-            must_vanish(_empty_removed(claim.subs(sy.ell, 0)) - self.initial[base])
+            at_start = written_out(claim.subs(sy.ell, 0), 0)  # empty sums are 0, products 1
+            must_vanish(at_start - self.initial[base])
             after = replaced(self.steps[base], {b: _at_previous(v) for b, v in before.items()})
             must_vanish(peeled(claim, sy.ell) - pulled_out(sp.expand(after)))
 
@@ -291,11 +292,6 @@ _POINT = {sy.L: sp.Integer(4), sy.ell: sp.Integer(3), sy.k: sp.Integer(2)}
 
 def _primes(symbols: list[sp.Basic]) -> dict[sp.Basic, sp.Integer]:
     return {symbol: sp.Integer(sp.prime(at + 4)) for at, symbol in enumerate(symbols)}
-
-
-def _empty_removed(expression: sp.Expr) -> sp.Expr:
-    """At layer 0 sums and products over layers 1 to 0 are 0 and 1."""
-    return written_out(expression, 0)
 
 
 def _at_previous(claim: sp.Expr) -> Callable[[sp.Expr], sp.Expr]:

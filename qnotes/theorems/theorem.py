@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import sympy as sp
 
-from qnotes.errors import QnotesError
 from qnotes.theorems import notation as sy
 from qnotes.theorems.log_domain import log_value
 from qnotes.theorems.printing import lines, stacked, to_latex
@@ -251,34 +250,6 @@ class Recursion(Theorem):
     def _expressions(self) -> tuple[sp.Expr, ...]:
         return (*self.initial.values(), *self.steps.values())
 
-    def along(self, profile, **measured: Sequence[float]) -> dict[str, np.ndarray]:
-        """log10 of each running quantity after every layer, rounded up.
-
-        With measured numbers each step starts from what was measured after the layer before. What
-        comes out then bounds the inputs that were measured, and tells what a single step loses.
-
-        Args:
-            profile: from `qnotes.profile`, or read from JSON.
-            measured: by the letter of a quantity, ``s`` or ``e``: L+1 numbers that stand in for
-                it in each step, from before the first layer to after the last.
-
-        Returns:
-            By letter, L+1 logarithms, from before the first layer to after the last.
-        """
-        letters = {sy.LATEX[base]: base for base in self.initial}
-        for letter, values in measured.items():
-            if letter not in letters or len(values) != profile.depth + 1:
-                raise QnotesError(
-                    f"expected {profile.depth + 1} numbers for one of {', '.join(letters)}; "
-                    f"got {len(values)} for {letter}"
-                )
-        logs = self._logs(profile)
-        with np.errstate(divide="ignore"):
-            known = {letters[letter]: np.log(values) for letter, values in measured.items()}
-        running = self._run(logs, profile.depth, known)
-        slack = rounding_slack({**logs, **known}, profile.depth)
-        return {c: (running[base] + slack) / math.log(10) for c, base in letters.items()}
-
     def _log(self, logs, depth: int) -> float:
         return float(self._run(logs, depth)[sy.e][-1])
 
@@ -288,19 +259,14 @@ class Recursion(Theorem):
         later = np.concatenate([np.cumsum(growth[:0:-1])[::-1], [0.0]])
         return later + source
 
-    def _run(self, logs, depth: int, known=None) -> dict[sp.IndexedBase, np.ndarray]:
-        """Logarithms of the running quantities, from before the first layer to after the last.
-
-        Where the values of a quantity are known, each step starts from those.
-        """
+    def _run(self, logs, depth: int) -> dict[sp.IndexedBase, np.ndarray]:
+        """Logarithms of the running quantities, from before the first layer to after the last."""
         running: dict[sp.IndexedBase, np.ndarray] = {}
         for base, start in self.initial.items():
-            before = running if known is None else {**running, **known}
-            growth, source = self._growth_and_source(base, logs, before, depth)
+            growth, source = self._growth_and_source(base, logs, running, depth)
             values = [float(log_value(start, logs, {sy.L: depth}))]
-            for at, (factor, new) in enumerate(zip(growth, source, strict=True)):
-                last = known[base][at] if known and base in known else values[-1]
-                values.append(np.logaddexp(factor + last, new))
+            for factor, new in zip(growth, source, strict=True):
+                values.append(np.logaddexp(factor + values[-1], new))
             running[base] = np.array(values)
         return running
 

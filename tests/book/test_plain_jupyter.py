@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from qnotes import pages
 from tests.book.test_sources import BOOK, calls
 
 CHAPTERS = ["depth", "full-size", "mobilenet"]
@@ -26,6 +27,13 @@ def test_figures_and_numbers_are_there(name, tmp_path):
         texts = "".join(o.data.get("text/markdown", "") for o in cell.outputs if "data" in o)
         for number in numbers(cell):
             assert f"`{number}` = " in texts, number
+
+
+def test_a_proof_needs_no_directive_of_the_book():
+    text = pages.proof("T2").data
+    assert "{" + "admonition" not in text and "```" not in text
+    assert text.startswith("<details") and text.endswith("</details>")
+    assert "\n\n1. **" in text  # Markdown inside begins after an empty line
 
 
 def executed(name: str, folder: Path):

@@ -8,7 +8,6 @@ import pytest
 from qnotes import cli
 from qnotes.cli import main
 from qnotes.errors import QnotesError
-from qnotes.theorems import proof_report
 
 COMMANDS = ("bounds", "profile", "observe", "sweep", "prove")
 
@@ -55,7 +54,7 @@ def test_exit_codes(end, code, message, capsys, monkeypatch):
     def ends(*_):
         raise end
 
-    monkeypatch.setattr(proof_report, "select", ends)
+    monkeypatch.setattr(cli, "numbered", ends)
     assert main(["prove"]) == code
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.strip().endswith(message)
@@ -89,8 +88,8 @@ def test_a_reader_that_stops_early():
     """As ``| head -1`` does: no complaint."""
     table = "import pandas as pd; print(pd.DataFrame({'x': range(100000)}).to_csv())"
     program = (
-        "import sys; from qnotes import cli; from qnotes.theorems import proof_report; "
-        f"proof_report.select = lambda numbers: exec({table!r}) or sys.exit('written'); "
+        "import sys; from qnotes import cli; "
+        f"cli.numbered = lambda numbers: exec({table!r}) or sys.exit('written'); "
         "sys.exit(cli.main(['prove']))"
     )
     writer = subprocess.Popen(

@@ -31,6 +31,10 @@ def unknown_layer():
 
 def number():
     return 3
+
+
+def of_a_width(width):
+    return nn.Linear(2, width).eval()
 """
 SHAPE = ["--input-shape", "1,2,6,6"]
 
@@ -147,6 +151,8 @@ def test_observe_from_images(capsys):
         (["bounds", "{}:network"], "needs --input-shape"),
         (["bounds", "{}:missing", *SHAPE], "has no function 'missing'"),
         (["bounds", "{}:number", *SHAPE], "returned int; expected a torch.nn.Module"),
+        (["bounds", "{}", *SHAPE], "own.py:FUNCTION"),
+        (["bounds", "{}:of_a_width", *SHAPE], "needs width; it is called without arguments"),
         (["bounds", "{}:unknown_layer", "--input-shape", "1,2"], "Sigmoid is not covered"),
         (["bounds", "{}:network", "--input-shape", "1,3,6,6"], "expects an input of shape"),
         (["bounds", "nowhere.py:network", *SHAPE], "no file nowhere.py"),

@@ -2,9 +2,8 @@
 
 import json
 
-from qnotes import theorems
+from qnotes import cli, theorems
 from qnotes.cli import main
-from qnotes.theorems import proof_report
 from tests.falsification.mutants import mutants
 
 
@@ -30,7 +29,7 @@ def test_prove_as_json(capsys):
 
 def test_prove_fails_on_a_broken_theorem(capsys, monkeypatch):
     broken = mutants(theorems()[0])[0].broken
-    monkeypatch.setattr(proof_report, "REGISTRY", (broken,))
+    monkeypatch.setattr(cli, "numbered", lambda numbers: [broken])
     assert main(["prove"]) == 1
     assert "1 failed" in capsys.readouterr().out
 

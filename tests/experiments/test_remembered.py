@@ -100,3 +100,5 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(QnotesError, match="memory must be a folder that can be written"):
         Memory(tmp_path / "file")
+    with pytest.raises(QnotesError, match="memory must be a folder"):
+        Memory(3)

@@ -184,6 +184,7 @@ def test_the_bar_counts_what_is_remembered(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"jobs": 0}, "jobs must be a number of processes, or -1 for one a core; got 0"),
         ({"precision": "half"}, "precision must be one of float32, float64; got 'half'"),
         ({"bits": []}, "bits is empty"),
         ({"schemes": {"rounds": "up"}}, "no option 'rounds'"),

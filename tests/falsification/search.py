@@ -11,7 +11,7 @@ import pandas as pd
 import sympy as sp
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from qnotes import theorems
 from qnotes.theorems.theorem import UNIT_ROUNDOFF, Theorem

@@ -106,6 +106,8 @@ def covered() -> dict[str, nn.Module]:
             "norm without weights": plain_norm,
             "groups and dilation": nn.Sequential(nn.Conv2d(2, 4, 3, dilation=2, groups=2)),
             "padding in words": nn.Sequential(nn.Conv2d(2, 3, 3, padding="same")),
+            "zero padding": nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(2, 2, 3, 2)),
+            "zero padding by a function": Net(lambda s, x: F.pad(s.a(x), (1, 0)), a=conv()),
             "dropout": nn.Sequential(conv(), nn.Dropout(0.5), nn.Dropout2d(0.5)),
             "ceil mode": nn.Sequential(conv(), nn.MaxPool2d(4, stride=3, ceil_mode=True)),
         }

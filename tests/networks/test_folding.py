@@ -198,3 +198,12 @@ def test_layers_that_are_not_finite():
     network.eval()[3].weight.data[0, 0] = float("nan")
     with pytest.raises(qn.QnotesError, match=r"^3: 1 of 10 values of its weight are NaN"):
         qn.fold(network)
+
+
+@pytest.mark.filterwarnings("ignore:Complex modules")
+def test_complex_weights_are_refused():
+    """Float64 would keep their real part alone, and a bound would be about another network."""
+    network = nn.Sequential(nn.Linear(2, 2).to(torch.complex64)).eval()
+    for call in (qn.fold, qn.quantize):
+        with pytest.raises(qn.UnsupportedOperation, match="complex weights"):
+            call(network)

@@ -1,11 +1,14 @@
 """The table of covered operations: what is covered, and what is refused by name."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import qnotes as qn
+from qnotes.propagation.channels import vector_bound
 from tests.random_networks import Net
 
 IMAGE = (1, 2, 6, 6)
@@ -41,6 +44,9 @@ def on_conv(function) -> Net:
         (lambda x: torch.flatten(input=x, start_dim=1), 72),
         (lambda x: x.flatten(1), 72),
         (lambda x: x.flatten(start_dim=1), 72),
+        (lambda x: F.pad(x, (0, 1, 2, 0)), 112),
+        (lambda x: F.pad(x, (1, 1)), 96),
+        (lambda x: F.pad(input=x, pad=[1, 1, 1, 1], mode="constant", value=0), 128),
         (lambda x: x + torch.relu(x), 72),
         (lambda x: torch.add(x, torch.relu(x)), 72),
     ],
@@ -59,6 +65,44 @@ def test_dimensions(size):
     )
     (layer,) = accepted(network, shape).layers
     assert (layer.fan_in, layer.width) == (2 * 2**size, 3 * 2**size)
+
+
+def padded(before: nn.Module, padding, **options) -> nn.Sequential:
+    torch.manual_seed(0)
+    width = 27 if options else 108
+    layers = [nn.Conv2d(2, 2, 1), nn.ReLU(), before, nn.Conv2d(2, 3, 3, padding=padding, **options)]
+    return nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(width, 2)).eval()
+
+
+@pytest.mark.parametrize("options", [{}, {"stride": 2}])
+def test_zeros_before_a_convolution_are_its_padding(options):
+    networks = padded(nn.ZeroPad2d(1), 0, **options), padded(nn.Identity(), 1, **options)
+    image = torch.randn(3, *IMAGE[1:])
+    assert torch.equal(*(network(image) for network in networks))
+    measured, rounded, equal = [], [], []
+    for network in networks:
+        folded = qn.fold(network)
+        quantized = qn.quantize(folded, bits=4).model
+        profile = qn.profile(folded, quantized, input_shape=IMAGE)
+        measured.append([replace(layer, name="") for layer in profile.layers])
+        rounded.append(vector_bound(folded, quantized, input_shape=IMAGE).tolist())
+        equal.append(qn.equalize(folded, method="path").model(image.double()))
+    assert measured[0] == measured[1] and rounded[0] == rounded[1]
+    assert torch.allclose(*equal, rtol=1e-12)
+    assert torch.allclose(equal[0].float(), networks[0](image), atol=1e-6)
+
+
+def test_one_sided_zeros_are_bounded():
+    """The error found is below every bound, and T8 is reached by positive weights and inputs."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(2, 2, 3, stride=2), nn.ReLU())
+    for parameter in network.parameters():
+        parameter.data.abs_()
+    folded = qn.fold(network.eval())
+    quantized = qn.quantize(folded, bits=3, rounding="floor").model
+    found = qn.observe(folded, quantized, input_shape=IMAGE, steps=5).error
+    (bound,) = 10 ** vector_bound(folded, quantized, input_shape=IMAGE).max(keepdims=True)
+    assert found == pytest.approx(bound, rel=1e-9) and found <= bound
 
 
 # -- refused ---------------------------------------------------------------------------------------
@@ -86,6 +130,8 @@ def names(error) -> str:
         (nn.BatchNorm2d(2), r"1: BatchNorm2d is not covered by the theory. Fold it"),
         (nn.ConvTranspose2d(2, 2, 2), "1: ConvTranspose2d"),
         (nn.ConstantPad2d(1, 1.0), "1: ConstantPad2d"),
+        (nn.ZeroPad2d((0, -1, 0, 0)), r"1: padding by \(0, -1, 0, 0\), which cuts values off"),
+        (nn.ZeroPad3d(1), r"1: ZeroPad3d of shape .*, which pads channels"),
         (nn.ReflectionPad2d(1), "1: ReflectionPad2d"),
         (nn.Upsample(scale_factor=2), "1: Upsample"),
         (nn.PixelShuffle(1), "1: PixelShuffle"),
@@ -117,6 +163,9 @@ def test_modules_are_refused_by_name(module, named):
         (torch.relu_, "relu_"),
         (lambda x: x.relu_(), "relu_"),
         (lambda x: x.add_(x), "add_"),
+        (lambda x: F.pad(x, (1, 1), value=2.0), "pad: padding with mode='constant' and value=2.0"),
+        (lambda x: F.pad(x, (1, 1), mode="reflect"), "pad: padding with mode='reflect'"),
+        (lambda x: F.pad(x, (1,) * 8), "of more than three axes"),
         (lambda x: x * x, "mul"),
         (lambda x: 2 * x, "mul"),
         (lambda x: x - x, "sub"),
@@ -140,7 +189,6 @@ def test_modules_are_refused_by_name(module, named):
         (lambda x: F.avg_pool2d(x, 2, divisor_override=1), "divisor_override"),
         (lambda x: F.max_pool2d(x, 2, return_indices=True)[0], "max_pool2d"),
         (lambda x: F.interpolate(x, scale_factor=2), "interpolate"),
-        (lambda x: F.pad(x, (1, 1)), "pad"),
         (lambda x: x.detach(), "detach"),
     ],
 )

@@ -15,9 +15,17 @@ from qnotes.errors import QnotesError, WeightsUnavailable
 from qnotes.files import data_folder
 from qnotes.networks import weights as module
 from qnotes.networks._torchvision import torchvision
-from qnotes.networks.architectures import FULL, SMALL
+from qnotes.networks.architectures import FULL, SMALL, STORED
 from qnotes.networks.digits import digits
-from qnotes.networks.weights import input_shape, load, names, provenance, read_manifest
+from qnotes.networks.photographs import photographs
+from qnotes.networks.weights import (
+    input_shape,
+    load,
+    names,
+    preprocessing,
+    provenance,
+    read_manifest,
+)
 from qnotes.observation import accuracy
 
 DATA = Path(__file__).parents[2] / "data"
@@ -42,8 +50,8 @@ def copy(tmp_path, monkeypatch):
 
 def test_names_of_each_source():
     assert names() == names("digits") == tuple(SMALL)
-    assert names("imagenet") == tuple(FULL)
-    assert set(names("random")) == {*SMALL, *FULL}
+    assert names("imagenet") == (*STORED, *FULL)
+    assert set(names("random")) == {*SMALL, *STORED, *FULL}
 
 
 def test_input_shapes():
@@ -59,7 +67,7 @@ def test_input_shapes():
         ("resnet-20", "digits", r"unknown network 'resnet-20'.*known are resnet20, .*'resnet20'\?"),
         ("ResNet20", "digits", r"Did you mean 'resnet20'\?"),
         ("resnet50", "digits", "resnet50 exists with weights='imagenet' and weights='random'"),
-        ("resnet20", "imagenet", "known are resnet18.*exists with weights='digits'"),
+        ("resnet20", "imagenet", "known are mobilenet_v2_features.*exists with weights='digits'"),
         ("alexnet", "random", "unknown network 'alexnet'"),
         (None, "digits", "unknown network None"),
         (
@@ -95,15 +103,17 @@ def test_stored_network_has_the_accuracy_of_the_manifest(name):
 
 def test_manifest_describes_every_network():
     manifest = read_manifest(DATA / "manifest.json")
-    assert tuple(manifest) == tuple(SMALL)
+    assert tuple(manifest) == (*SMALL, *STORED)
     for name, entry in manifest.items():
+        content = (DATA / entry["file"]).read_bytes()
+        assert entry["sha256"] == hashlib.sha256(content).hexdigest()
+        built = (SMALL | STORED)[name].build()
+        assert entry["parameters"] == sum(p.numel() for p in built.parameters())
+    for name, entry in ((name, manifest[name]) for name in SMALL):
         assert entry["architecture"] == {
             "name": SMALL[name].builder.__name__,
             "arguments": SMALL[name].arguments,
         }
-        content = (DATA / entry["file"]).read_bytes()
-        assert entry["sha256"] == hashlib.sha256(content).hexdigest()
-        assert entry["parameters"] == sum(p.numel() for p in SMALL[name].build().parameters())
         assert entry["versions"].keys() == {"python", "torch", "torchvision", "scikit-learn"}
         assert isinstance(entry["seed"], int) and entry["epochs"] > 0
 
@@ -116,10 +126,12 @@ def test_data_folder_is_small_and_holds_nothing_else():
         "profiles",
         "train.py",
         "measure.py",
+        "convert.py",
+        "LICENSE-weights.txt",
     }
-    files |= {f"{name}.safetensors" for name in SMALL}
+    files |= {f"{name}.safetensors" for name in (*SMALL, *STORED)}
     assert {path.name for path in DATA.iterdir()} - {"__pycache__"} == files
-    assert sum(path.stat().st_size for path in DATA.rglob("*")) < 10e6
+    assert sum(path.stat().st_size for path in DATA.rglob("*")) < 40e6
 
 
 def test_loading_leaves_the_random_state():
@@ -268,6 +280,51 @@ def test_provenance_of_random():
 def test_bad_seed():
     with pytest.raises(QnotesError, match="seed must be an integer"):
         load("resnet20", weights="random", seed=-1)
+
+
+# -- stored: ImageNet's weights that packages ship -------------------------------------------------
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(
+    ("name", "outputs"), [("mobilenet_v2_features", 1280), ("efficientnet_lite0", 1000)]
+)
+def test_imagenet_weights_are_there_without_a_network(name, outputs, monkeypatch):
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", None)
+    model = load(name, weights="imagenet")
+    assert not model.training and {p.dtype for p in model.parameters()} == {torch.float32}
+    assert model(torch.zeros(1, 3, 224, 224)).shape == (1, outputs)
+    about = provenance(name, "imagenet")
+    assert len(about["sha256"]) == 64 and "Apache-2.0" in about["source"]
+    assert about["file"] == f"{name}.safetensors" and about["test_accuracy"] is None
+
+
+@pytest.mark.medium
+def test_classes_of_photographs():
+    """The classes of ImageNet: what the photographs show."""
+    kind = preprocessing("efficientnet_lite0", "imagenet")
+    model = load("efficientnet_lite0", weights="imagenet")
+    shown = {"tiger cat": 282, "palace": 698, "daisy": 985}
+    found = model(photographs("test", preprocessing=kind)).argmax(1)
+    assert found.tolist() == list(shown.values())
+
+
+@pytest.mark.medium
+def test_mobilenet_has_the_features_of_torchvision():
+    """Where torchvision's own weights are there, names and shapes are the same."""
+    ours = load("mobilenet_v2_features", weights="imagenet").features.state_dict()
+    theirs = torchvision.models.mobilenet_v2().features.state_dict()
+    assert [(k, v.shape) for k, v in ours.items()] == [(k, v.shape) for k, v in theirs.items()]
+
+
+def test_damaged_imagenet_weights(tmp_path, monkeypatch):
+    shutil.copy(DATA / "manifest.json", tmp_path)
+    (tmp_path / "efficientnet_lite0.safetensors").write_bytes(b"half")
+    monkeypatch.setenv("QNOTES_DATA", str(tmp_path))
+    with pytest.raises(WeightsUnavailable, match=r"lite0\.safetensors is damaged.*make weights"):
+        load("efficientnet_lite0", weights="imagenet")
+    with pytest.raises(WeightsUnavailable, match="'mobilenet_v2_features' is missing"):
+        load("mobilenet_v2_features", weights="imagenet")
 
 
 # -- imagenet: a local hub folder, and files that this test made -----------------------------------

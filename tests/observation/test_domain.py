@@ -29,6 +29,17 @@ def test_a_ball_is_not_cut_unless_a_box_is_given():
     assert whole.high.max() > 1.1 and (cut.high == 1).all() and torch.equal(whole.low, cut.low)
 
 
+def test_a_box_may_have_a_side_for_each_channel():
+    low, high = (torch.tensor(side).view(1, 2, 1, 1) for side in ([-1.0, -2.0], [0.5, 3.0]))
+    domain = make_domain(IMAGE, 2.5, None, (low, high))
+    assert domain.low[0, :, 0, 0].tolist() == [-1, -2] and domain.low.shape == IMAGE
+    assert domain.high[0, :, 0, 0].tolist() == [0.5, 2.5]
+    with pytest.raises(qn.QnotesError, match=r"box must be .* of shape \(1, channels, 1, 1\)"):
+        make_domain(IMAGE, 2.5, None, (low, -high))
+    with pytest.raises(qn.QnotesError, match="box must be"):
+        make_domain(IMAGE, 2.5, None, (torch.zeros(3, 1, 1), torch.ones(3, 1, 1)))
+
+
 def test_placed_and_projected():
     domain = Domain(torch.tensor([[0.0, -3.0]]), torch.tensor([[1.0, 1.0]]))
     unit = torch.tensor([[-1.0, 1.0], [0.0, 0.5]])

@@ -137,6 +137,8 @@ def test_rounding_a_power_of_two_to_nearest_would_clip():
         ({"granularity": "group", "group_size": 0}, "at least 1; got 0"),
         ({"granularity": "group", "group_size": True}, "at least 1; got True"),
         ({"group_size": 8}, "group_size=8 goes with granularity='group'; got .*'channel'"),
+        ({"rounding": "stochastic", "seed": -1}, "seed must be a whole number, .* got -1"),
+        ({"rounding": "stochastic", "seed": "a"}, "seed must be a whole number"),
         ({"clip": "percentile", "percentile": 0}, r"percentile must lie in \(0, 100\]; got 0"),
         ({"clip": "percentile", "percentile": 101}, r"in \(0, 100\]; got 101"),
         ({"grid": "kmeans", "symmetric": False}, "grid='kmeans' has levels of its own"),

@@ -99,33 +99,6 @@ def test_variants_have_values_and_no_proof():
     assert plain.evaluate(profile) < qn.theorems()["T4"].evaluate(profile)
 
 
-def test_the_recursion_after_every_layer():
-    profile = random_profile(random.Random(2), depth=5, biases=True)
-    recursion = qn.theorems()["T2"]
-    along = recursion.along(profile)
-    assert along["e"][-1] == recursion.evaluate(profile) and along["e"][0] == -math.inf
-    s, e = profile.radius, 0.0
-    for at, x in enumerate(profile.layers, start=1):
-        e, s = x.norm * e + x.gap_norm * s + x.bias_gap, x.norm * s + x.bias_norm
-        assert along["s"][at] == pytest.approx(math.log10(s))
-        assert along["e"][at] == pytest.approx(math.log10(e))
-
-
-def test_the_recursion_from_measured_numbers():
-    profile = random_profile(random.Random(3), depth=3, biases=True)
-    activations, errors = (1.0, 0.5, 0.25, 2.0), (0.0, 0.1, 0.2, 0.3)
-    along = qn.theorems()["T2"].along(profile, s=activations, e=errors)
-    for at, x in enumerate(profile.layers):
-        new = x.norm * errors[at] + x.gap_norm * activations[at] + x.bias_gap
-        assert along["e"][at + 1] == pytest.approx(math.log10(new))
-        new = x.norm * activations[at] + x.bias_norm
-        assert along["s"][at + 1] == pytest.approx(math.log10(new))
-    with pytest.raises(qn.QnotesError, match="expected 4 numbers for one of s, e; got 2 for s"):
-        qn.theorems()["T2"].along(profile, s=(1.0, 2.0))
-    with pytest.raises(qn.QnotesError, match="one of s, e; got 4 for x"):
-        qn.theorems()["T2"].along(profile, x=activations)
-
-
 def test_bits_and_what_they_certify_are_inverse():
     assert BITS.half_step(3.0, 8) == 3.0 / 254
     for constant in (-2.0, 3.0, 80.0):
