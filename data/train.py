@@ -237,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         nargs="+",
         default=STORED_SEEDS,
-        help=f"of weights, order and shifts (%(default)s); the weights of seed {KEPT} are kept",
+        help=f"of weights, order and shifts; 0, 1 and 2 without it. Weights of {KEPT} are kept",
     )
     parser.add_argument(
         "--epochs", type=int, help=f"passes over the training set ({EPOCHS}, more for the deepest)"

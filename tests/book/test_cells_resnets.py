@@ -1,5 +1,7 @@
 """The ResNet chapter: without skips the main path is left, and the spread of three trainings."""
 
+from itertools import pairwise
+
 import pandas as pd
 import pytest
 import torch
@@ -103,3 +105,21 @@ def test_the_kept_training_has_the_bounds_of_its_weights():
     found = seeds.training(qn.stored_profile("resnet20", bits=8))
     table = qn.bounds(fresh).set_index(["theorem", "bound"])["log10"]
     assert found["P2"] == pytest.approx(table["P2", "one norm for all layers"], rel=1e-9)
+
+
+@pytest.mark.medium
+def test_what_the_text_says_of_three_trainings():
+    """P2 moves most, and no bound moves as far as it is from the next."""
+    networks = ["resnet20", "resnet32", "resnet44", "resnet56"]
+    rows = [
+        {"network": name, "seed": seed} | seeds.training(stored)
+        for name in networks
+        for seed in range(3)
+        for stored in [qn.stored_profile(name, bits=8, seed=seed)]
+    ]
+    table = pd.DataFrame(rows)
+    table["gain"] = table["P2"] - table["T5, mean form"]
+    spreads = seeds.spread(table)
+    assert spreads[seeds.theorems].max().idxmax() == "P2"
+    for upper, lower in pairwise(seeds.theorems):
+        assert (seeds.distance(table, upper, lower) > spreads[[upper, lower]].max(axis=1)).all()
