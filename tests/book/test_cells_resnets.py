@@ -1,5 +1,6 @@
-"""The ResNet chapter: without skips the main path is left, and the spread of three trainings."""
+"""The ResNet chapter: norms, networks without skips, how far three trainings lie apart."""
 
+import math
 from itertools import pairwise
 
 import pandas as pd
@@ -12,7 +13,8 @@ from qnotes.errors import QnotesError
 from tests.book.cells import definitions
 from tests.random_networks import Residual
 
-without_skips = definitions("resnets", "without_skips").without_skips
+cells = definitions("resnets", "facts", "without_skips")
+without_skips = cells.without_skips
 
 
 def block(skip: nn.Module) -> nn.Sequential:
@@ -57,6 +59,17 @@ def test_two_branches_alike_are_refused():
     twins = Residual(nn.Linear(2, 2), nn.Linear(2, 2), nn.ReLU()).eval()
     with pytest.raises(QnotesError, match="equally many layers"):
         without_skips(qn.fold(twins))
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet56"])
+def test_the_norms_in_the_table_are_those_that_P2_and_T5_take(name):
+    """P2 takes weights alone, T5 weights and biases, whose largest norm is another number."""
+    profile = qn.stored_profile(name, bits=8)
+    found = cells.facts(profile)
+    largest, mean = found["largest norm (P2)"], found["mean norm (T5)"]
+    decades = (profile.depth - 1) * math.log10(largest / mean)
+    assert decades == pytest.approx(qn.gain_factors(profile)["norms"], abs=1e-9)
+    assert largest < max(layer.joint_norm for layer in profile.layers)
 
 
 # -- three trainings -------------------------------------------------------------------------------
