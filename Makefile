@@ -8,10 +8,11 @@
 ## make falsify       search many networks for one that breaks a bound (some minutes), and store the
 ##                    result in data/falsification.json, which the book shows
 ## make bench         what profiles and quantizing cost, as ratios measured in one run (minutes)
-## make checkpoints   train the networks in data/ again (about 10 minutes) and compare with the manifest
+## make checkpoints   train the networks in data/ again, from three seeds (about half an hour), measure
+##                    their profiles, and compare the accuracies with the stored ones
 ## make weights       fetch the ImageNet weights in data/ again and compare with the manifest
 ## make errors        measure data/errors.csv again: errors that every page quotes (about 30 minutes)
-## make profiles      measure the stored profiles in data/profiles again
+## make profiles      measure the stored profiles of the networks in data/ again
 ## make lint          check the style of the code with ruff
 ## make clean         remove everything that was built; the environment .venv stays
 ## make help          print this
@@ -187,7 +188,7 @@ bench: $(environment)
 	@env -u OMP_WAIT_POLICY $(python) -m tests.benchmarks.quantization_cost
 
 checkpoints: $(environment)
-	@PYTHONPATH=. $(python) data/train.py
+	@$(python) -m data.train
 
 weights: $(environment)
 	@PYTHONPATH=. $(python) data/convert.py
@@ -196,7 +197,7 @@ errors: $(environment)
 	@PYTHONPATH=. $(python) data/measure_errors.py
 
 profiles: $(environment)
-	@PYTHONPATH=. $(python) data/measure.py
+	@$(python) -m data.measure
 
 lint: $(environment)
 	$(python) -m ruff check .
