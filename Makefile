@@ -191,10 +191,10 @@ checkpoints: $(environment)
 	@$(python) -m data.train
 
 weights: $(environment)
-	@PYTHONPATH=. $(python) data/convert.py
+	@$(python) -m data.convert
 
 errors: $(environment)
-	@PYTHONPATH=. $(python) data/measure_errors.py
+	@$(python) -m data.measure_errors
 
 profiles: $(environment)
 	@$(python) -m data.measure

@@ -1,4 +1,4 @@
-"""Write the table of errors again: `python data/measure_errors.py`, or `make errors`."""
+"""Write the table of errors again: `python -m data.measure_errors`, or `make errors`."""
 
 from __future__ import annotations
 
