@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "errors": ("QnotesError", "UnsupportedOperation", "WeightsUnavailable"),
     "networks": (
+        "Preprocessing",
         "digits",
         "fold",
         "from_export",
@@ -30,11 +31,13 @@ _HOMES = {
     ),
     "observation": (
         "Observation",
+        "Tolerance",
         "accuracy",
         "observe",
         "output_errors",
         "outputs",
         "random_inputs",
+        "tolerance",
     ),
     "propagation.measuring": ("profile",),
     "propagation.profile_bounds": ("bounds", "gain_factors"),

@@ -57,6 +57,7 @@ def test_networks_are_not_changed(dtype):
     qn.bounds(profile)
     qn.observe(folded, quant.model, input_shape=SHAPE, samples=4, steps=2)
     qn.output_errors(folded, quant.model, torch.zeros(SHAPE))
+    qn.tolerance(folded, quant.model, torch.zeros(SHAPE), fraction=0.1, confidence=0.1)
     after = state(folded), state(quant.model), state(model)
     assert all(same(one, two) for one, two in zip(before, after, strict=True))
 

@@ -11,8 +11,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = """
+import pandas as pd
 import qnotes as qn
+from qnotes.files import data_folder
 assert qn.__file__.startswith({home!r}), qn.__file__
+numbers = pd.read_csv(data_folder() / "paper_numbers.csv")
+assert str(data_folder()).startswith({home!r}) and "paper" in numbers and len(numbers)
 assert not any(qn.load(name).training for name in qn.names())
 for bits in (4, 8):
     profile = qn.stored_profile("resnet20", bits=bits)

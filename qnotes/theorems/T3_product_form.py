@@ -21,6 +21,9 @@ def _has_biases(profile) -> str | None:
 
 NO_BIASES = Hypothesis("no biases", _has_biases)
 
+NO_ACCESS = "We did not have access to the full text of the paper. "
+UNKNOWN = "unknown whether the paper has it"
+
 
 def others(norm: sp.IndexedBase) -> sp.Expr:
     """The product of all norms but that of layer k."""
@@ -31,7 +34,8 @@ PRODUCT_FORM = Theorem(
     number="T3",
     form="product form",
     name="layerwise bound without biases, product form",
-    source="The step before the paper's bound. " + OUR_PROOF,
+    source="A step on the way to the mean form. " + NO_ACCESS + f"So it is {UNKNOWN}. " + OUR_PROOF,
+    whose=UNKNOWN,
     statement=sp.Le(E, D * sp.Sum(delta[k] * others(r), (k, 1, L))),
     hypotheses=(LIPSCHITZ, NO_BIASES),
     tight=True,

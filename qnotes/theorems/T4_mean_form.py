@@ -18,7 +18,7 @@ from qnotes.theorems.proof_steps import (
 )
 from qnotes.theorems.sums_over_layers import evaluated, replaced, written_out
 from qnotes.theorems.T2_recursion import LIPSCHITZ
-from qnotes.theorems.T3_product_form import NO_BIASES, PRODUCT_FORM
+from qnotes.theorems.T3_product_form import NO_ACCESS, NO_BIASES, PRODUCT_FORM
 from qnotes.theorems.theorem import Theorem, proof_of
 
 
@@ -33,7 +33,8 @@ MEAN_FORM = Theorem(
     name="layerwise bound without biases, mean form",
     source="The shape, a power of a mean of arbitrary layer norms times a sum of layer sizes, is "
     "the paper's (Houache, Aujol and Traonmilin, arXiv:2502.01156). "
-    "The paper's definition of the mean is not publicly visible; this one is our own.",
+    + NO_ACCESS
+    + "The definition of the mean is our own.",
     whose="the paper's, in our form",
     statement=sp.Le(E, D * r_mean ** (L - 1) * sp.Sum(n[k], (k, 1, L)) * eps),
     definitions={r_mean: leave_one_out_mean(r, r_min)},

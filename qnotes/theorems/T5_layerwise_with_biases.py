@@ -23,7 +23,7 @@ from qnotes.theorems.notation import (
 )
 from qnotes.theorems.proof_steps import DEPTHS, Cases, Identity, Step, equation
 from qnotes.theorems.sums_over_layers import replaced, written_out
-from qnotes.theorems.T2_recursion import LIPSCHITZ, OUR_PROOF
+from qnotes.theorems.T2_recursion import LIPSCHITZ
 from qnotes.theorems.T3_product_form import PRODUCT_FORM, others
 from qnotes.theorems.T4_mean_form import MEAN_FORM, leave_one_out_mean, mean_steps, row_of_changes
 from qnotes.theorems.theorem import Theorem, proof_of
@@ -32,7 +32,8 @@ PRODUCT_FORM_WITH_BIASES = Theorem(
     number="T5",
     form="product form",
     name="layerwise bound with biases, product form",
-    source="The step before the paper's bound. " + OUR_PROOF,
+    source=PRODUCT_FORM.source,
+    whose=PRODUCT_FORM.whose,
     statement=sp.Le(
         E, sp.Max(D, 1) * sp.Sum(n_joint[k] * eps_layer[k] * others(r_joint), (k, 1, L))
     ),

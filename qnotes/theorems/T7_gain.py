@@ -24,7 +24,7 @@ GAIN = Theorem(
     name="gain of the layerwise bound over one norm for all layers",
     source="The paper reports a gain of several orders of magnitude that comes mostly from depth. "
     "The formula is the quotient of our P2 and our T5 (mean form).",
-    whose="the paper's, in our form",
+    whose="ours; the paper reports such a gain",
     statement=sp.Eq(gain, sp.Mul(*FACTORS.values())),
     definitions={
         r_joint_mean: MEAN_FORM_WITH_BIASES.definitions[r_joint_mean],

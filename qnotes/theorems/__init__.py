@@ -26,6 +26,7 @@ from qnotes.theorems import (
     T11_euclidean,
     T12_bits,
     T13_typical_error,
+    T16_tolerance,
 )
 from qnotes.theorems.printing import to_latex
 from qnotes.theorems.proof_steps import ProofError
@@ -69,6 +70,7 @@ REGISTRY = Registry(
         T11_euclidean.EUCLIDEAN,
         T12_bits.BITS,
         T13_typical_error.TYPICAL,
+        T16_tolerance.PROMISE,
     )
 )
 

@@ -89,6 +89,12 @@ mu_error = _symbol("mu_L", positive=True)
 sigma_error = _symbol("sigma_L", positive=True)
 risk = _symbol("risk", r"\delta", positive=True)
 
+# Draws from data (T16): how many, the share that is promised, and the shares that errors cover.
+draws = _symbol("draws", "n", integer=True, positive=True)
+fraction = _symbol("p", positive=True)
+covered = _symbol("covered", r"F(M_k)", nonnegative=True)
+largest_covered = _symbol("largest_covered", r"F(M_1)", nonnegative=True)
+
 # Quantities that the theorems define from those above.
 s = _family("s_layer", "s", nonnegative=True)
 e = _family("e_layer", "e", nonnegative=True)

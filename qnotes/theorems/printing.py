@@ -109,7 +109,7 @@ def _stands_alone(factor: sp.Expr) -> bool:
 
 
 def _factor_rank(factor: sp.Expr) -> tuple[int, str]:
-    if isinstance(factor, sp.Max):
+    if isinstance(factor, sp.Max | sp.binomial):
         return (0, "")
     if factor in _FIRST:
         return (1, str(_FIRST.index(factor)))

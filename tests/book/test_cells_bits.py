@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 import qnotes as qn
+from qnotes.observation.promises import promised_rank
 from tests.book.cells import definitions
 from tests.random_networks import ARCHITECTURES, draw_weights
 
 SHAPE = (1, 1, 8, 8)
-cells = definitions("bits", "certified_bits", "check", "constants", "T12")
+cells = definitions("bits", "certified_bits", "check", "constants", "rank", "shifted", "T12")
 
 
 @pytest.fixture
@@ -108,3 +109,26 @@ def test_refuses_other_bits(small, bits):
 def test_refuses_single_precision(small):
     with pytest.raises(qn.QnotesError, match=r"weights are torch.float32"):
         cells.rounded(small.float(), 8)
+
+
+@pytest.mark.parametrize(("p", "confidence"), [(0.5, 0.6), (0.8, 0.99), (0.99, 0.95), (0.1, 0.85)])
+def test_the_rank_is_that_of_the_package(p, confidence):
+    for n in (1, 2, 3, 10, 29, 298, 299, 472, 473, 900):
+        assert cells.rank(n, p, confidence) == promised_rank(n, p, confidence)
+
+
+def test_draws_are_shifts_of_the_images():
+    images = torch.full((2, 1, 5, 4), -1.0)
+    images[0, 0, 2, 1], images[1, 0, 2, 2] = 1.0, 0.5
+    drawn = cells.shifted(images, 400, most=2, seed=1)
+    assert drawn.shape == (400, 1, 5, 4)
+    places = {0.5: set(), 1.0: set()}
+    for image in drawn:
+        for _, y, x in (image > 0).nonzero().tolist():
+            places[image.max().item()].add((y, x))
+    # Every row and column within two pixels of where the dot was, as far as the image reaches.
+    assert places[1.0] == {(y, x) for y in range(5) for x in range(4)}
+    assert places[0.5] == {(y, x) for y in range(5) for x in range(4)}
+    assert torch.equal(drawn, cells.shifted(images, 400, most=2, seed=1))
+    assert not torch.equal(drawn, cells.shifted(images, 400, most=2, seed=2))
+    assert (drawn.flatten(1).max(1).values < 0).any()  # a dot that left the image

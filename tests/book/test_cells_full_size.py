@@ -59,6 +59,8 @@ def test_facts_are_those_of_the_gain():
     profile = qn.stored_profile("resnet20", bits=8)
     found, factors = facts(profile), qn.gain_factors(profile)
     assert math.log10(found["width W"] / found["mean fan-in"]) == pytest.approx(factors["width"])
+    ratio = found["largest norm (P2)"] / found["mean norm (T5)"]
+    assert (profile.depth - 1) * math.log10(ratio) == pytest.approx(factors["norms"])
 
 
 def test_image_radius_is_reached_by_a_white_or_a_black_image():

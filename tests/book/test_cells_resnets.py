@@ -1,4 +1,6 @@
-"""The ResNet chapter's networks without skips are the plain chains that their main paths are."""
+"""The ResNet chapter: its table of norms; its networks without skips, which are plain chains."""
+
+import math
 
 import pytest
 import torch
@@ -9,7 +11,8 @@ from qnotes.errors import QnotesError
 from tests.book.cells import definitions
 from tests.random_networks import Residual
 
-without_skips = definitions("resnets", "without_skips").without_skips
+cells = definitions("resnets", "facts", "without_skips")
+without_skips = cells.without_skips
 
 
 def block(skip: nn.Module) -> nn.Sequential:
@@ -54,3 +57,14 @@ def test_two_branches_alike_are_refused():
     twins = Residual(nn.Linear(2, 2), nn.Linear(2, 2), nn.ReLU()).eval()
     with pytest.raises(QnotesError, match="equally many layers"):
         without_skips(qn.fold(twins))
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet56"])
+def test_the_norms_in_the_table_are_those_that_P2_and_T5_take(name):
+    """P2 takes weights alone, T5 weights and biases, whose largest norm is another number."""
+    profile = qn.stored_profile(name, bits=8)
+    found = cells.facts(profile)
+    largest, mean = found["largest norm (P2)"], found["mean norm (T5)"]
+    decades = (profile.depth - 1) * math.log10(largest / mean)
+    assert decades == pytest.approx(qn.gain_factors(profile)["norms"], abs=1e-9)
+    assert largest < max(layer.joint_norm for layer in profile.layers)

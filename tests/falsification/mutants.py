@@ -105,7 +105,7 @@ def _factors(expression: sp.Expr) -> Iterator[tuple[str, sp.Expr]]:
 
 
 def _powers(part: sp.Pow) -> Iterator[sp.Expr]:
-    if part.exp.has(sy.L) and not part.base.is_number:
+    if part.exp.has(sy.L, sy.draws) and not part.base.is_number:
         for shift in (1, -1):
             yield part.base ** (part.exp + shift)
 
