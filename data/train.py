@@ -1,4 +1,8 @@
-"""Train the stored checkpoints on the digits: `python data/train.py`, or `make checkpoints`."""
+"""Train the networks of the book on the digits: `python -m data.train`, or `make checkpoints`.
+
+Each is trained from three seeds, so that it can be seen what a number owes to one training. Of seed
+0 the weights are kept; of all seeds the profiles, with what only weights can tell.
+"""
 
 import argparse
 import hashlib
@@ -8,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +29,12 @@ from qnotes.networks.digits import digits
 from qnotes.networks.training import fit
 from qnotes.networks.weights import data_folder, read_manifest
 from qnotes.observation import accuracy
+from qnotes.propagation.profiles import STORED_BITS, STORED_SEEDS, Profile, stored_name
 from qnotes.threads import one_thread
 
-SEED = 0
+from . import measure
+
+KEPT = 0  # the seed whose weights are kept
 EPOCHS = 12
 EPOCHS_OF_DEEP = {"resnet56": 18, "resnet110": 24}  # with 12, ResNet-110 stays below 97 %
 REQUIRED_ACCURACY = 0.97
@@ -45,7 +53,7 @@ class Trained:
 def train(
     name: str,
     *,
-    seed: int = SEED,
+    seed: int = KEPT,
     epochs: int | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> Trained:
@@ -81,11 +89,25 @@ def save(name: str, trained: Trained, folder: Path) -> dict[str, Any]:
     return entry
 
 
+def keep(name: str, trained: Trained, folder: Path) -> None:
+    """Store what the book keeps of a training: profiles in ``folder/profiles``, weights of seed 0.
+
+    The profiles have the sha256 of the weights, so that whoever trains again can compare.
+    """
+    if trained.seed == KEPT:
+        entry = save(name, trained, folder)
+    else:
+        content = to_safetensors(trained.model.state_dict())
+        entry = _entry(name, trained, content) | {"file": None}
+    with one_thread():  # the same sums on any machine
+        measure.store(measure.measure_training(name, trained.model, entry), folder / "profiles")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train the named networks (all, if none is named), store them, compare their accuracies."""
     options = _parser().parse_args(arguments)
     try:
-        return _run(options.names or list(SMALL), options.data, options.seed, options.epochs)
+        return _run(options.names or list(SMALL), options.data, options.seeds, options.epochs)
     except QnotesError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -146,29 +168,41 @@ def _earlier(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _run(names: Sequence[str], folder: Path, seed: int, epochs: int | None) -> int:
+def _run(names: Sequence[str], folder: Path, seeds: Sequence[int], epochs: int | None) -> int:
     for name in names:
         _check(name, epochs)
     _check_writable(folder)
-    earlier = _earlier(folder)
     weak = []
-    with tqdm(total=sum(_epochs(name, epochs) for name in names), unit="epoch") as bar:
-        for name in names:
-            bar.set_description(name)
+    total = len(seeds) * sum(_epochs(name, epochs) for name in names)
+    with tqdm(total=total, unit="epoch") as bar:
+        for name, seed in product(names, seeds):
+            bar.set_description(f"{name}, seed {seed}")
+            before = _accuracy_before(name, seed, folder)
             trained = train(name, seed=seed, epochs=epochs, progress=bar.update)
-            bar.write(_report(name, trained, earlier.get(name, {}).get("test_accuracy")))
+            bar.write(_report(name, trained, before))
             if trained.test_accuracy < REQUIRED_ACCURACY:
-                weak.append(name)
+                weak.append(f"{name} (seed {seed})")
             else:
-                save(name, trained, folder)
+                keep(name, trained, folder)
     return _verdict(weak)
 
 
+def _accuracy_before(name: str, seed: int, folder: Path) -> float | None:
+    """What is stored about an earlier training: in the manifest, or in a profile."""
+    if seed == KEPT:
+        return _earlier(folder).get(name, {}).get("test_accuracy")
+    path = folder / "profiles" / stored_name(name, STORED_BITS[0], seed)
+    try:
+        return Profile.read(path).provenance.get("test_accuracy")
+    except (OSError, ValueError, QnotesError):  # missing or damaged: it is made anew
+        return None
+
+
 def _report(name: str, trained: Trained, before: float | None) -> str:
-    line = f"{name:20} test accuracy {trained.test_accuracy:.2%}"
+    line = f"{name:20} seed {trained.seed}: test accuracy {trained.test_accuracy:.2%}"
     if before is None:
-        return f"{line}, no earlier one in the manifest"
-    return f"{line}, in the manifest {before:.2%} ({trained.test_accuracy - before:+.2%})"
+        return f"{line}, no earlier one stored"
+    return f"{line}, stored {before:.2%} ({trained.test_accuracy - before:+.2%})"
 
 
 def _verdict(weak: list[str]) -> int:
@@ -198,7 +232,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", type=Path, default=data_folder(), help="folder of the checkpoints (%(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=SEED, help="of weights, order and shifts")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=STORED_SEEDS,
+        help=f"of weights, order and shifts; 0, 1 and 2 without it. Weights of {KEPT} are kept",
+    )
     parser.add_argument(
         "--epochs", type=int, help=f"passes over the training set ({EPOCHS}, more for the deepest)"
     )

@@ -30,6 +30,7 @@ _HOMES = {
         "provenance",
     ),
     "observation": (
+        "Effort",
         "Observation",
         "Tolerance",
         "accuracy",
@@ -60,6 +61,7 @@ _HOMES = {
         "save_quantized",
     ),
     "experiments": ("describe", "sweep"),
+    "measurements": ("KnownErrors", "error_table", "known_errors"),
     "theorems": ("Theorem", "theorems"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -308,14 +308,15 @@ def bounds(ctx: click.Context, network: str, json: bool, csv: bool, **call) -> i
     options=lambda: [
         *_measured(),
         _count("--samples", 64, "Random inputs."),
-        _count("--starts", 8, "Inputs that the ascent goes on from."),
-        _count("--steps", 40, "Of the ascent."),
+        _count("--starts", 16, "Inputs that the ascent goes on from."),
+        _count("--steps", 30, "Of the ascent."),
+        _option("--seconds", "Time for the search.", type=float, metavar="S", show_default=False),
         _count("--images", None, "Start from N test digits too (digits weights only)."),
         _option("--device", "Such as cpu or cuda.", metavar="NAME"),
         *_formats(),
     ],
 )
-def observe(*, samples, starts, steps, images, device, json, csv, **call) -> int:
+def observe(*, samples, starts, steps, seconds, images, device, json, csv, **call) -> int:
     """Search for the input with the largest error, and set the smallest bound beside it."""
     chosen = _choose(**call)
     quantized = _quantized(chosen, call).model
@@ -331,6 +332,7 @@ def observe(*, samples, starts, steps, images, device, json, csv, **call) -> int
         **domain,
         images=qn.digits("test")[0][:images] if images else None,
         **{"samples": samples, "starts": starts, "steps": steps, "device": device},
+        seconds=seconds,
         seed=call["seed"],
         progress=sys.stderr.isatty(),
     )
@@ -342,6 +344,7 @@ def observe(*, samples, starts, steps, images, device, json, csv, **call) -> int
         "error": seen.error,
         "sampled": seen.sampled,
         "start": seen.start,
+        "stopped": seen.effort.stopped,
         "log10_error": log10,
         "log10_bound": float(smallest["log10"]),
         "theorem": smallest["theorem"],

@@ -29,6 +29,7 @@ SERIES = {
     ("T2", "recursion along the chain"): ("T2, recursion", GREEN, "P"),
     ("measured", "random inputs"): ("measured, random inputs", ORANGE, "x"),
     ("measured", "digits"): ("measured, digits", "#000000", "*"),
+    ("measured", "photographs"): ("measured, photographs", "#000000", "p"),
 }
 
 #: A colour for each network, the same in all figures: darker is deeper, MobileNetV2 is warm.
@@ -40,7 +41,15 @@ NETWORKS = {
     **dict.fromkeys(("resnet110", "resnet152"), "#1B3358"),
     "mobilenet_v2_x0_25": "#F2A65A",
     "mobilenet_v2_x0_5": "#C8553D",
-    "mobilenet_v2": "#C8553D",
+    **dict.fromkeys(("mobilenet_v2", "mobilenet_v2_features"), "#C8553D"),
+    "efficientnet_lite0": "#7B3F61",
+}
+
+#: Names in print that their letters do not give.
+TITLES = {
+    "mobilenet_v2_features": "MobileNetV2",
+    "efficientnet_lite0": "EfficientNet-Lite0",
+    "imagenet": "ImageNet",
 }
 
 
@@ -66,7 +75,9 @@ def use_style() -> None:
 
 
 def title(network: str) -> str:
-    """The name of a network as people write it: ``resnet56`` is ResNet-56."""
+    """The name of a network as people write it, or of weights: ``resnet56`` is ResNet-56."""
+    if network in TITLES:
+        return TITLES[network]
     family, _, width = network.partition("_x")
     name = family.replace("resnet", "ResNet-").replace("mobilenet_v2", "MobileNetV2")
     return f"{name} ×{width.replace('_', '.')}" if width else name
@@ -123,27 +134,28 @@ def lines(panel: Axes, table: pd.DataFrame, x: str) -> None:
 def ladder(panel: Axes, table: pd.DataFrame) -> None:
     """Every bound as a rung above the measured error, a column of rungs for each network.
 
-    The table is that of `qnotes.sweep`, with one bit-width for each network.
+    The table is that of `qnotes.sweep`, with one bit-width for each network with its weights.
     """
     shown = {key: look for key, look in SERIES.items() if key[0] != "P1"}
-    networks = list(table["network"].unique())
-    rungs = table.set_index(["theorem", "bound", "network"])["log10"]
+    columns = list(table.groupby(["network", "weights"], sort=False).groups)
+    rungs = table.set_index(["theorem", "bound", "network", "weights"])["log10"]
     for key, (label, colour, marker) in shown.items():
-        heights = [rungs.get((*key, network), math.nan) for network in networks]
+        heights = [rungs.get((*key, *column), math.nan) for column in columns]
         if all(map(math.isnan, heights)):
             continue
         panel.plot(heights, marker, color=colour, markersize=8)
         panel.hlines(
             heights,
-            [place - 0.3 for place in range(len(networks))],
-            [place + 0.3 for place in range(len(networks))],
+            [place - 0.3 for place in range(len(columns))],
+            [place + 0.3 for place in range(len(columns))],
             color=colour,
             lw=2,
         )
         panel.plot([], [], marker + "-", color=colour, label=label, lw=2)
-    panel.set_xticks(range(len(networks)), [title(network) for network in networks])
-    panel.set_xlim(-0.5, len(networks) - 0.5)
+    labels = [f"{title(network)}\n({title(weights)})" for network, weights in columns]
+    panel.set_xticks(range(len(columns)), labels)
+    panel.set_xlim(-0.5, len(columns) - 0.5)
     panel.grid(axis="x", visible=False)
     panel.set_ylabel("error of the output")
     decades(panel.yaxis)
-    panel.legend(loc="upper center", ncols=3, bbox_to_anchor=(0.5, -0.1))
+    panel.legend(loc="upper center", ncols=3, bbox_to_anchor=(0.5, -0.16))

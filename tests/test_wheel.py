@@ -18,8 +18,8 @@ assert qn.__file__.startswith({home!r}), qn.__file__
 numbers = pd.read_csv(data_folder() / "paper_numbers.csv")
 assert str(data_folder()).startswith({home!r}) and "paper" in numbers and len(numbers)
 assert not any(qn.load(name).training for name in qn.names())
-for bits in (4, 8):
-    profile = qn.stored_profile("resnet20", bits=bits)
+for bits, seed in ((4, 0), (8, 0), (4, 1), (8, 2)):
+    profile = qn.stored_profile("resnet20", bits=bits, seed=seed)
     assert qn.bounds(profile)["log10"].notna().sum() > 4
 try:
     qn.stored_profile("resnet20", bits=5)
@@ -61,7 +61,7 @@ def run(command: list, folder: Path, installed: Path) -> str:
 def test_networks_and_profiles_are_there_in_any_folder(installed, tmp_path):
     program = PROGRAM.format(home=str(installed))
     printed = run([sys.executable, "-c", program], tmp_path, installed)
-    assert str(installed / "qnotes/data/profiles") in printed and "resnet110-8bit" in printed
+    assert str(installed / "qnotes/data/profiles") in printed and "resnet20-seed1-8bit" in printed
 
 
 @pytest.mark.slow

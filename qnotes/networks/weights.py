@@ -121,7 +121,11 @@ def _load_stored(name: str, architecture: Architecture, seed: int) -> nn.Module:
 
 
 def _digits_provenance(name: str, seed: int) -> dict[str, Any]:
-    entry = _manifest_entry(name)
+    return about_training(_manifest_entry(name))
+
+
+def about_training(entry: dict[str, Any]) -> dict[str, Any]:
+    """What an entry of the manifest, or one made like it, says about where weights come from."""
     return {
         "source": "trained by this project on the digits of scikit-learn",
         **{key: entry.get(key) for key in ("file", "sha256", "seed", "test_accuracy")},

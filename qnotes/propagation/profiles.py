@@ -18,8 +18,9 @@ from qnotes.files import data_folder, write_whole
 
 FORMAT = 1
 
-#: Bit-widths of the stored profiles.
+#: Bit-widths of the stored profiles, and seeds of the trainings that they are of.
 STORED_BITS = (4, 8)
+STORED_SEEDS = (0, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -136,28 +137,38 @@ def check_radius(radius: float) -> None:
         raise QnotesError(f"radius must be a positive finite number; got {radius!r}")
 
 
-def stored_profile(name: str, *, bits: int) -> Profile:
+def stored_profile(name: str, *, bits: int, seed: int = 0) -> Profile:
     """A profile that comes with the book: a digits network, a symmetric grid for each channel.
 
-    Reading it and its bounds need no torch.
+    Reading it and its bounds need no torch. Its ``provenance`` also has what a profile cannot tell:
+    ``log10_T8``, the decimal logarithm of the vector form; and under ``held_out``, on the digits
+    that training did not see, the accuracy after quantizing, the largest and the median error, and
+    the median distance of the two largest outputs before quantizing.
 
     Args:
         name: one of `names()`, such as ``resnet20``.
         bits: 4 or 8.
+        seed: of the training: 0, 1 or 2. `load` has the weights of seed 0; those of the others are
+            not kept.
+
+    Raises:
+        QnotesError: for a profile that is not stored; the message has those that are.
     """
-    path = profiles_folder() / stored_name(name, bits)
+    path = profiles_folder() / stored_name(name, bits, seed)
     if not path.is_file():
-        found = ", ".join(sorted(file.stem for file in profiles_folder().glob("*.json")))
+        found = sorted(file.stem for file in profiles_folder().glob("*.json"))
+        ours = [stem for stem in found if stem.startswith(f"{name}-")] or found
         raise QnotesError(
-            f"no stored profile of {name!r} at {bits!r} bits in {path.parent}; there are: "
-            f"{found or 'none; run `make profiles`'}"
+            f"no stored profile of {name!r} at {bits!r} bits, seed {seed!r}, in {path.parent}; "
+            f"there are: {', '.join(ours) or 'none; run `make profiles`'}"
         )
     return Profile.read(path)
 
 
-def stored_name(name: str, bits: int) -> str:
-    """What the file of a stored profile is called."""
-    return f"{name}-{bits}bit.json"
+def stored_name(name: str, bits: int, seed: int = 0) -> str:
+    """What the file of a stored profile is called; seed 0, whose weights are kept, is not named."""
+    training = "" if seed == 0 else f"-seed{seed}"
+    return f"{name}{training}-{bits}bit.json"
 
 
 def profiles_folder() -> Path:

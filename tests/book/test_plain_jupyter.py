@@ -27,6 +27,8 @@ def test_figures_and_numbers_are_there(name, tmp_path):
         texts = "".join(o.data.get("text/markdown", "") for o in cell.outputs if "data" in o)
         for number in numbers(cell):
             assert f"`{number}` = " in texts, number
+        streams = [output for output in cell.outputs if output.output_type == "stream"]
+        assert not [s.text for s in streams if s.name == "stderr"]  # Jupyter prints it on red
 
 
 def test_a_proof_needs_no_directive_of_the_book():

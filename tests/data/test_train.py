@@ -1,13 +1,16 @@
 """Training and storing checkpoints, on few images and in a temporary folder."""
 
+import hashlib
 import json
 
 import pytest
 import torch
+from safetensors.torch import save as to_safetensors
 from torch.nn.functional import cross_entropy
 
+from data import measure
 from data import train as script
-from data.train import Trained, main, save, train
+from data.train import Trained, keep, main, save, train
 from qnotes import files
 from qnotes.errors import QnotesError
 from qnotes.networks import training
@@ -15,6 +18,7 @@ from qnotes.networks.architectures import SMALL, seeded
 from qnotes.networks.digits import digits
 from qnotes.networks.weights import load, read_manifest
 from qnotes.observation import accuracy
+from qnotes.propagation.profiles import STORED_BITS, STORED_SEEDS, Layer, Profile, stored_name
 
 
 def few(count):
@@ -27,20 +31,33 @@ def fresh(*, accuracy=0.99, seed=0, name="resnet20"):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def profiles_in(folder):
+    return {path.name for path in (folder / "profiles").iterdir()}
 
 
 @pytest.fixture
 def instant(monkeypatch):
-    """Training that takes no time and reaches the accuracy that a test sets in ``reached``."""
+    """Training that takes no time and reaches the accuracy that a test sets in ``reached``.
+
+    Nor does measuring what was trained.
+    """
     reached = {}
 
     def pretend(name, *, seed, epochs, progress):
         for _ in range(epochs or 1):
             progress()
-        return fresh(accuracy=reached.get(name, 0.99), seed=seed, name=name)
+        return fresh(accuracy=reached.get((name, seed), 0.99), seed=seed, name=name)
+
+    def measured(name, model, entry):
+        layer = Layer("layer", "dense", *[1] * 11)
+        about = {"name": name, "seed": entry["seed"], "test_accuracy": entry["test_accuracy"]}
+        return [Profile((layer,), 1, 1.0, about | {"bits": bits}) for bits in STORED_BITS]
 
     monkeypatch.setattr(script, "train", pretend)
+    monkeypatch.setattr(measure, "measure_training", measured)
     return reached
 
 
@@ -184,28 +201,85 @@ def test_interrupted_saving_leaves_everything_as_it_was(tmp_path, monkeypatch, f
     assert contents(tmp_path) == before
 
 
+# -- what is kept of each seed ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_weights_of_seed_0_are_kept_and_profiles_of_all(tmp_path, monkeypatch, seed):
+    monkeypatch.setattr(measure, "digits", lambda split: few(8))
+    trained = fresh(seed=seed)
+    keep("resnet20", trained, tmp_path)
+    kept = ["manifest.json", "resnet20.safetensors"] if seed == 0 else []
+    assert sorted(contents(tmp_path)) == kept
+    assert profiles_in(tmp_path) == {stored_name("resnet20", bits, seed) for bits in STORED_BITS}
+    about = Profile.read(tmp_path / "profiles" / stored_name("resnet20", 4, seed)).provenance
+    content = to_safetensors(trained.model.state_dict())
+    assert about["sha256"] == hashlib.sha256(content).hexdigest()
+    assert about["file"] == ("resnet20.safetensors" if seed == 0 else None)
+    assert (about["seed"], about["epochs"], about["test_accuracy"]) == (seed, 1, 0.99)
+
+
+def test_other_seeds_leave_weights_and_manifest_alone(tmp_path, instant):
+    save("resnet20", fresh(), tmp_path)
+    before = contents(tmp_path)
+    assert main(["--data", str(tmp_path), "resnet20", "--seeds", "1", "2"]) == 0
+    assert contents(tmp_path) == before
+    assert len(profiles_in(tmp_path)) == 2 * len(STORED_BITS)
+
+
 # -- the command -----------------------------------------------------------------------------------
 
 
 def test_command_trains_stores_and_compares(tmp_path, capsys, instant):
-    instant["resnet20"] = 0.98
+    instant |= {("resnet20", 0): 0.98, ("resnet20", 1): 0.97}
     assert main(["--data", str(tmp_path), "--epochs", "2", "resnet20", "resnet32"]) == 0
-    assert "98.00%, no earlier one" in capsys.readouterr().out
-    instant["resnet20"] = 0.99
+    printed = capsys.readouterr().out
+    assert "seed 0: test accuracy 98.00%, no earlier one" in printed
+    assert "seed 1: test accuracy 97.00%, no earlier one" in printed
+    instant |= {("resnet20", 0): 0.99, ("resnet20", 1): 0.99}
     assert main(["--data", str(tmp_path), "resnet20"]) == 0
-    assert "99.00%, in the manifest 98.00% (+1.00%)" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "seed 0: test accuracy 99.00%, stored 98.00% (+1.00%)" in printed
+    assert "seed 1: test accuracy 99.00%, stored 97.00% (+2.00%)" in printed
     assert list(read_manifest(tmp_path / "manifest.json")) == ["resnet20", "resnet32"]
 
 
-def test_command_trains_all_by_default(tmp_path, instant):
+def test_command_trains_all_from_all_seeds_by_default(tmp_path, instant):
     assert main(["--data", str(tmp_path), "--epochs", "1"]) == 0
-    assert list(read_manifest(tmp_path / "manifest.json")) == list(SMALL)
+    manifest = read_manifest(tmp_path / "manifest.json")
+    assert list(manifest) == list(SMALL)
+    assert {entry["seed"] for entry in manifest.values()} == {0}
+    assert profiles_in(tmp_path) == {
+        stored_name(name, bits, seed)
+        for name in SMALL
+        for bits in STORED_BITS
+        for seed in STORED_SEEDS
+    }
+
+
+def test_command_does_not_store_a_weak_seed(tmp_path, capsys, instant):
+    instant["resnet20", 2] = 0.96
+    assert main(["--data", str(tmp_path), "--epochs", "1", "resnet20"]) == 1
+    assert "below the required 97%, so not stored: resnet20 (seed 2);" in capsys.readouterr().err
+    assert profiles_in(tmp_path) == {
+        stored_name("resnet20", bits, seed) for bits in STORED_BITS for seed in (0, 1)
+    }
+
+
+def test_command_trains_over_a_damaged_profile(tmp_path, capsys, instant):
+    (tmp_path / "profiles").mkdir()
+    damaged = tmp_path / "profiles" / stored_name("resnet20", STORED_BITS[0], 1)
+    damaged.write_text("{")
+    assert main(["--data", str(tmp_path), "--epochs", "1", "resnet20"]) == 0
+    assert "seed 1: test accuracy 99.00%, no earlier one" in capsys.readouterr().out
+    assert Profile.read(damaged).provenance["seed"] == 1
 
 
 def test_command_really_trains_but_does_not_store_a_weak_network(tmp_path, capsys, few_digits):
-    assert main(["--data", str(tmp_path), "--epochs", "1", "resnet20"]) == 1
-    assert "below the required 97%, so not stored: resnet20" in capsys.readouterr().err
-    assert contents(tmp_path) == {}
+    one = ["--data", str(tmp_path), "--epochs", "1", "resnet20", "--seeds", "0"]
+    assert main(one) == 1
+    assert "below the required 97%, so not stored: resnet20 (seed 0);" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_leaves_checkpoints_and_manifest(tmp_path, capsys, monkeypatch):

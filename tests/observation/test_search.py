@@ -1,8 +1,11 @@
 """The worst input found: between sampling and every bound, and right where it is known."""
 
 import copy
+import itertools
 import math
 import random
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -216,7 +219,8 @@ def test_outputs_that_differ_alike():
 def test_equal_networks():
     network, _, shape = pair("convolutional", 3)
     seen = qn.observe(network, network, input_shape=shape, samples=4, steps=3)
-    assert seen.error == 0 and seen.history == (0,) * 5
+    assert seen.error == 0 and set(seen.history) == {0}
+    assert seen.effort.stopped == "no gain"
 
 
 def test_networks_that_ignore_their_input():
@@ -229,8 +233,9 @@ def test_networks_that_ignore_their_input():
 
 def test_history_starts_sampled_and_ends_at_the_error():
     network, changed, shape = pair("dense", 4)
-    seen = qn.observe(network, changed, input_shape=shape, steps=7)
-    assert len(seen.history) == 9
+    seen = qn.observe(network, changed, input_shape=shape, steps=7, rounds=1)
+    assert len(seen.history) == 2 + 7 + 3 + 3  # sampled, starts, ascent, one round, in float64
+    assert (seen.history[0], seen.history[-1]) == (seen.sampled, seen.error)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -264,6 +269,10 @@ def test_networks_that_overwrite_their_input():
         ({"samples": 0}, "samples must be a whole number, 1 or larger; got 0"),
         ({"starts": 1.5}, "starts must be a whole number, 1 or larger; got 1.5"),
         ({"steps": -1}, "steps must be a whole number, 0 or larger; got -1"),
+        ({"rounds": -1}, "rounds must be a whole number, 0 or larger; got -1"),
+        ({"seconds": 0}, "seconds must be a positive number or None; got 0"),
+        ({"seconds": "5"}, "seconds must be a positive number or None; got '5'"),
+        ({"seconds": float("nan")}, "seconds must be a positive number or None; got nan"),
         ({"seed": "x"}, "seed must be a whole number, 0 or larger; got 'x'"),
         ({"input_shape": (1, 3)}, r"a network cannot take inputs of shape \(\d+, 3\)"),
         ({"images": torch.ones(4, 3)}, r"images must be a tensor of shape.*got \(4, 3\)"),
@@ -303,4 +312,173 @@ def test_a_bar_on_request(capsys):
     qn.observe(network, changed, input_shape=shape, steps=2)
     assert capsys.readouterr().err == ""
     qn.observe(network, changed, input_shape=shape, steps=2, progress=True)
-    assert "observe" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "observe" in shown and "error=" in shown
+
+
+# -- networks whose worst input is known -----------------------------------------------------------
+
+
+def tiny(seed: int):
+    """One hidden layer, 2 or 3 inputs."""
+    rng = random.Random(seed)
+    inputs, hidden, outputs = rng.choice([2, 3]), rng.randint(2, 8), rng.randint(1, 3)
+    with seeded(seed):
+        layers = [nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs)]
+        network = qn.fold(nn.Sequential(*layers).double().eval())
+    return network, qn.quantize(network, bits=rng.choice([2, 3, 4])).model, inputs
+
+
+def largest(network, changed, inputs: int) -> float:
+    """Errors are linear between the kinks of all units, so the largest one is at a corner there:
+    where kinks or sides of the box meet, as many as there are inputs."""
+    eye = torch.eye(inputs, dtype=torch.float64)
+    ones = torch.ones(inputs, dtype=torch.float64)
+    first = [net.get_submodule("0") for net in (network, changed)]
+    weights = torch.cat([layer.weight.detach() for layer in first] + [eye, eye])
+    offsets = torch.cat([layer.bias.detach() for layer in first] + [ones, -ones])
+    meeting = torch.tensor(list(itertools.combinations(range(len(weights)), inputs)))
+    one_point = torch.linalg.det(weights[meeting]).abs() > 1e-10
+    meeting = meeting[one_point]
+    points = torch.linalg.solve(weights[meeting], -offsets[meeting])
+    inside = (points.abs() <= 1 + 1e-12).all(1)
+    return qn.output_errors(network, changed, points[inside].clamp(-1, 1)).max().item()
+
+
+def reached(seed: int) -> float:
+    network, changed, inputs = tiny(seed)
+    seen = qn.observe(network, changed, input_shape=(1, inputs), seed=seed)
+    return seen.error / largest(network, changed, inputs)
+
+
+@pytest.mark.parametrize("seed", [0, 5, 17, 44, 91])
+def test_the_largest_error_of_tiny_networks_is_found(seed):
+    assert 0.999 < reached(seed) <= 1 + 1e-9
+
+
+@pytest.mark.slow
+def test_97_of_99():
+    shares = [reached(seed) for seed in range(100, 199)]  # others were looked at before
+    assert max(shares) <= 1 + 1e-9
+    assert sum(share > 0.999 for share in shares) >= 97
+
+
+# -- what a search does, seen from inside the network ----------------------------------------------
+
+
+class Recorder(nn.Module):
+    """Passes inputs on, and keeps them."""
+
+    seen: ClassVar[list] = []
+
+    def forward(self, x):
+        self.seen.append(x.detach().clone())
+        return x
+
+
+@pytest.fixture
+def watched():
+    """A pair of networks, and the inputs that the first one gets."""
+    Recorder.seen = []
+    torch.manual_seed(0)
+    layers = [nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)]
+    network = nn.Sequential(Recorder(), *layers).double().eval()
+    changed = nn.Sequential(*copy.deepcopy(layers)).double().eval()
+    changed[2].weight.data += 0.1 * torch.randn(2, 6)
+    return network, changed
+
+
+def test_it_never_leaves_the_domain(watched):
+    center = torch.full((1, 4), 0.9)
+    qn.observe(*watched, center=center, radius=0.3, box=(-1, 1), steps=6)
+    inputs = torch.cat(Recorder.seen)
+    assert inputs.max() <= 1 and inputs.min() >= 0.9 - 0.3 - 1e-6
+
+
+def test_effort_counts_inputs(watched):
+    seen = qn.observe(*watched, input_shape=(1, 4), steps=6, rounds=2)
+    assert seen.effort.evaluations + seen.effort.gradients == len(torch.cat(Recorder.seen))
+    assert seen.effort.gradients > 0 and seen.effort.stopped == "steps"
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A second passes when the first network is run, and at no other time."""
+    ticking = SimpleNamespace(monotonic=lambda: float(len(Recorder.seen)))
+    monkeypatch.setattr("qnotes.observation.search.time", ticking)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1, 3, 7, 20, 45])
+def test_a_budget_is_kept(watched, clock, seconds):
+    seen = qn.observe(*watched, input_shape=(1, 4), seconds=seconds)
+    afterwards = 2  # the worst input and the worst random one, each alone
+    assert seen.effort.stopped == "seconds"
+    assert len(Recorder.seen) == seen.effort.seconds < seconds + 1 + afterwards
+    assert qn.output_errors(*watched, seen.input).item() == seen.error >= seen.sampled > 0
+
+
+def test_a_budget_that_is_not_needed(watched, clock):
+    free, ample = (
+        qn.observe(*watched, input_shape=(1, 4), steps=4, seconds=seconds)
+        for seconds in (None, 1e6)
+    )
+    assert free.history == ample.history and ample.effort.stopped != "seconds"
+
+
+def test_more_time_finds_no_less(watched, clock):
+    errors = [
+        qn.observe(*watched, input_shape=(1, 4), seconds=seconds).error for seconds in (1, 1000)
+    ]
+    assert errors[0] <= errors[1]
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Any network counts as a large one."""
+    monkeypatch.setattr("qnotes.observation.search.SMALL", 0)
+
+
+def test_large_networks_run_in_float32_and_errors_are_those_of_float64(watched, large):
+    seen = qn.observe(*watched, input_shape=(1, 4), steps=6)
+    precisions = [inputs.dtype for inputs in Recorder.seen]
+    assert precisions.count(torch.float32) > precisions.count(torch.float64)
+    assert set(precisions[-5:]) == {torch.float64}
+    assert qn.output_errors(*watched, seen.input).item() == seen.error
+
+
+def test_errors_that_float32_does_not_see(watched, large):
+    network, _ = watched
+    changed = copy.deepcopy(network)
+    changed[1].weight.data += 1e-10
+    seen = qn.observe(network, changed, input_shape=(1, 4), steps=6)
+    assert [inputs.dtype for inputs in Recorder.seen].count(torch.float32) <= 2
+    assert 0 < seen.error < 1e-8
+
+
+def test_outputs_that_float32_does_not_hold(large):
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)).double().eval()
+    for layer in network:
+        layer.weight.data.fill_(1e30)
+    changed = copy.deepcopy(network)
+    changed[1].weight.data *= 1.5
+    seen = qn.observe(network, changed, input_shape=(1, 2), steps=4)
+    assert seen.error == pytest.approx(2e60, rel=1e-6)
+
+
+def test_one_large_layer_reaches_the_row_sum(large):
+    """Float32 leads to the corner but for tiny weights, the last ascent in float64 all the way."""
+    with seeded(0):
+        network = qn.fold(nn.Sequential(nn.Linear(40, 25, bias=False)).eval())
+    changed = qn.quantize(network, bits=4).model
+    gaps = (network.get_submodule("0").weight - changed.get_submodule("0").weight).abs().sum(1)
+    seen = qn.observe(network, changed, input_shape=(1, 40), radius=0.7)
+    assert seen.error == pytest.approx(0.7 * gaps.max().item(), rel=1e-12)
+
+
+def test_an_interruption_is_one(watched, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Recorder, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        qn.observe(*watched, input_shape=(1, 4))

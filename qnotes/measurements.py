@@ -1,0 +1,236 @@
+"""One table of truth: what is known about the error of a network, measured once for all pages.
+
+Nobody knows E of a deep network. What can be had lies below it: the errors of images, of random
+inputs, and of the worst input that a search has found. `data/errors.csv` has them for the networks
+of the book, and `known_errors` measures them for others in the same way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+
+import pandas as pd
+from torch import Tensor, fx
+
+from qnotes.errors import QnotesError
+from qnotes.experiments import in_precision, shown, versions
+from qnotes.files import data_folder
+from qnotes.networks import digits, fold, input_shape, load, preprocessing, provenance
+from qnotes.observation import (
+    distances,
+    inputs_needed,
+    observe,
+    output_errors,
+    outputs,
+    random_inputs,
+    tolerance,
+)
+from qnotes.quantization import quantize
+
+FILE = "errors.csv"
+#: What decides a row of the table.
+KEY = ("network", "weights", "bits", "granularity", "seed")
+RANDOM_INPUTS = 64
+#: Parts of photographs: enough for a promise about 99 % of them, with 95 % confidence.
+PARTS = inputs_needed(0.99, 0.95)
+#: Rounds of a search: what `observe` does by default, and less where an input takes long.
+ROUNDS_OF_SMALL, ROUNDS_OF_LARGE = 6, 2
+#: Seconds of a search, where a network is large and its result is not stored.
+SECONDS = 60
+
+
+@dataclass(frozen=True)
+class KnownErrors:
+    """What is known about the error of a named network with quantized weights.
+
+    All errors are in the maximum norm of the outputs. Inputs lie in the box of all images.
+
+    Attributes:
+        network, weights, bits, granularity, seed: what was quantized; symmetric, to nearest.
+        sha256: of the weights' file; None for random weights.
+        images: ``digits`` (all 599 test images), ``photographs`` (random parts of those for tests)
+            or None.
+        image_count: how many.
+        median, largest: of the errors on images.
+        promised: an error that at most 1 % of such images exceed, with 95 % confidence (T16).
+        size: median over images of the largest absolute output of the reference.
+        margin: median distance of the two largest outputs of the reference; None for features.
+        agreement: share of images whose top class stays; None for features.
+        safe: share of images whose margin is above twice `observed`: no smaller bound on all inputs
+            can promise them their class.
+        random_count: how many random inputs, half of them corners of the box.
+        sampled: the largest error on them.
+        observed: the largest error that `observe` found, `images` among its starts: E is at least
+            this.
+        start: where that search began.
+        evaluations: at how many inputs it ran the networks, forward or backward.
+        stopped: why it ended.
+        qnotes, torch: versions.
+    """
+
+    network: str
+    weights: str
+    bits: int
+    granularity: str
+    seed: int
+    sha256: str | None
+    images: str | None
+    image_count: int
+    median: float | None
+    largest: float | None
+    promised: float | None
+    size: float
+    margin: float | None
+    agreement: float | None
+    safe: float | None
+    random_count: int
+    sampled: float
+    observed: float
+    start: str
+    evaluations: int
+    stopped: str
+    qnotes: str
+    torch: str
+
+
+def known_errors(
+    network: str,
+    *,
+    weights: str = "digits",
+    bits: int = 8,
+    granularity: str = "channel",
+    seed: int = 0,
+) -> KnownErrors:
+    """What is known about the error of a named network: from the table, or measured now.
+
+    Measuring takes a minute or more, most of it for the search, which ends after a minute then.
+
+    Args:
+        network: a name that `load` knows.
+        weights: ``digits``, ``imagenet`` or ``random``.
+        bits: width of a code.
+        granularity: ``channel`` or ``tensor``.
+        seed: of random weights and random inputs.
+    """
+    asked = (network, weights, int(bits), granularity, int(seed))
+    table = error_table()
+    rows = table[(table[list(KEY)] == asked).all(axis=1)] if len(table) else table
+    sha256 = provenance(network, weights, seed).get("sha256")
+    for row in rows.astype(object).where(rows.notna(), None).to_dict("records"):
+        if row["sha256"] == sha256:  # a row about other weights says nothing about these
+            return KnownErrors(**row)
+    return measure_errors(*asked, seconds=SECONDS)
+
+
+def error_table() -> pd.DataFrame:
+    """The stored rows: a column for each attribute of `KnownErrors`."""
+    path = data_folder() / FILE
+    if not path.is_file():
+        return pd.DataFrame(columns=[field.name for field in fields(KnownErrors)])
+    return _read(path)
+
+
+@cache
+def _read(path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except ValueError as error:
+        raise QnotesError(f"cannot read {path}: {error}; run `make errors`") from error
+
+
+def measure_errors(
+    network: str,
+    weights: str,
+    bits: int,
+    granularity: str,
+    seed: int,
+    *,
+    seconds: float | None = None,
+) -> KnownErrors:
+    """Measure a row of the table; arguments as in `known_errors`, and `seconds` of the search."""
+    shape, radius = input_shape(network, weights), preprocessing(network, weights).radius
+    folded = fold(load(network, weights=weights, seed=seed))
+    quantized = quantize(folded, bits=bits, granularity=granularity).model
+    inputs = random_inputs(shape, count=RANDOM_INPUTS, radius=radius, seed=seed)
+    running = [in_precision(model, "float32") for model in (folded, quantized)]
+    kind, images = _images(network, weights, radius, seed)
+    worst = observe(
+        folded,
+        quantized,
+        input_shape=shape,
+        radius=radius,
+        images=_worst(running, images),
+        rounds=ROUNDS_OF_SMALL if shape[-1] <= 32 else ROUNDS_OF_LARGE,
+        seconds=seconds,
+        seed=seed,
+    )
+    found = KnownErrors(
+        network=network,
+        weights=weights,
+        bits=bits,
+        granularity=granularity,
+        seed=seed,
+        sha256=provenance(network, weights, seed).get("sha256"),
+        images=kind,
+        image_count=0,
+        **dict.fromkeys(("median", "largest", "promised", "margin", "agreement", "safe")),
+        size=outputs(running[0], inputs).abs().amax(1).median().item(),
+        random_count=RANDOM_INPUTS,
+        sampled=output_errors(*running, inputs).max().item(),
+        observed=worst.error,
+        start=worst.start,
+        evaluations=worst.effort.evaluations + worst.effort.gradients,
+        stopped=worst.effort.stopped,
+        **{name: version for name, version in versions().items() if name != "python"},
+    )
+    return found if images is None else _with_images(found, folded, quantized, running, images)
+
+
+def _images(network: str, weights: str, radius: float, seed: int) -> tuple[str | None, Tensor]:
+    count = len(digits("test")[0]) if weights == "digits" else PARTS
+    for kind, images in shown(network, weights, radius, "test", count, seed).items():
+        return kind, images
+    return None, None
+
+
+def _worst(running: list[fx.GraphModule], images: Tensor | None, count: int = 4) -> Tensor | None:
+    """The images with the largest errors, from which a search may start."""
+    if images is None:
+        return None
+    return images[output_errors(*running, images).topk(count).indices]
+
+
+def _with_images(
+    found: KnownErrors, folded, quantized, running: list[fx.GraphModule], images: Tensor
+) -> KnownErrors:
+    ours, theirs = (outputs(model, images) for model in running)
+    errors = distances(ours, theirs)
+    about = {
+        "image_count": len(images),
+        "median": errors.median().item(),
+        "largest": errors.max().item(),
+        "promised": tolerance(folded, quantized, images).error,
+        "size": ours.abs().amax(1).median().item(),
+    }
+    if found.network in FEATURES:
+        return replace(found, **about)
+    first, second = ours.topk(2, dim=1).values.unbind(1)
+    margins = first - second
+    return replace(
+        found,
+        **about,
+        margin=margins.median().item(),
+        agreement=(ours.argmax(1) == theirs.argmax(1)).double().mean().item(),
+        safe=(margins > 2 * found.observed).double().mean().item(),
+    )
+
+
+#: Networks whose outputs are no scores of classes.
+FEATURES = ("mobilenet_v2_features",)
+
+
+def as_csv(rows: list[KnownErrors]) -> str:
+    """Rows of the table as it is stored, numbers with six digits."""
+    table = pd.DataFrame([asdict(row) for row in rows])
+    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
