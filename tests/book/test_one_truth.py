@@ -1,0 +1,64 @@
+"""Pages that quote the same error quote the same number: that of the table of errors."""
+
+import ast
+from pathlib import Path
+
+import nbformat
+import pytest
+
+import qnotes as qn
+
+EXECUTED = Path(__file__).parents[2] / "_build/executed"
+RESNETS = [name for name in qn.names() if name.startswith("resnet")]
+REAL = "mobilenet_v2_features"
+
+
+def quoted(chapter: str) -> dict[str, str]:
+    """The numbers in the text of a chapter that was run with its own parameters."""
+    path = EXECUTED / f"{chapter}.ipynb"
+    if not path.is_file():
+        pytest.skip(f"{chapter} has not been run")
+    notebook = nbformat.read(path, as_version=4)
+    if notebook.metadata["papermill"]["parameters"]:
+        pytest.skip(f"{chapter} was run with other parameters")
+    found = {}
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            name = output.get("metadata", {}).get("scrapbook", {}).get("name")
+            text = output.get("data", {}).get("application/papermill.record/text/plain")
+            if name and text:
+                found[name] = str(ast.literal_eval(text))
+    return found
+
+
+def worst(name: str, *, weights: str = "digits", bits: int = 8) -> float:
+    return qn.known_errors(name, weights=weights, bits=bits).observed
+
+
+def test_front_page():
+    assert quoted("intro")["intro-mobile-worst"] == f"{worst(REAL, weights='imagenet'):.2g}"
+    assert quoted("intro")["intro-deep-worst"] == f"{worst('resnet56'):.2g}"
+
+
+def test_first_look():
+    assert quoted("first-look")["fir-observed"] == f"{worst('resnet20'):.2g}"
+
+
+def test_resnets():
+    found = [worst(name) for name in RESNETS]
+    assert quoted("resnets")["rsn-low-worst-input-found"] == f"{min(found):.1f}"
+    assert quoted("resnets")["rsn-high-worst-input-found"] == f"{max(found):.1f}"
+
+
+def test_bits():
+    assert f"{worst('resnet20'):.2g}" in quoted("bits")["pro-worst"]
+
+
+def test_looseness():
+    where = {REAL: "imagenet"} | dict.fromkeys(
+        ("resnet20", "resnet56", "resnet110", "mobilenet_v2_x0_25"), "digits"
+    )
+    known = [qn.known_errors(name, weights=weights) for name, weights in where.items()]
+    ratios = [found.observed / found.sampled for found in known]
+    assert quoted("looseness")["loo-ratio-low"] == f"{min(ratios):.1f}"
+    assert quoted("looseness")["loo-ratio-high"] == f"{max(ratios):.1f}"
