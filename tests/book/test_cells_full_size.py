@@ -15,7 +15,9 @@ from qnotes.networks._torchvision import torchvision
 from tests.book.cells import definitions
 
 cells = definitions(
-    "full-size", "STRUCTURE", "accuracies", "facts", "image_radius", "published", "survey"
+    "full-size",
+    *("STRUCTURE", "accuracies", "answers", "facts", "image_radius", "published"),
+    *("rooted", "survey", "with_scale"),
 )
 accuracies, facts, image_radius, survey = (
     cells.accuracies,
@@ -63,6 +65,11 @@ def test_facts_are_those_of_the_gain():
     assert (profile.depth - 1) * math.log10(ratio) == pytest.approx(factors["norms"])
 
 
+def test_image_radius_is_that_of_the_real_network_from_the_package():
+    found = qn.preprocessing("mobilenet_v2_features", "imagenet").radius
+    assert found == pytest.approx(image_radius(NAME), rel=1e-6)
+
+
 def test_image_radius_is_reached_by_a_white_or_a_black_image():
     steps = cells.published(NAME).transforms()
     found = [steps(Image.new("RGB", (300, 260), colour)).abs().max() for colour in ("white", 0)]
@@ -101,6 +108,54 @@ def test_pretrained_weights_that_cannot_be_had(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "urlopen", refuse)
     with pytest.raises(WeightsUnavailable, match="put the file there"):
         survey([NAME], bits=[8], weights="imagenet")
+
+
+# -- errors with their scale -----------------------------------------------------------------------
+
+
+def test_errors_margins_and_classes_by_hand():
+    ours = torch.tensor([[5.0, 1.0, 0.0], [0.0, 3.0, 2.0], [1.0, 0.0, 8.0]])
+    theirs = torch.tensor([[4.0, 1.0, 0.0], [0.0, 2.0, 2.5], [1.0, 3.5, 8.0]])
+    found = cells.with_scale(ours, theirs)
+    assert found["largest error"] == 3.5 and found["largest output"] == 8
+    assert found["median margin"] == 4  # of 4, 1 and 7
+    assert found["margin > 2 × error"] == pytest.approx(1 / 3)  # 7 is not more than 7
+    assert found["same class"] == pytest.approx(2 / 3)
+
+
+def test_a_margin_of_twice_the_error_keeps_the_class():
+    draw = torch.Generator().manual_seed(0)
+    ours = torch.randn(500, 10, generator=draw)
+    theirs = ours + 0.4 * torch.randn(500, 10, generator=draw)
+    each = [cells.with_scale(*pair) for pair in zip(ours.split(1), theirs.split(1), strict=True)]
+    safe = [one["same class"] for one in each if one["margin > 2 × error"]]
+    assert len(safe) > 10 and min(safe) == 1
+    assert min(one["same class"] for one in each) == 0
+
+
+def test_norms_of_trained_networks_follow_the_fan_in_less_than_those_of_random_ones():
+    for name in ("mobilenet_v2_features", "efficientnet_lite0"):
+        found = {}
+        for weights in ("imagenet", "random"):
+            network = qn.fold(qn.load(name, weights=weights))
+            found[weights] = qn.profile(network, network, input_shape=(1, 3, 224, 224))
+        follow = {weights: cells.rooted(profile) for weights, profile in found.items()}
+        assert follow["imagenet"] < 0.6 < 0.75 < follow["random"]
+        largest = {weights: facts(p)["largest norm (P2)"] for weights, p in found.items()}
+        assert largest["imagenet"] > 5 * largest["random"]
+
+
+def test_the_gain_of_trained_networks_is_larger_and_comes_from_norms():
+    for name in ("mobilenet_v2_features", "efficientnet_lite0"):
+        gains = {}
+        for weights in ("imagenet", "random"):
+            network = qn.fold(qn.load(name, weights=weights))
+            rounded = qn.quantize(network, bits=8).model
+            profile = qn.profile(network, rounded, input_shape=(1, 3, 224, 224))
+            gains[weights] = qn.gain_factors(profile)
+        trained, random = gains["imagenet"], gains["random"]
+        assert trained["norms"] > random["norms"] + 10
+        assert trained["norms"] > 5 * (trained["depth"] + trained["width"])
 
 
 # -- images ----------------------------------------------------------------------------------------
