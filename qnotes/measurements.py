@@ -115,7 +115,7 @@ def known_errors(
     """
     asked = (network, weights, int(bits), granularity, int(seed))
     table = error_table()
-    rows = table[(table[list(KEY)] == asked).all(axis=1)] if len(table) else table
+    rows = table[(table[list(KEY)] == pd.Series(asked, index=KEY)).all(axis=1)]
     sha256 = provenance(network, weights, seed).get("sha256")
     for row in rows.astype(object).where(rows.notna(), None).to_dict("records"):
         if row["sha256"] == sha256:  # a row about other weights says nothing about these
