@@ -173,6 +173,7 @@ def observe(
             search.hop(rounds, half)
         with search.until(SHARES[3]):
             search.finish(half)
+        bar.refresh()
         return search.observation()
 
 

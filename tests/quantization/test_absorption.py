@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import qnotes as qn
+from qnotes.networks.operations import ZERO_PADS
 from qnotes.quantization.absorption import absorb_biases
 from qnotes.quantization.regions import HOMOGENEOUS, POOLS
 from qnotes.quantization.statistics import ChannelStatistics, measured_statistics
@@ -93,6 +94,7 @@ def test_statistics_of_later_layers_stay_true():
 STOPS = {
     "padded layer": (nn.Conv2d(4, 4, 3, padding=1), "2", "pads with zeros"),
     "padded by name": (nn.Conv2d(4, 4, 3, padding="same"), "2", "pads with zeros"),
+    "padded before": (nn.ZeroPad2d((0, 1, 0, 1)), "2", "pads with zeros"),
     "padded average": (nn.AvgPool2d(3, 1, padding=1), "2", "averages over zeros"),
     "ReLU6": (nn.ReLU6(), "2", "ReLU6 is not positively homogeneous"),
 }
@@ -116,8 +118,8 @@ def test_padding_that_adds_nothing_is_no_stop():
 @pytest.mark.parametrize("module", HOMOGENEOUS, ids=lambda module: module.__name__)
 def test_what_lies_between_carries_a_constant(module):
     """Every operation of a boundary: what is taken away before it is missing after it."""
-    if module is nn.ReLU:
-        return  # the one that needs y ≥ c
+    if module is nn.ReLU or module in ZERO_PADS:
+        return  # the one needs y ≥ c, the others stop it
     is_pool = any(module in pools for pools in POOLS.values())
     operation = (module(2) if is_pool else module()).eval()
     pooled = next((d for d, pools in POOLS.items() if module in pools), 2)

@@ -8,14 +8,16 @@ import torch.nn.functional as F
 from torch import nn
 
 import qnotes as qn
-from qnotes.networks.operations import AFFINE, POINTWISE_MODULES, operations
+from qnotes.networks.operations import AFFINE, POINTWISE_MODULES, ZERO_PADS, operations
 from qnotes.networks.tracing import trace
 from qnotes.quantization.equalization import rescale
 from qnotes.quantization.regions import HOMOGENEOUS, POOLS, find_regions
 from tests.random_networks import ARCHITECTURES, Net, Residual, draw_weights
 
 IMAGE = (2, 2, 6, 6)
-POOL_OF = {pool: dimensions for dimensions, pools in POOLS.items() for pool in pools}
+#: Modules that need a size, by the number of dimensions that they work on.
+SIZED = {pool: dimensions for dimensions, pools in POOLS.items() for pool in pools}
+SIZED |= {pad: dimensions for dimensions, pad in enumerate(ZERO_PADS, start=1)}
 
 
 def paths(network: nn.Module) -> list[str]:
@@ -40,8 +42,8 @@ def conv(channels: int = 2, out: int = 2, kernel: int = 3, **options) -> nn.Conv
 @pytest.mark.parametrize("module", POINTWISE_MODULES, ids=lambda module: module.__name__)
 def test_what_is_called_homogeneous_is_homogeneous(module):
     """Every covered operation, so that a new one cannot be missed; factors of each channel."""
-    operation = (module(2) if module in POOL_OF else module()).eval()
-    dimensions = POOL_OF.get(module, 1 if module is nn.Dropout1d else 2)
+    operation = (module(2) if module in SIZED else module()).eval()
+    dimensions = SIZED.get(module, 1 if module is nn.Dropout1d else 2)
     torch.manual_seed(0)
     x = 20 * torch.randn(3, 2, *[5] * dimensions, dtype=torch.float64)
     factors = torch.tensor([0.3, 7.0]).double().view(1, 2, *[1] * dimensions)
@@ -152,17 +154,17 @@ STOPS = {
     "pool over units": (
         chain(nn.Linear(4, 6), nn.MaxPool1d(2), nn.Linear(3, 1)),
         "0",
-        "pools over several units",
+        "pools or pads over several units",
     ),
     "pool over channels": (
         chain(nn.Conv1d(2, 4, 1), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(6, 1)),
         "0",
-        "pools over several units",
+        "pools or pads over several units",
     ),
     "pool over a flattened image": (
         chain(conv(), nn.Flatten(), nn.MaxPool1d(9), nn.Linear(8, 1)),
         "0",
-        "pools over several units",
+        "pools or pads over several units",
     ),
     "linear along the last dimension": (
         chain(conv(), nn.Linear(6, 3), nn.Flatten(), nn.Linear(36, 1)),
