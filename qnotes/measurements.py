@@ -19,25 +19,25 @@ from qnotes.files import data_folder
 from qnotes.networks import digits, fold, input_shape, load, preprocessing, provenance
 from qnotes.observation import (
     distances,
-    inputs_needed,
     observe,
     output_errors,
     outputs,
     random_inputs,
-    tolerance,
 )
+from qnotes.observation.promises import inputs_needed, promised_rank
 from qnotes.quantization import quantize
 
 FILE = "errors.csv"
 #: What decides a row of the table.
 KEY = ("network", "weights", "bits", "granularity", "seed")
 RANDOM_INPUTS = 64
-#: Parts of photographs: enough for a promise about 99 % of them, with 95 % confidence.
-PARTS = inputs_needed(0.99, 0.95)
+#: Of the promise (T16), and so many parts of photographs as it needs.
+FRACTION, CONFIDENCE = 0.99, 0.95
+PARTS = inputs_needed(FRACTION, CONFIDENCE)
 #: Rounds of a search: what `observe` does by default, and less where an input takes long.
 ROUNDS_OF_SMALL, ROUNDS_OF_LARGE = 6, 2
-#: Seconds of a search, where a network is large and its result is not stored.
-SECONDS = 60
+#: Seconds of a search whose result is not stored.
+SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ def known_errors(
 ) -> KnownErrors:
     """What is known about the error of a named network: from the table, or measured now.
 
-    Measuring takes a minute or more, most of it for the search, which ends after a minute then.
+    Measuring takes half a minute, or more where a network is large; its search ends after ten
+    seconds. ``make errors`` searches without a limit.
 
     Args:
         network: a name that `load` knows.
@@ -184,7 +185,7 @@ def measure_errors(
         stopped=worst.effort.stopped,
         **{name: version for name, version in versions().items() if name != "python"},
     )
-    return found if images is None else _with_images(found, folded, quantized, running, images)
+    return found if images is None else _with_images(found, running, images)
 
 
 def _images(network: str, weights: str, radius: float, seed: int) -> tuple[str | None, Tensor]:
@@ -201,16 +202,14 @@ def _worst(running: list[fx.GraphModule], images: Tensor | None, count: int = 4)
     return images[output_errors(*running, images).topk(count).indices]
 
 
-def _with_images(
-    found: KnownErrors, folded, quantized, running: list[fx.GraphModule], images: Tensor
-) -> KnownErrors:
+def _with_images(found: KnownErrors, running: list[fx.GraphModule], images: Tensor) -> KnownErrors:
     ours, theirs = (outputs(model, images) for model in running)
-    errors = distances(ours, theirs)
+    errors = distances(ours, theirs).sort(descending=True).values
     about = {
         "image_count": len(images),
         "median": errors.median().item(),
         "largest": errors.max().item(),
-        "promised": tolerance(folded, quantized, images).error,
+        "promised": errors[promised_rank(len(errors), FRACTION, CONFIDENCE) - 1].item(),
         "size": ours.abs().amax(1).median().item(),
     }
     if found.network in FEATURES:

@@ -26,7 +26,7 @@ TABLE = qn.error_table()
 PLAIN = TABLE.astype(object).where(TABLE.notna(), None)
 ROWS = [qn.KnownErrors(**row) for row in PLAIN.to_dict("records")]
 DIGITS = [row for row in ROWS if row.weights == "digits" and row.bits in (4, 8)]  # have profiles
-SLACK = 1 + 1e-4  # what is promised is computed in float64, the other errors in float32
+SLACK = 1 + 1e-4  # the worst input is computed in float64, the other errors in float32
 
 
 def test_the_table_has_the_rows_of_the_script():
@@ -36,8 +36,7 @@ def test_the_table_has_the_rows_of_the_script():
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.network}-{row.bits}-{row.granularity}")
 def test_a_row_agrees_with_itself_and_with_its_weights(row):
     assert row.sha256 == qn.provenance(row.network, row.weights)["sha256"]
-    assert 0 < row.median <= row.promised * SLACK
-    assert row.promised <= row.largest * SLACK <= row.observed * SLACK**2
+    assert 0 < row.median <= row.promised <= row.largest <= row.observed * SLACK
     assert 0 < row.sampled <= row.observed * SLACK and row.evaluations > 100
     features = row.network == "mobilenet_v2_features"
     assert all((value is None) == features for value in (row.margin, row.agreement, row.safe))

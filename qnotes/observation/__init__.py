@@ -2,5 +2,5 @@
 
 from qnotes.observation.domain import random_inputs
 from qnotes.observation.measured import accuracy, distances, output_errors, outputs
-from qnotes.observation.promises import Tolerance, inputs_needed, tolerance
+from qnotes.observation.promises import Tolerance, tolerance
 from qnotes.observation.search import Effort, Observation, observe
