@@ -17,6 +17,7 @@ from qnotes.experiments import in_precision, versions
 from qnotes.networks import digits, fold, input_shape, load, names
 from qnotes.networks.weights import about_training, read_manifest
 from qnotes.observation import distances, outputs
+from qnotes.observation.measured import margins
 from qnotes.propagation.channels import vector_bound
 from qnotes.propagation.measuring import profile
 from qnotes.propagation.profiles import STORED_BITS, Profile, profiles_folder, stored_name
@@ -65,16 +66,15 @@ def held_out(answers: Tensor, quantized: Tensor, labels: Tensor) -> dict[str, fl
 
     Returns:
         Number of images; ``accuracy`` of the quantized network; largest and median error; and
-        ``median_margin``, how far the two largest answers of the reference lie apart: an error
-        below half the margin leaves the class of an image as it is.
+        ``median_margin``, of the reference.
     """
-    errors, largest = distances(answers, quantized), answers.topk(2).values
+    errors = distances(answers, quantized)
     return {
         "images": len(labels),
         "accuracy": round((quantized.argmax(1) == labels).double().mean().item(), 5),
         "largest_error": errors.max().item(),
         "median_error": errors.quantile(0.5).item(),
-        "median_margin": (largest[:, 0] - largest[:, 1]).quantile(0.5).item(),
+        "median_margin": margins(answers).quantile(0.5).item(),
     }
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from qnotes.files import data_folder, write_whole
-from qnotes.measurements import FILE, KEY, KnownErrors, as_csv, measure_errors
+from qnotes.measurements import FILE, KEY, KnownErrors, as_csv, as_rows, measure_errors
 from qnotes.networks import names
 from qnotes.networks.architectures import STORED
 from qnotes.threads import one_thread
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     parallel = joblib.Parallel(n_jobs=options.jobs, return_as="generator_unordered", batch_size=1)
     kept = _kept(options.data / FILE)
     for found in tqdm(parallel(joblib.delayed(measured)(row) for row in rows), total=len(rows)):
-        kept[tuple(asdict(found)[key] for key in KEY)] = found
+        kept[_key(found)] = found
         ordered = [kept[row] for row in ROWS if row in kept]
         write_whole(options.data, {FILE: as_csv(ordered).encode()})
 
@@ -50,9 +50,11 @@ def main(arguments: list[str] | None = None) -> None:
 def _kept(path: Path) -> dict[tuple, KnownErrors]:
     if not path.is_file():
         return {}
-    table = pd.read_csv(path)
-    rows = table.astype(object).where(table.notna(), None).to_dict("records")
-    return {tuple(row[key] for key in KEY): KnownErrors(**row) for row in rows}
+    return {_key(row): row for row in as_rows(pd.read_csv(path))}
+
+
+def _key(row: KnownErrors) -> tuple:
+    return tuple(asdict(row)[key] for key in KEY)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 
 import pandas as pd
-from torch import Tensor, fx
+from torch import Tensor
 
 from qnotes.errors import QnotesError
 from qnotes.experiments import in_precision, shown, versions
@@ -20,10 +20,10 @@ from qnotes.networks import digits, fold, input_shape, load, preprocessing, prov
 from qnotes.observation import (
     distances,
     observe,
-    output_errors,
     outputs,
     random_inputs,
 )
+from qnotes.observation.measured import margins
 from qnotes.observation.promises import inputs_needed, promised_rank
 from qnotes.quantization import quantize
 
@@ -31,6 +31,10 @@ FILE = "errors.csv"
 #: What decides a row of the table.
 KEY = ("network", "weights", "bits", "granularity", "seed")
 RANDOM_INPUTS = 64
+#: So many images, those with the largest errors, are among the starts of a search.
+WORST = 4
+#: Networks whose outputs are no scores of classes.
+FEATURES = ("mobilenet_v2_features",)
 #: Of the promise (T16), and so many parts of photographs as it needs.
 FRACTION, CONFIDENCE = 0.99, 0.95
 PARTS = inputs_needed(FRACTION, CONFIDENCE)
@@ -118,18 +122,24 @@ def known_errors(
     table = error_table()
     rows = table[(table[list(KEY)] == pd.Series(asked, index=KEY)).all(axis=1)]
     sha256 = provenance(network, weights, seed).get("sha256")
-    for row in rows.astype(object).where(rows.notna(), None).to_dict("records"):
-        if row["sha256"] == sha256:  # a row about other weights says nothing about these
-            return KnownErrors(**row)
+    for row in as_rows(rows):
+        if row.sha256 == sha256:  # a row about other weights says nothing about these
+            return row
     return measure_errors(*asked, seconds=SECONDS)
 
 
 def error_table() -> pd.DataFrame:
-    """The stored rows: a column for each attribute of `KnownErrors`."""
+    """The stored rows, to keep or to change: a column for each attribute of `KnownErrors`."""
     path = data_folder() / FILE
     if not path.is_file():
         return pd.DataFrame(columns=[field.name for field in fields(KnownErrors)])
-    return _read(path)
+    return _read(path).copy()
+
+
+def as_rows(table: pd.DataFrame) -> list[KnownErrors]:
+    """The rows of a table that was read from a file."""
+    plain = table.astype(object).where(table.notna(), None)
+    return [KnownErrors(**row) for row in plain.to_dict("records")]
 
 
 @cache
@@ -153,15 +163,17 @@ def measure_errors(
     shape, radius = input_shape(network, weights), preprocessing(network, weights).radius
     folded = fold(load(network, weights=weights, seed=seed))
     quantized = quantize(folded, bits=bits, granularity=granularity).model
-    inputs = random_inputs(shape, count=RANDOM_INPUTS, radius=radius, seed=seed)
     running = [in_precision(model, "float32") for model in (folded, quantized)]
+    inputs = random_inputs(shape, count=RANDOM_INPUTS, radius=radius, seed=seed)
+    ours, theirs = (outputs(model, inputs) for model in running)
     kind, images = _images(network, weights, radius, seed)
+    answers = None if images is None else [outputs(model, images) for model in running]
     worst = observe(
         folded,
         quantized,
         input_shape=shape,
         radius=radius,
-        images=_worst(running, images),
+        images=None if images is None else images[distances(*answers).topk(WORST).indices],
         rounds=ROUNDS_OF_SMALL if shape[-1] <= 32 else ROUNDS_OF_LARGE,
         seconds=seconds,
         seed=seed,
@@ -176,16 +188,16 @@ def measure_errors(
         images=kind,
         image_count=0,
         **dict.fromkeys(("median", "largest", "promised", "margin", "agreement", "safe")),
-        size=outputs(running[0], inputs).abs().amax(1).median().item(),
+        size=_size(ours),
         random_count=RANDOM_INPUTS,
-        sampled=output_errors(*running, inputs).max().item(),
+        sampled=distances(ours, theirs).max().item(),
         observed=worst.error,
         start=worst.start,
         evaluations=worst.effort.evaluations + worst.effort.gradients,
         stopped=worst.effort.stopped,
         **{name: version for name, version in versions().items() if name != "python"},
     )
-    return found if images is None else _with_images(found, running, images)
+    return found if images is None else _with_images(found, *answers)
 
 
 def _images(network: str, weights: str, radius: float, seed: int) -> tuple[str | None, Tensor]:
@@ -195,38 +207,31 @@ def _images(network: str, weights: str, radius: float, seed: int) -> tuple[str |
     return None, None
 
 
-def _worst(running: list[fx.GraphModule], images: Tensor | None, count: int = 4) -> Tensor | None:
-    """The images with the largest errors, from which a search may start."""
-    if images is None:
-        return None
-    return images[output_errors(*running, images).topk(count).indices]
+def _size(answers: Tensor) -> float:
+    """Median of the largest absolute output."""
+    return answers.abs().amax(1).median().item()
 
 
-def _with_images(found: KnownErrors, running: list[fx.GraphModule], images: Tensor) -> KnownErrors:
-    ours, theirs = (outputs(model, images) for model in running)
+def _with_images(found: KnownErrors, ours: Tensor, theirs: Tensor) -> KnownErrors:
+    """With what the outputs of both networks for images say."""
     errors = distances(ours, theirs).sort(descending=True).values
     about = {
-        "image_count": len(images),
+        "image_count": len(ours),
         "median": errors.median().item(),
         "largest": errors.max().item(),
         "promised": errors[promised_rank(len(errors), FRACTION, CONFIDENCE) - 1].item(),
-        "size": ours.abs().amax(1).median().item(),
+        "size": _size(ours),
     }
     if found.network in FEATURES:
         return replace(found, **about)
-    first, second = ours.topk(2, dim=1).values.unbind(1)
-    margins = first - second
+    apart = margins(ours)
     return replace(
         found,
         **about,
-        margin=margins.median().item(),
+        margin=apart.median().item(),
         agreement=(ours.argmax(1) == theirs.argmax(1)).double().mean().item(),
-        safe=(margins > 2 * found.observed).double().mean().item(),
+        safe=(apart > 2 * found.observed).double().mean().item(),
     )
-
-
-#: Networks whose outputs are no scores of classes.
-FEATURES = ("mobilenet_v2_features",)
 
 
 def as_csv(rows: list[KnownErrors]) -> str:

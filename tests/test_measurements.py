@@ -10,7 +10,7 @@ import pytest
 
 import qnotes as qn
 from qnotes import measurements
-from qnotes.measurements import KEY, as_csv, measure_errors
+from qnotes.measurements import KEY, as_csv, as_rows, measure_errors
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,8 +23,7 @@ def script():
 
 
 TABLE = qn.error_table()
-PLAIN = TABLE.astype(object).where(TABLE.notna(), None)
-ROWS = [qn.KnownErrors(**row) for row in PLAIN.to_dict("records")]
+ROWS = as_rows(TABLE)
 DIGITS = [row for row in ROWS if row.weights == "digits" and row.bits in (4, 8)]  # have profiles
 SLACK = 1 + 1e-4  # the worst input is computed in float64, the other errors in float32
 
@@ -91,9 +90,13 @@ def written(folder, text):
 
 def test_a_row_survives_its_file(tmp_path):
     row = replace(ROWS[0], margin=None)
-    again = pd.read_csv(written(tmp_path, as_csv([row])))
-    (values,) = again.astype(object).where(again.notna(), None).to_dict("records")
-    assert qn.KnownErrors(**values) == row
+    assert as_rows(pd.read_csv(written(tmp_path, as_csv([row])))) == [row]
+
+
+def test_a_table_that_was_changed_changes_no_other():
+    table = qn.error_table()
+    table["observed"] = 0.0
+    assert (qn.error_table()["observed"] > 0).all()
 
 
 def test_no_table_is_an_empty_one(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from qnotes.errors import QnotesError
+from qnotes.errors import QnotesError, check_whole
 from qnotes.networks.architectures import seeded
 from qnotes.networks.preprocessing import Preprocessing
 
@@ -48,8 +48,7 @@ def photographs(
     names = PHOTOGRAPHS[split]
     if count is None:
         return torch.stack([preprocessing(_photograph(name)) for name in names])
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise QnotesError(f"count must be a whole number, 1 or larger; got {count!r}")
+    check_whole("count", count, 1)
     from torchvision.transforms import v2 as transforms  # slow to import
 
     drawn = transforms.Compose(

@@ -56,6 +56,15 @@ def distances(ours: Tensor, theirs: Tensor) -> Tensor:
     return (ours.double() - theirs.double()).flatten(1).abs().amax(1)
 
 
+def margins(scores: Tensor) -> Tensor:
+    """How far the two largest scores of each row lie apart; 0 for a tie.
+
+    An error below half of it leaves the class on top as it is.
+    """
+    first, second = scores.topk(2, dim=1).values.unbind(1)
+    return first - second
+
+
 def accuracy(network: nn.Module, inputs: Tensor, labels: Tensor) -> float:
     """Share of inputs whose largest output is the label's.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from qnotes.errors import QnotesError
 from qnotes.networks.tracing import check_module
-from qnotes.observation.measured import distances, outputs
+from qnotes.observation.measured import distances, margins, outputs
 
 
 @dataclass(frozen=True)
@@ -141,12 +141,7 @@ def _agreed(ours: Tensor, theirs: Tensor) -> int | None:
     if ours.dim() != 2 or ours.shape[1] < 2:
         return None
     same = ours.argmax(1) == theirs.argmax(1)
-    return int((same & _alone(ours) & _alone(theirs)).sum())
-
-
-def _alone(scores: Tensor) -> Tensor:
-    first, second = scores.topk(2, dim=1).values.unbind(1)
-    return first > second
+    return int((same & (margins(ours) > 0) & (margins(theirs) > 0)).sum())
 
 
 def _both_outputs(

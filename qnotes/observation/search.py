@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from qnotes.errors import QnotesError
+from qnotes.errors import QnotesError, check_whole
 from qnotes.observation.domain import Domain, make_domain
 from qnotes.observation.measured import BATCH
 from qnotes.observation.pair import Pair, chosen_device
@@ -153,7 +153,9 @@ def observe(
         QnotesError: for options that cannot be used, networks in training mode, an input shape
             that a network cannot take, or outputs that are not finite.
     """
-    _check_counts(samples=samples, starts=starts, steps=steps, rounds=rounds, seed=seed)
+    counts = {"samples": samples, "starts": starts, "steps": steps, "rounds": rounds, "seed": seed}
+    for name, value in counts.items():
+        check_whole(name, value, 1 if name in ("samples", "starts") else 0)
     _check_seconds(seconds)
     domain = make_domain(input_shape, radius, center, box)
     place = chosen_device(network, device)
@@ -175,13 +177,6 @@ def observe(
             search.finish(half)
         bar.refresh()
         return search.observation()
-
-
-def _check_counts(**counts: int) -> None:
-    for name, value in counts.items():
-        least = 1 if name in ("samples", "starts") else 0
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise QnotesError(f"{name} must be a whole number, {least} or larger; got {value!r}")
 
 
 def _check_seconds(seconds: float | None) -> None:

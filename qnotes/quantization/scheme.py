@@ -8,7 +8,7 @@ from functools import partial
 
 from torch import Tensor
 
-from qnotes.errors import QnotesError, check_choice
+from qnotes.errors import QnotesError, check_choice, check_whole
 from qnotes.quantization.grids import (
     CLIPS,
     CONVENTIONS,
@@ -74,8 +74,7 @@ class Scheme:
         number = isinstance(self.percentile, int | float) and not isinstance(self.percentile, bool)
         if not number or not 0 < self.percentile <= 100:
             raise QnotesError(f"percentile must lie in (0, 100]; got {self.percentile!r}")
-        if not _whole(self.seed) or self.seed < 0:
-            raise QnotesError(f"seed must be a whole number, 0 or larger; got {self.seed!r}")
+        check_whole("seed", self.seed, 0)
 
     def _check_levels_of_their_own(self) -> None:
         if not self.symmetric or self.convention != "narrow":
