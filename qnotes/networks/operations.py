@@ -126,13 +126,13 @@ def _operation(
         return _functional_operation(network, node, FUNCTIONS[node.target])
     if node.op == "call_method" and node.target in METHODS:
         return _functional_operation(network, node, METHODS[node.target])
-    raise uncovered(node.name, getattr(node.target, "__name__", str(node.target)) + _inside(node))
+    raise uncovered(node.name, getattr(node.target, "__name__", str(node.target)), _inside(node))
 
 
 def _inside(node: fx.Node) -> str:
     """Which module of the caller's made a call, as far as the trace knows."""
     *_, (path, kind) = node.meta.get("nn_module_stack", {}).values() or [("", None)]
-    return f" (in {path}, {kind.__module__}.{kind.__qualname__})" if path else ""
+    return f" {path} calls it, a {kind.__module__}.{kind.__qualname__}." if path else ""
 
 
 def _module_operation(node: fx.Node, module: nn.Module, reads) -> Operation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -63,7 +64,11 @@ def precision_of(network: nn.Module) -> torch.dtype:
 def run(network: nn.Module, inputs: Tensor, *, gradients: bool = False) -> object:
     """What a network returns for a copy of inputs; None where it raises."""
     try:
-        with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(gradients):
+        with (
+            warnings.catch_warnings(action="ignore"),
+            torch.random.fork_rng(devices=[]),
+            torch.set_grad_enabled(gradients),
+        ):
             return network(inputs.clone())
     except Exception:  # of any kind: it is not our code that runs here
         return None

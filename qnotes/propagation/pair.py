@@ -16,6 +16,10 @@ from qnotes.propagation.profiles import check_radius
 from qnotes.propagation.shapes import Shape, checked_shape, shapes_of
 
 
+#: Options of a layer that its weights say, too.
+SIZES = frozenset({"in_features", "out_features", "in_channels", "out_channels", "kernel_size"})
+
+
 @dataclass(frozen=True)
 class Pair:
     """A network and its quantized copy, ready for a walk.
@@ -118,10 +122,11 @@ def _options(module: nn.Module) -> dict[str, object]:
     Whatever else it carries, such as somebody's notes, makes no difference to what it computes; nor
     does a bias of zeros.
     """
-    built = _arguments_of(type(module))
+    layer = isinstance(module, AFFINE_MODULES)
+    built = _arguments_of(type(module)) - (SIZES if layer else frozenset())
     options = {key: value for key, value in vars(module).items() if key in built}
     shapes = {f"shape of {key}": tuple(value.shape) for key, value in module.named_parameters()}
-    if isinstance(module, AFFINE_MODULES):
+    if layer:
         shapes.setdefault("shape of bias", (len(module.weight),))
     return options | shapes
 
