@@ -228,6 +228,15 @@ def _check_graph(network: fx.GraphModule) -> None:
         )
 
 
+def widened(graph: fx.GraphModule) -> fx.GraphModule:
+    """A copy in float64 of a graph whose weights are float16 or bfloat16; others as they are.
+
+    Codes, scales and sums of 16 bits cannot be computed in numbers of 16 bits.
+    """
+    narrow = any(weight.dtype.itemsize < 4 for weight in graph.parameters())
+    return own_copy(graph, weights=True).double() if narrow else graph
+
+
 def _spelled_out(graph: fx.GraphModule) -> fx.GraphModule:
     """Options of layers of our own as their weights have them, one number for each axis."""
     for module in graph.modules():
