@@ -58,7 +58,7 @@ def probe_of(graph: fx.GraphModule, input_shape: tuple[int, ...] | None = None) 
 def precision_of(network: nn.Module) -> torch.dtype:
     """Of the first weight; of the first buffer of a network without; float32 else."""
     tensors = (*network.parameters(), *network.buffers())
-    return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
+    return next((t.dtype for t in tensors if t.is_floating_point() or t.is_complex()), torch.float32)
 
 
 def run(network: nn.Module, inputs: Tensor, *, gradients: bool = False) -> object:

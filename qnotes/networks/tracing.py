@@ -16,6 +16,17 @@ from torch.nn.utils.weight_norm import WeightNorm
 from qnotes.errors import QnotesError, UnsupportedOperation, foreign
 from qnotes.networks.probing import check_same_function
 
+#: Modules of torch that do something else in training mode.
+MODAL = (
+    nn.modules.batchnorm._NormBase,
+    nn.modules.dropout._DropoutNd,
+    nn.RReLU,
+    nn.RNNBase,
+    nn.MultiheadAttention,
+    nn.Transformer,
+    nn.TransformerEncoderLayer,
+    nn.TransformerDecoderLayer,
+)
 #: Precisions whose numbers float64 holds without rounding.
 PRECISIONS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 EXPORT = "or export it with torch.export.export and pass the program to qnotes.from_export"
@@ -119,8 +130,9 @@ def check_evaluation(network: nn.Module, what: str = "the network") -> None:
             "call .eval() on it first"
         )
     for name, module in network.named_modules():
-        # Tracing leaves plain modules that only hold others, and never marks those.
-        if module.training and type(module) is not nn.Module:
+        # A mode makes no difference to most of torch's own, such as those that hold others.
+        foreign_class = not type(module).__module__.startswith("torch.nn.modules.")
+        if module.training and (foreign_class or isinstance(module, MODAL)):
             raise QnotesError(f"{name}: is in training mode; call .eval() on {what} first")
 
 

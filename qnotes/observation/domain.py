@@ -91,9 +91,9 @@ def make_domain(
     box: tuple[float | Tensor, float | Tensor] | None,
 ) -> Domain:
     """[-radius, radius]^N_0, or the ball of that radius around an input, cut to a box if given."""
-    radius = check_radius(radius, inward=True)
+    checked = check_radius(radius, inward=True)
     middle = _middle(input_shape, center)
-    low, high = -_inside(-middle, radius), _inside(middle, radius)
+    low, high = -_inside(-middle, checked), _inside(middle, checked)
     if box is None:
         return Domain(low, high)
     smallest, largest = _checked_box(box, middle)

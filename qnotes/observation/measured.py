@@ -40,7 +40,7 @@ def outputs(network: nn.Module, inputs: Tensor) -> Tensor:
 def run_rows(network: nn.Module, inputs: Tensor) -> Tensor:
     """What a network returns for a batch: a tensor with a row for each input, or an error."""
     kind = type(network).__name__
-    with foreign(f"{kind} cannot take inputs of shape {tuple(inputs.shape)}"):
+    with foreign(f"the network, {kind}, cannot take inputs of shape {tuple(inputs.shape)}"):
         found = network(inputs)
     if not isinstance(found, Tensor):
         raise QnotesError(

@@ -427,7 +427,9 @@ class _Search:
         last.errors = torch.cat([self._differences(one).abs().amax(1) for one in alone])
         worst = last.worst(1)
         with torch.no_grad():
-            error, rounding, proven = error_inward(self.exact, worst.inputs)
+            inward = error_inward(self.exact, worst.inputs, worst.errors.item())
+        error, rounding, proven = inward
+        self.evaluations += not proven  # once more, in float32
         sampled = min(last.errors[-1].item(), error)
         between = [min(max(value, sampled), error) for value in self.history[:-1]]
         spent = time.monotonic() - self.began

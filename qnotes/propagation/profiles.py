@@ -139,8 +139,8 @@ def check_radius(radius: float, *, inward: bool = False) -> float:
     """
     number = real(radius)
     if number is None or not 0 < number < math.inf:
-        shown = f"{radius!r:.40}" if isinstance(radius, int) else repr(radius)
-        raise QnotesError(f"radius must be a positive finite number below 1.8e308; got {shown}")
+        shown = repr(radius) if number is not None else f"{repr(radius):.40}, which no float holds"
+        raise QnotesError(f"radius must be a positive finite number; got {shown}")
     if inward and number > radius:
         return math.nextafter(number, 0.0)
     return math.nextafter(number, math.inf) if number < radius and not inward else number

@@ -258,7 +258,8 @@ def test_networks_that_overwrite_their_input():
     qn.accuracy(network, inputs, torch.zeros(3, dtype=torch.long))
     assert torch.equal(inputs, kept)
     seen = qn.observe(network, changed, input_shape=(1, 2), samples=4, steps=3)
-    assert qn.output_errors(network, changed, seen.input).item() == seen.error
+    error = qn.output_errors(network, changed, seen.input).item()
+    assert seen.proven and error - seen.rounding == seen.error < error
 
 
 @pytest.mark.parametrize(
@@ -274,7 +275,7 @@ def test_networks_that_overwrite_their_input():
         ({"seconds": "5"}, "seconds must be a positive number or None; got '5'"),
         ({"seconds": float("nan")}, "seconds must be a positive number or None; got nan"),
         ({"seed": "x"}, "seed must be a whole number, 0 or larger; got 'x'"),
-        ({"input_shape": (1, 3)}, r"a network cannot take inputs of shape \(\d+, 3\)"),
+        ({"input_shape": (1, 3)}, r"the network, Sequential, cannot take inputs of shape \(\d+, 3\)"),
         ({"images": torch.ones(4, 3)}, r"images must be a tensor of shape.*got \(4, 3\)"),
         ({"images": torch.ones(0, 2)}, r"images must be a tensor of shape.*got \(0, 2\)"),
         ({"images": torch.full((1, 2), torch.inf)}, "images have values that are NaN or infinite"),
@@ -411,10 +412,11 @@ def clock(monkeypatch):
 @pytest.mark.parametrize("seconds", [0.5, 1, 3, 7, 20, 45])
 def test_a_budget_is_kept(watched, clock, seconds):
     seen = qn.observe(*watched, input_shape=(1, 4), seconds=seconds)
-    afterwards = 2  # the worst input and the worst random one, each alone
+    afterwards = 3  # the worst input and the worst random one, each alone; and in float32
     assert seen.effort.stopped == "seconds"
     assert len(Recorder.seen) == seen.effort.seconds < seconds + 1 + afterwards
-    assert qn.output_errors(*watched, seen.input).item() == seen.error >= seen.sampled > 0
+    error = qn.output_errors(*watched, seen.input).item()
+    assert error * (1 - 1e-9) <= seen.error <= error and seen.error >= seen.sampled > 0
 
 
 def test_a_budget_that_is_not_needed(watched, clock):
@@ -442,8 +444,9 @@ def test_large_networks_run_in_float32_and_errors_are_those_of_float64(watched, 
     seen = qn.observe(*watched, input_shape=(1, 4), steps=6)
     precisions = [inputs.dtype for inputs in Recorder.seen]
     assert precisions.count(torch.float32) > precisions.count(torch.float64)
-    assert set(precisions[-5:]) == {torch.float64}
-    assert qn.output_errors(*watched, seen.input).item() == seen.error
+    assert set(precisions[-6:-1]) == {torch.float64}  # the last one measures rounding
+    error = qn.output_errors(*watched, seen.input).item()
+    assert error * (1 - 1e-6) <= seen.error <= error
 
 
 def test_errors_that_float32_does_not_see(watched, large):
@@ -451,7 +454,7 @@ def test_errors_that_float32_does_not_see(watched, large):
     changed = copy.deepcopy(network)
     changed[1].weight.data += 1e-10
     seen = qn.observe(network, changed, input_shape=(1, 4), steps=6)
-    assert [inputs.dtype for inputs in Recorder.seen].count(torch.float32) <= 2
+    assert [inputs.dtype for inputs in Recorder.seen].count(torch.float32) <= 4
     assert 0 < seen.error < 1e-8
 
 
