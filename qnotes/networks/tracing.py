@@ -49,6 +49,19 @@ def trace(
     Raises:
         UnsupportedOperation, QnotesError: names the layer, what is wrong with it, what to do.
     """
+    graph, runner = _traced(network, copied)
+    if runner is not None:
+        check_same_function(runner, graph, input_shape)
+    return graph
+
+
+def graph_of(network: nn.Module) -> fx.GraphModule:
+    """The same without a run beside it, for whoever compares the graph with the network itself."""
+    return _traced(network, copied=False)[0]
+
+
+def _traced(network: nn.Module, copied: bool) -> tuple[fx.GraphModule, nn.Module | None]:
+    """The graph, and a copy of the network as it is, unless it is a graph module already."""
     check_module(network)
     _check_parts(network)
     check_evaluation(network)
@@ -66,7 +79,8 @@ def trace(
         _refuse_other_devices(network)
     if isinstance(network, fx.GraphModule):
         _check_graph(network)
-        return _spelled_out(own_copy(network, weights=True).cpu()) if copied else network
+        graph = _spelled_out(own_copy(network, weights=True).cpu()) if copied else network
+        return graph, None
     if type(network).__module__.startswith("torch.nn.modules") and not list(network.children()):
         network = _alone(network)  # a layer is seen from outside
     runner = own_copy(network, weights=copied)
@@ -77,8 +91,7 @@ def trace(
         # A copy of its own: what the forward pass writes into attributes are then proxies.
         graph = tracer.trace(own_copy(runner))
         traced = fx.GraphModule(tracer.root, graph, type(network).__name__)
-    check_same_function(runner, traced, input_shape)
-    return _spelled_out(traced)
+    return _spelled_out(traced), runner
 
 
 def _alone(layer: nn.Module) -> nn.Module:

@@ -7,20 +7,18 @@ error and by rounding; how much the latter can be is bounded by a number that ru
 from __future__ import annotations
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from qnotes.errors import QnotesError, UnsupportedOperation
 from qnotes.networks.operations import Operation, operations
-from qnotes.networks.tracing import trace
+from qnotes.networks.tracing import graph_of
 from qnotes.observation.pair import Pair
 from qnotes.propagation.outward import EPSILON
 from qnotes.propagation.walk import Domain, propagate
 
 #: The least positive number; a product of float64 that underflows is off by at most half of it.
 LEAST = 2.0**-1074
-#: A bound that takes off more than this part of an error says too little about it.
-SMALL = 0.01
 #: Float32 rounds to 2^29 times what float64 rounds to; an estimate from it is raised by this.
 COARSER, SAFETY = 2.0**29, 64
 
@@ -33,38 +31,36 @@ def error_inward(pair: Pair, one: Tensor, error: float) -> tuple[float, float, b
         one: of shape (1, ...).
         error: at this input, as float64 has it.
     """
-    proven = _proven(pair, one)
-    if proven is not None and error - proven <= SMALL * error:
-        return min(proven, error), max(error - proven, 0.0), True
+    proven, local = _proven(pair, one, error)
     single = pair.single().differences(one).abs().max().item()
     rounding = SAFETY / COARSER * abs(single - error)
     if not rounding < error:  # NaN where float32 cannot hold the outputs
         rounding = SAFETY * EPSILON * error
-    return max(error - rounding, 0.0), rounding, False
+    estimated = max(0.0, error - max(rounding, local))
+    found = max(proven, estimated)
+    return found, error - found, proven >= estimated
 
 
-def _proven(pair: Pair, one: Tensor) -> float | None:
-    """An error that is there for sure; None for networks with operations that have no rule."""
-    if not all(map(_is_plain, pair.networks)):
-        return None
+def _proven(pair: Pair, one: Tensor, error: float) -> tuple[float, float]:
+    """An error that is there for sure; and what operations add to their results, all together.
+
+    Zeros for networks with operations that have no rule.
+    """
     try:
-        (ours, mine), (theirs, its) = (_run(net, one) for net in pair.networks)
+        (ours, mine, lost), (theirs, its, more) = (_run(net, one) for net in pair.networks)
     except QnotesError:
-        return None
-    apart = (ours - theirs).abs() * (1 - 2 * EPSILON) - (mine + its) * (1 + 2 * EPSILON)
-    return max(0.0, apart.max().item() * (1 - 2 * EPSILON))
+        return 0.0, 0.0
+    apart = (ours - theirs).abs()
+    if abs(apart.max().item() - error) > 4 * (mine + its).max().item():
+        return 0.0, 0.0  # a trace of something else
+    apart = apart * (1 - 2 * EPSILON) - (mine + its) * (1 + 2 * EPSILON)
+    return max(0.0, apart.max().item() * (1 - 2 * EPSILON)), lost + more
 
 
-def _is_plain(network: nn.Module) -> bool:
-    """Whether tracing runs no code of somebody else's, which may count how often it is run."""
-    if isinstance(network, fx.GraphModule):
-        return True
-    return all(type(module).__module__.startswith("torch.nn.") for module in network.modules())
-
-
-def _run(network: nn.Module, one: Tensor) -> tuple[Tensor, Tensor]:
-    graph = trace(network.cpu() if one.device.type != "cpu" else network)
-    return propagate(operations(graph), _Rounding(one.cpu()))
+def _run(network: nn.Module, one: Tensor) -> tuple[Tensor, Tensor, float]:
+    domain = _Rounding(one.cpu())
+    graph = graph_of(network.cpu() if one.device.type != "cpu" else network)
+    return *propagate(operations(graph), domain), domain.local
 
 
 class _Rounding(Domain):
@@ -75,7 +71,7 @@ class _Rounding(Domain):
     """
 
     def __init__(self, one: Tensor) -> None:
-        self.one = one
+        self.one, self.local = one, 0.0
 
     def input(self, operation: Operation) -> tuple[Tensor, Tensor]:
         return self.one.clone(), torch.zeros_like(self.one)
@@ -87,12 +83,14 @@ class _Rounding(Domain):
         weights = {"weight": layer.weight.abs()}
         if layer.bias is not None:
             weights["bias"] = lost * layer.bias.abs()
+        self._add(functional_call(layer, weights, (lost * value.abs(),)))
         off = functional_call(layer, weights, (off + lost * value.abs(),))
         return layer(value), off * (1 + 2 * lost) + 4 * terms * LEAST
 
     def sum(self, operation: Operation, *reads: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         (first, one), (second, other) = reads
         total = first + second
+        self._add(EPSILON * total.abs())
         return total, (one + other + EPSILON * total.abs()) * (1 + 4 * EPSILON)
 
     def activation(self, operation: Operation, read: tuple[Tensor, Tensor]):
@@ -112,3 +110,7 @@ class _Rounding(Domain):
         terms = value[0].numel() + 2
         off = operation.module(off + terms * EPSILON * value.abs())
         return operation.module(value), off * (1 + 2 * terms * EPSILON) + 4 * terms * LEAST
+
+    def _add(self, off: Tensor) -> None:
+        """What an operation adds to its own result, wherever that goes."""
+        self.local += off.max().item()

@@ -70,9 +70,9 @@ class Observation:
         error: largest distance of the outputs, in the maximum norm, less `rounding`; a lower bound
             for E.
         rounding: what float64 may have added to that distance.
-        proven: whether that is proven, by a bound that runs along with the two networks; in deep
-            networks such a bound says nothing, and `rounding` is 64 times 2^-29 of what float32
-            adds, an estimate.
+        proven: whether that is proven, by a bound that runs along with the two networks. In deep
+            networks such a bound says too little, and `rounding` is an estimate: 64 times 2^-29 of
+            what float32 adds, or what all operations add to their own results, if that is more.
         sampled: the same for the random inputs alone, before the ascent.
         input: the input that reaches `error`, of shape (1, ...), float64, on the CPU.
         start: where the ascent to it began: ``uniform``, ``corner``, ``patches`` or
@@ -429,7 +429,7 @@ class _Search:
         with torch.no_grad():
             inward = error_inward(self.exact, worst.inputs, worst.errors.item())
         error, rounding, proven = inward
-        self.evaluations += not proven  # once more, in float32
+        self.evaluations += 1  # in float32
         sampled = min(last.errors[-1].item(), error)
         between = [min(max(value, sampled), error) for value in self.history[:-1]]
         spent = time.monotonic() - self.began

@@ -373,7 +373,8 @@ class Recorder(nn.Module):
     seen: ClassVar[list] = []
 
     def forward(self, x):
-        self.seen.append(x.detach().clone())
+        if isinstance(x, torch.Tensor):  # not where it is traced
+            self.seen.append(x.detach().clone())
         return x
 
 
