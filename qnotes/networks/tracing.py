@@ -63,6 +63,8 @@ def graph_of(network: nn.Module) -> fx.GraphModule:
 def _traced(network: nn.Module, copied: bool) -> tuple[fx.GraphModule, nn.Module | None]:
     """The graph, and a copy of the network as it is, unless it is a graph module already."""
     check_module(network)
+    if isinstance(network, fx.GraphModule):
+        _check_graph(network)
     _check_parts(network)
     check_evaluation(network)
     if is_altered(network) or _calls_differently(network):
@@ -78,7 +80,6 @@ def _traced(network: nn.Module, copied: bool) -> tuple[fx.GraphModule, nn.Module
     if not copied:
         _refuse_other_devices(network)
     if isinstance(network, fx.GraphModule):
-        _check_graph(network)
         graph = _spelled_out(own_copy(network, weights=True).cpu()) if copied else network
         return graph, None
     if type(network).__module__.startswith("torch.nn.modules") and not list(network.children()):
@@ -292,7 +293,8 @@ def _untraceable(network: nn.Module, tracer: _Tracer, error: Exception) -> str:
     else:
         why = "likely because its forward depends on the input's values or shape"
         remedy = "Take that out"
-    cause = f"{type(error).__name__}: {error}".strip().rstrip(":")
+    first, *_ = str(error).splitlines() or [""]
+    cause = f"{type(error).__name__}: {first}" if first else type(error).__name__
     return f"{where}{type(network).__name__} cannot be traced, {why} ({cause}). {remedy}, {EXPORT}"
 
 
@@ -312,7 +314,7 @@ class _Tracer(fx.Tracer):
         try:
             self.path_of_module(module)
         except NameError:
-            if any(module.parameters()):
+            if next(module.parameters(), None) is not None:
                 raise
             return forward(*args, **kwargs)
         return super().call_module(module, forward, args, kwargs)
