@@ -1,6 +1,6 @@
 ## make book          run the chapters that changed and build the site in _build/html
 ## make test          run the tests (they open the built site; it is built first if there is none)
-##                      make test FAST=1  only what takes less than a second, in two minutes
+##                      make test FAST=1  only what takes well under a second each, in two minutes
 ##                      make test SLOW=1  all, also what is marked slow: mutants, the search, runs of
 ##                                        all chapters, make itself, the wheel; with coverage
 ## make serve         show the site at http://localhost:8000
@@ -173,8 +173,10 @@ serve:
 # pytest speaks last, so that its summary is the last line. Coverage costs a sixth of the time: only
 # the full run measures it.
 chosen = $(if $(SLOW),--cov=qnotes --cov-report=term,-m "not slow$(if $(FAST), and not medium)")
+# A process a core, each with one thread; tests that share what is dear to set up stay together.
+spread = -n auto --maxprocesses 4 --dist loadgroup
 test: $(environment) $(if $(FAST)$(wildcard _build/html/index.html),,book)
-	@$(python) -m pytest $(chosen) $(TESTS)
+	@OMP_NUM_THREADS=1 $(python) -m pytest $(spread) $(chosen) $(TESTS)
 
 prove: $(environment)
 	@$(python) -m qnotes prove

@@ -31,6 +31,7 @@ EXECUTED = [f"_build/executed/{name}.ipynb" for name in CHAPTERS]
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("make"),  # the small project is built once
     pytest.mark.skipif(shutil.which("make") is None, reason="there is no make"),
 ]
 

@@ -137,6 +137,7 @@ def test_an_error_above_a_bound_is_told(file, capsys, monkeypatch):
     assert "above the bound P2" in capsys.readouterr().err
 
 
+@pytest.mark.medium
 def test_observe_from_images(capsys):
     call = ["observe", "resnet20", "--samples", "2", "--starts", "1", "--steps", "1", "--csv"]
     assert main([*call, "--images", "2"]) == 0
@@ -196,6 +197,7 @@ def test_sweep(capsys):
     assert {"T2", "measured"} <= {row["theorem"] for row in printed}
 
 
+@pytest.mark.medium
 def test_roundings_that_look_at_data(capsys):
     given = ["resnet20", "--bits", "4", "--rounding", "gptq"]
     assert main(["profile", *given]) == 2

@@ -56,6 +56,7 @@ def test_the_input_found_has_the_error_reported():
     assert again == pytest.approx(seen.error, rel=1e-12)
 
 
+@pytest.mark.medium
 def test_seeds_give_the_same_answer_again():
     network, changed, shape = pair("residual", 1)
     first, again, other = (
@@ -90,6 +91,7 @@ def test_linear_networks_worst_input_is_reached(radius, depth):
     assert seen.error == pytest.approx(worst, rel=1e-9)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("seed", "bits"), [(0, 4), (1, 8)])
 def test_more_than_sampling_finds(seed, bits):
     """The factor that the docstring names, on small convolutional networks; random inputs of
@@ -191,6 +193,7 @@ def test_images_are_projected():
     assert seen.input.abs().max() <= 0.5
 
 
+@pytest.mark.medium
 def test_starts_without_a_gradient_go_on_elsewhere():
     """Both networks are dead but near one corner; from where it lives, the way to it is short."""
     network = nn.Sequential(nn.Linear(2, 1), nn.ReLU()).double().eval()
