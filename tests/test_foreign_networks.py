@@ -129,7 +129,7 @@ def test_the_right_value(make):
     quantized = qn.quantize(folded, bits=4).model
     error = qn.output_errors(folded, quantized, x).max().item()
     table = qn.bounds(qn.profile(folded, quantized, input_shape=shape))["log10"].dropna()
-    assert 0 < error and math.log10(error) <= table.min()
+    assert error > 0 and math.log10(error) <= table.min()
 
 
 def test_tracing_leaves_no_proxies(tmp_path):
@@ -287,9 +287,15 @@ REFUSED = {
     "edited graph": (edited_graph, r"edited.*\.recompile\(\)"),
     "own call": (own_call, "Loud has hooks or a forward of its own"),
     "no variance": (without_variance, "1: this batch norm keeps no running statistics"),
-    "norm in training": (lambda: partly_training(nn.BatchNorm2d(3)), r"1: is in training mode.*eval"),
+    "norm in training": (
+        lambda: partly_training(nn.BatchNorm2d(3)),
+        r"1: is in training mode.*eval",
+    ),
     "dropout in training": (lambda: partly_training(nn.Dropout()), r"1: is in training mode"),
-    "assertion": (lambda: Net(asserts, f=linear()), "asserts something.*Take that out.*from_export"),
+    "assertion": (
+        lambda: Net(asserts, f=linear()),
+        "asserts something.*Take that out.*from_export",
+    ),
     "layer made in forward": (lambda: Net(makes_a_layer, f=linear()), "Make them in __init__"),
     "value read": (lambda: Net(reads_a_value, f=linear()), "values or shape.*Take that out"),
     "array": (lambda: Net(as_array, f=linear()), "cannot be traced"),
@@ -302,7 +308,9 @@ REFUSED = {
     "compiled": (lambda: torch.compile(nn.Sequential(linear())), r"pass its \._orig_mod"),
     "data parallel": (lambda: nn.DataParallel(nn.Sequential(linear())), r"pass its \.module"),
     "module of a program": (
-        lambda: torch.export.export(nn.Sequential(linear()).eval(), (torch.zeros(VECTOR),)).module(),
+        lambda: torch.export.export(
+            nn.Sequential(linear()).eval(), (torch.zeros(VECTOR),)
+        ).module(),
         "pass the program itself to qnotes.from_export",
     ),
     "no module": (lambda: 5, "expected a torch.nn.Module; got int"),
@@ -323,7 +331,10 @@ def test_refused_by_fold(name):
 PROFILED = {
     "ends of ReLU6": (changed_ends, "1: ReLU6 with the ends 0.0 and 3.0"),
     "value of zero padding": (changed_padding, "0: padding with value=2.0"),
-    "empty layer": (lambda: nn.Sequential(nn.Linear(3, 0)), r"0: its weight has the shape \(0, 3\)"),
+    "empty layer": (
+        lambda: nn.Sequential(nn.Linear(3, 0)),
+        r"0: its weight has the shape \(0, 3\)",
+    ),
     "dynamic layer": (quantized_dynamically, "0: torch.ao.*dynamic.*Linear is not covered"),
     "bias that broadcasts": (lambda: with_bias(1), "0: its options say weights of shape"),
     "dictionary": (lambda: Net(lambda s, x: {"y": s.f(x)}, f=linear()), "returns several values"),

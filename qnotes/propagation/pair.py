@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from qnotes.errors import QnotesError
 from qnotes.networks.operations import AFFINE_MODULES, Operation, operations
 from qnotes.networks.tracing import trace
 from qnotes.propagation.profiles import check_radius
 from qnotes.propagation.shapes import Shape, checked_shape, shapes_of
-
 
 #: Options of a layer that its weights say, too.
 SIZES = frozenset({"in_features", "out_features", "in_channels", "out_channels", "kernel_size"})

@@ -139,7 +139,7 @@ def check_radius(radius: float, *, inward: bool = False) -> float:
     """
     number = real(radius)
     if number is None or not 0 < number < math.inf:
-        shown = repr(radius) if number is not None else f"{repr(radius):.40}, which no float holds"
+        shown = repr(radius) if number is not None else f"{radius!r:.40}, which no float holds"
         raise QnotesError(f"radius must be a positive finite number; got {shown}")
     if inward and number > radius:
         return math.nextafter(number, 0.0)

@@ -88,7 +88,9 @@ def exact_numbers(network: Join, other: Join) -> dict[str, Fraction]:
             raise_to("joint_norm", norm + bias)
             raise_to("bias_norm", bias)
         (ours, mine), (theirs, its) = rows
-        pairs = [two for layers in zip(ours, theirs, strict=True) for two in zip(*layers, strict=True)]
+        pairs = [
+            two for layers in zip(ours, theirs, strict=True) for two in zip(*layers, strict=True)
+        ]
         raise_to("gap_norm", sum(abs(w - v) for w, v in pairs))
         raise_to("bias_gap", abs(sum(mine) - sum(its)))
     return found
