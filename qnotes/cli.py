@@ -482,14 +482,15 @@ def _from_function(text: str, shape: tuple[int, ...] | None) -> _Chosen:
 
 
 def _theirs(what: str, call: Callable) -> object:
-    """Run code of the caller's; whatever it raises, or an exit that it asks for, is a wrong call."""
+    """Run code of the caller's; what it raises, or an exit that it asks for, is a wrong call."""
     from qnotes.errors import foreign
 
     with foreign(f"{what} failed"):
         try:
             return call()
         except SystemExit as error:
-            raise qn.QnotesError(f"{what} ends the program with sys.exit({error.code!r})") from error
+            said = f"{what} ends the program with sys.exit({error.code!r})"
+            raise qn.QnotesError(said) from error
 
 
 def _needed(function: Callable) -> list[str]:

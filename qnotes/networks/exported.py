@@ -85,7 +85,7 @@ def from_export(program: ExportedProgram) -> fx.GraphModule:
 
 
 def _check_same(program: nn.Module, network: fx.GraphModule, shape: tuple[int, ...]) -> None:
-    """Refuse what is not the program, on one random input of the shape that it was exported with."""
+    """Refuse what is not the program, on a random input of the shape that it was exported with."""
     probe = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     probe = probe.to(precision_of(network))
     ours, theirs = run(program, probe), run(network, probe)

@@ -123,8 +123,8 @@ def check_module(network: object) -> None:
         raise QnotesError(f"{kind} wraps a network; pass its .module")
     if isinstance(network, torch.jit.ScriptModule | torch.jit.ScriptFunction):
         raise QnotesError(
-            f"{kind} is compiled by torch.jit, which left no modules; pass the torch.nn.Module that "
-            "it was made of"
+            f"{kind} is compiled by torch.jit, which left no modules; pass the torch.nn.Module "
+            "that it was made of"
         )
     is_module = isinstance(network, nn.Module)
     attribute = "_orig_mod" if is_module else "model"

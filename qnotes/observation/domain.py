@@ -135,7 +135,8 @@ def _middle(input_shape: tuple[int, ...] | None, center: Tensor | None) -> Tenso
 def _checked_box(box, middle: Tensor) -> tuple[Tensor, Tensor]:
     """Its two corners, of the shape of an input."""
     try:
-        low, high = (torch.as_tensor(end, dtype=middle.dtype).to(middle).broadcast_to(middle.shape) for end in box)
+        ends = (torch.as_tensor(end, dtype=middle.dtype, device=middle.device) for end in box)
+        low, high = (end.broadcast_to(middle.shape) for end in ends)
     except (TypeError, ValueError, RuntimeError):
         low = high = torch.tensor(math.nan)
     if not (low < high).all():

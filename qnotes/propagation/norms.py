@@ -89,7 +89,7 @@ class Norms(Channels):
 
 
 def _exp_up(log: Tensor) -> float:
-    """The exponential, rounded up, which a number of float64 below the normal ones is not by `up`."""
+    """The exponential, rounded up; `up` does not do it to numbers that are not normal."""
     value = up(log.exp().item(), 2)
     return max(value, sys.float_info.min) if log > -math.inf else value
 

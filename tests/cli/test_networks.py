@@ -216,7 +216,9 @@ def test_files_of_others(tmp_path, capsys, function, status, message):
     assert message.replace("'", "") in capsys.readouterr().err.replace("'", "")
 
 
-@pytest.mark.parametrize("content", ["import nothing_of_this_name", "x = (", "import sys; sys.exit(1)"])
+@pytest.mark.parametrize(
+    "content", ["import nothing_of_this_name", "x = (", "import sys; sys.exit(1)"]
+)
 def test_files_that_cannot_be_imported(tmp_path, capsys, content):
     (tmp_path / "own.py").write_text(content)
     assert main(["bounds", f"{tmp_path}/own.py:network", "--input-shape", "1,2"]) == 2

@@ -278,7 +278,7 @@ def test_networks_that_overwrite_their_input():
         ({"seconds": "5"}, "seconds must be a positive number or None; got '5'"),
         ({"seconds": float("nan")}, "seconds must be a positive number or None; got nan"),
         ({"seed": "x"}, "seed must be a whole number, 0 or larger; got 'x'"),
-        ({"input_shape": (1, 3)}, r"the network, Sequential, cannot take inputs of shape \(\d+, 3\)"),
+        ({"input_shape": (1, 3)}, r"the network, Sequential, cannot take .* \(\d+, 3\)"),
         ({"images": torch.ones(4, 3)}, r"images must be a tensor of shape.*got \(4, 3\)"),
         ({"images": torch.ones(0, 2)}, r"images must be a tensor of shape.*got \(0, 2\)"),
         ({"images": torch.full((1, 2), torch.inf)}, "images have values that are NaN or infinite"),
