@@ -30,8 +30,10 @@ k, j, i = (_symbol(letter, integer=True, positive=True) for letter in "kji")
 ell = _symbol("ell", r"\ell", integer=True, positive=True)
 
 # Quantities of the whole network.
-E = _symbol("E", nonnegative=True)
 L = _symbol("L", integer=True, positive=True)
+#: The layers, as the range of an index.
+LAYERS = (ell, sp.S.One, L)
+E = _symbol("E", nonnegative=True)
 D = _symbol("D", positive=True)
 W = _symbol("W", integer=True, positive=True)
 W_chain = _symbol("W_chain", r"W_{\mathrm{chain}}", integer=True, positive=True)
@@ -43,8 +45,8 @@ eps = _symbol("varepsilon", r"\varepsilon", nonnegative=True)
 # Quantities of each layer.
 r = _family("r_layer", "r", nonnegative=True)
 r_joint = _family("rtilde_layer", r"\tilde r", positive=True)
-n = _family("n_layer", "n", nonnegative=True)
-n_joint = _family("ntilde_layer", r"\tilde n", nonnegative=True)
+n = _family("n_layer", "n", integer=True, positive=True)
+n_joint = _family("ntilde_layer", r"\tilde n", integer=True, positive=True)
 eps_layer = _family("varepsilon_layer", r"\varepsilon", nonnegative=True)
 delta = _family("delta_layer", r"\delta", nonnegative=True)
 beta = _family("beta_layer", r"\beta", nonnegative=True)

@@ -159,3 +159,25 @@ def stacked(*lines: str) -> str:
     if len(lines) == 1:
         return lines[0]
     return r"\begin{gathered} " + r" \\[0.4em] ".join(lines) + r" \end{gathered}"
+
+
+_SIGNS = {"=": "=", "<=": r"\le", ">=": r"\ge", "<": "<", ">": ">"}
+
+
+def fact_to_latex(fact) -> str:
+    """A fact as LaTeX: the relation, for which indices, and what is supposed."""
+    printed = f"{to_latex(fact.left)} {_SIGNS[fact.sign]} {to_latex(fact.right)}"
+    if _width(printed) > WIDEST and _width(to_latex(fact.left)) > WIDEST // 4:
+        printed = rf"{to_latex(fact.left)} \\ \quad {_SIGNS[fact.sign]} {to_latex(fact.right)}"
+    ranges = ", ".join(
+        f"{to_latex(low)} \\le {to_latex(index)} \\le {to_latex(high)}"
+        for index, low, high in fact.each
+    )
+    rest = rf" \\ ({ranges})" if ranges else ""
+    if fact.given:
+        supposed = ", ".join(
+            f"{to_latex(x.left)} {_SIGNS[x.sign]} {to_latex(x.right)}" for x in fact.given
+        )
+        rest += rf" \\ \text{{if }} {supposed}"
+    whole = printed + rest
+    return rf"\begin{{gathered}} {whole} \end{{gathered}}" if r"\\" in whole else whole
