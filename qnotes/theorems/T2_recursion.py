@@ -180,11 +180,16 @@ def along_the_chain(
     )
 
 
-def decomposed(theorem: Result, norm=Norm) -> tuple[Step, ...]:
-    """The size of the difference of both layers, by T1 and the triangle inequality."""
+def decomposed(theorem: Result, norm=Norm, *, whole: bool = True) -> tuple[Step, ...]:
+    """The size of the difference of both layers, by T1, and by the triangle inequality if whole."""
     decomposition = theorem.premises[0]
     one_layer = decomposition.goals()[0]
     parts = (W[ell] * ERROR, (W[ell] - W_q[ell]) * READ, b[ell] - b_q[ell])
+    triangle = Step(
+        name="triangle for the difference",
+        fact=le(norm(one_layer.right), sp.Add(*map(norm, parts)), LAYERS),
+        rule=ByAxiom(TRIANGLE),
+    )
     return (
         Step(name="decomposition", fact=one_layer, rule=Apply(decomposition)),
         Step(
@@ -193,11 +198,7 @@ def decomposed(theorem: Result, norm=Norm) -> tuple[Step, ...]:
             rule=Replace(),
             uses=("decomposition",),
         ),
-        Step(
-            name="triangle for the difference",
-            fact=le(norm(one_layer.right), sp.Add(*map(norm, parts)), LAYERS),
-            rule=ByAxiom(TRIANGLE),
-        ),
+        *([triangle] if whole else []),
         Step(
             name="old error",
             fact=le(norm(parts[0]), norm(W[ell]) * norm(ERROR), LAYERS),

@@ -70,6 +70,11 @@ d = _family("d_layer", "d", positive=True)
 u = _family("u_layer", "u", nonnegative=True)
 v = _family("v_layer", "v", nonnegative=True)
 N = _family("N_layer", "N", integer=True, positive=True)
+# Entries of the row that decides: its absolute changes c, its absolute weights w; sequences p, q.
+c = _family("c_layer", "c", nonnegative=True)
+w = _family("w_layer", "w", nonnegative=True)
+p = _family("p_layer", "p", nonnegative=True)
+q = _family("q_layer", "q", nonnegative=True)
 abs_error = _family("Delta_abs", r"|\Delta|", nonnegative=True)
 
 # Differences with signs (T10), Euclidean norms (T11), bits (T12), probabilities (T13).

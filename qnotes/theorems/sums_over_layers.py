@@ -71,7 +71,8 @@ def replaced(expression: sp.Expr, meanings: Mapping[sp.Basic, object]) -> sp.Exp
 
 def holds(expression: sp.Expr, ranges: Ranges = ()) -> bool:
     """Whether a linear expression of indices is nonnegative wherever they are in their ranges."""
-    expression = sp.expand(expression)
+    families = {x: _stand_in(x) for x in sp.sympify(expression).atoms(sp.Indexed)}
+    expression = sp.expand(expression.xreplace(families))
     for at in reversed(range(len(ranges))):
         index, low, high = ranges[at]
         if expression.has(index):
@@ -81,6 +82,12 @@ def holds(expression: sp.Expr, ranges: Ranges = ()) -> bool:
             end = low if slope > 0 else high
             return holds(expression.subs(index, end), ranges[:at])
     return bool(expression.is_nonnegative)
+
+
+@cache
+def _stand_in(entry: sp.Indexed) -> sp.Dummy:
+    """A plain symbol with the signs of an entry of a family."""
+    return sp.Dummy(**entry.assumptions0)
 
 
 def nonnegative(expression: sp.Expr, ranges: Ranges = ()) -> bool:
