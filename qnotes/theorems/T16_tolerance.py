@@ -6,26 +6,17 @@ a promise for a network and its quantized copy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import product
-from math import prod
 
 import sympy as sp
 
 from qnotes.theorems import notation as sy
+from qnotes.theorems.axioms import BINOMIAL
+from qnotes.theorems.facts import Fact, eq, ge, le, supposed
 from qnotes.theorems.notation import covered, draws, fraction, k, largest_covered
-from qnotes.theorems.proof_steps import (
-    Cases,
-    Identity,
-    Nonnegative,
-    Step,
-    StepError,
-    Verified,
-    equation,
-)
-from qnotes.theorems.theorem import Hypothesis, Result, proof_of
+from qnotes.theorems.rules import Algebra, ByAxiom, Falling, Induction, Suppose
+from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
 
 #: How many of the draws meet a set; the index of the binomial sum.
 met = sp.Symbol("i", integer=True, nonnegative=True)
@@ -67,6 +58,21 @@ class Promise(Result):
         sizes = {draws: inputs, k: rank}
         return self.statement.rhs.subs(sizes).doit().subs(sy.fraction, sp.sympify(fraction))
 
+
+#: Fewer draws than n, and a count from 0 on.
+some = sp.Symbol("m", integer=True, nonnegative=True)
+count = sp.Symbol("c", integer=True, nonnegative=True)
+#: The law of the number of draws that meet a set, and the share of a draw that meets it.
+law = sp.IndexedBase("law", nonnegative=True)
+share = sp.Symbol("share", nonnegative=True)
+sy.LATEX[law], sy.LATEX[share] = r"\pi", "s_0"
+#: That fewer than k of n draws meet the set, by its probability, and as a polynomial.
+_KEPT = P(sp.Ge(covered, fraction, evaluate=False))
+
+
+def fewer(rank: sp.Expr, hit: sp.Expr, miss: sp.Expr) -> sp.Sum:
+    """The probability that fewer than so many of n draws meet a set."""
+    return sp.Sum(exactly(met, draws, hit, miss), (met, 0, rank - 1))
 
 PROMISE = Promise(
     number="T16",

@@ -111,6 +111,9 @@ r_mean = _symbol("r_mean", r"r_{\mathrm{mean}}", nonnegative=True)
 r_joint_mean = _symbol("rtilde_mean", r"\tilde r_{\mathrm{mean}}", positive=True)
 n_mean = _symbol("n_mean", r"\bar n", positive=True)
 gain = _symbol("G", nonnegative=True)
+m = _family("m_layer", "m", nonnegative=True)
+z = _family("z_layer", "z", nonnegative=True)
+top = _symbol("top", r"\|v_L\|", nonnegative=True)
 best = _symbol(
     "best", r"\inf_{d} \prod_{\ell=1}^{L} \|D_\ell W_\ell D_{\ell-1}^{-1}\|", nonnegative=True
 )

@@ -52,7 +52,8 @@ class Rule:
             for given in use.fact.given:
                 if given not in claim.given and given not in known:
                     raise StepError(f"supposes {given.relation}, which the claim does not")
-        self.derive(claim, used, fixed)
+        supplied = {given for use in used for given in use.fact.given}
+        self.derive(claim, tuple(use for use in used if use.fact not in supplied), fixed)
 
     def derive(self, claim: Fact, used: tuple[Used, ...], fixed: frozenset) -> None:
         """As `verify`, where what is supposed is in order."""
@@ -182,6 +183,12 @@ class _Place:
         """Images of the indices of a fact that could make its side this part."""
         if old.func != part.func and not old.is_Symbol:
             return
+        if isinstance(old, sp.Indexed):  # quicker, where the indices can be read off
+            if old.base != part.base:
+                return
+            read = dict(zip(old.indices, part.indices, strict=True))
+        else:
+            read = {}
         bare = {index for at in part.atoms(sp.Indexed) for index in at.indices}
         bare |= {index + 1 for index in bare} | {index for index, *_ in ranges}
         free = {symbol for fact in use.fact.given for symbol in fact_symbols(fact)}
@@ -191,7 +198,9 @@ class _Place:
             asked = use.images.get(index)
             if asked is not None:
                 own = [sp.sympify(asked).subs(self.images, simultaneous=True)]
-            choices.append(own if index in free or asked is not None else [*own, *bare])
+            if index in read:
+                own = own if index in free or asked is not None else [read[index]]
+            choices.append(own if index in {*free, *read} or asked is not None else [*own, *bare])
         for images in product(*choices):
             yield dict(zip([index for index, *_ in use.fact.each], images, strict=True))
 
@@ -266,7 +275,8 @@ class Split(Rule):
     def derive(self, claim, used, fixed):
         """The index must lie within the limits."""
         whole = claim.left
-        if used or claim.sign != "=" or not isinstance(whole, sp.Sum | sp.Product):
+        over = isinstance(whole, sp.Sum | sp.Product) and len(whole.limits) == 1
+        if used or claim.sign != "=" or not over:
             raise StepError("a split is an equation for a sum or product, from nothing else")
         ((index, low, high),) = whole.limits
         combine = sp.Add if isinstance(whole, sp.Sum) else sp.Mul
@@ -317,6 +327,26 @@ class Largest(Rule):
         whole = claim.smaller.args if isinstance(claim.smaller, sp.Max) else (None,)
         if member != (not used) or not (member or shown == {(x, claim.larger) for x in whole}):
             raise StepError(f"{claim.relation} is not about a maximum and its members")
+
+
+@dataclass(frozen=True)
+class Power(Rule):
+    """From log x / log base ≤ y to x ≤ base^y, for a base above 1."""
+
+    base: sp.Expr
+
+    words = "power"
+
+    def derive(self, claim, used, fixed):
+        """The used fact must be about exactly these logarithms."""
+        (use,) = used
+        y = use.fact.larger
+        expected = Fact(claim.left, "<=", self.base**y, use.fact.each, claim.given)
+        logarithm = sp.log(claim.left) / sp.log(self.base)
+        if not positive(self.base - 1) or not positive(claim.left) or use.images:
+            raise StepError("needs a base above 1 and a positive number")
+        if claim != expected or use.fact.sign != "<=" or use.fact.smaller != logarithm:
+            raise StepError(f"{claim.relation} is not about {use.fact.relation}")
 
 
 @dataclass(frozen=True)
@@ -406,7 +436,7 @@ class Apply(Rule):
             for symbol in fact_indices(fact)
         }
         for image in self.meanings.values():
-            tried = image(sp.Dummy()) if callable(image) and not _is_plain(image) else image
+            tried = image if _is_plain(image) or not callable(image) else _at(image)
             if isinstance(tried, sp.IndexedBase):
                 continue
             if captured := sp.sympify(tried).free_symbols & inside:
@@ -542,6 +572,12 @@ def _is_polynomial(side: sp.Expr, t: sp.Symbol, ranges: Ranges) -> bool:
     return whole and all(_is_polynomial(part, t, ranges) for part in side.args)
 
 
+def _at(image: Callable) -> sp.Expr:
+    """What a function of indices gives at indices of which nothing else is known."""
+    count = image.__code__.co_argcount
+    return image(*[sp.Dummy("at", integer=True, nonnegative=True) for _ in range(count)])
+
+
 def _is_plain(image) -> bool:
     return isinstance(image, sp.Basic)
 
@@ -556,7 +592,7 @@ def _must_keep_signs(meanings: dict) -> None:
             if isinstance(new, sp.IndexedBase):
                 image = new[at]
             elif callable(new) and not _is_plain(new):
-                image = new(at)
+                image = _at(new)
         image = sp.sympify(image)
         if old.is_positive and not positive(image):
             raise StepError(f"{image} need not be positive, as {old} is")

@@ -133,13 +133,20 @@ def entered(part: sp.Expr) -> tuple[sp.Expr, tuple]:
     if not sign and low.is_nonnegative:
         sign = {"nonnegative": True}
     fresh = sp.Dummy(index.name, integer=True, **sign)
-    return part.function.subs(index, fresh), (fresh, low, high)
+    return _body(part).subs(index, fresh), (fresh, low, high)
 
 
 def _limits(part: sp.Expr) -> tuple:
-    if len(part.limits) != 1 or len(part.limits[0]) != 3:
-        raise RangeError(f"expected one index with two limits, got {part}")
-    return tuple(part.limits[0])
+    """The outermost index, with its limits; SymPy lists the innermost one first."""
+    if len(part.limits[-1]) != 3:
+        raise RangeError(f"expected an index with two limits, got {part}")
+    return tuple(part.limits[-1])
+
+
+def _body(part: sp.Expr) -> sp.Expr:
+    """What the outermost index runs over: the summand, or a sum over the inner indices."""
+    inner = part.limits[:-1]
+    return part.func(part.function, *inner) if inner else part.function
 
 
 def must_have_meaning(expression: sp.Basic, ranges: Ranges = ()) -> None:
@@ -168,7 +175,7 @@ def must_have_meaning(expression: sp.Basic, ranges: Ranges = ()) -> None:
 
 def bound_indices(expression: sp.Basic) -> set[sp.Symbol]:
     """The indices over which sums and products inside an expression run."""
-    return {_limits(part)[0] for part in expression.atoms(*OVER)}
+    return {limits[0] for part in expression.atoms(*OVER) for limits in part.limits}
 
 
 # One form.
@@ -204,12 +211,12 @@ def _normal(expression: sp.Expr, ranges: Ranges, depth: int) -> sp.Expr:
         split -= 1
     rest, new = count - split, _index(depth)
     last = [
-        _normal(expression.function.subs(index, low + rest + at), ranges, depth)
+        _normal(_body(expression).subs(index, low + rest + at), ranges, depth)
         for at in range(split)
     ]
     total = isinstance(expression, sp.Sum)
     if rest != 0:
-        body = expression.function.subs(index, low - 1 + new)
+        body = _body(expression).subs(index, low - 1 + new)
         inner = (new, sp.S.One, rest)
         body = _normal(body, (*ranges, inner), depth + 1)
         last.insert(0, (_of_sum if total else _of_product)(body, inner))

@@ -21,7 +21,7 @@ from qnotes.theorems.sums_over_layers import Ranges, nonnegative, normal, positi
 
 UNIT_ROUNDOFF = 2.0**-53
 #: How the source of a theorem begins that has no value and no proof here.
-STATED = "Stated here, not computed yet. "
+STATED = "In words only, not computed yet. "
 
 
 class ProofError(AssertionError):
@@ -40,11 +40,13 @@ class ProofError(AssertionError):
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A condition of a theorem: in words, as facts by name, and why a profile fails it."""
+    """A condition: in words, why a profile fails it, and as facts by name."""
 
     text: str
     failure: Callable[[object], str | None] = lambda profile: None
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    #: Symbols for any number of which it holds.
+    anything: tuple[sp.Symbol, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +158,7 @@ class Result:
     def facts(self) -> dict[str, Fact]:
         """The hypotheses as facts, by name; with them the condition, where the statement is one."""
         found = {name: fact for each in self.hypotheses for name, fact in each.facts.items()}
-        return {**found, "condition": as_fact(self.statement)} if self.conclusion else found
+        return {**found, "condition": as_fact(self.statement)} if self.conclusion is not None else found
 
     def definition_facts(self) -> dict[str, Fact]:
         """The definitions as facts, by name, also those of premises."""
@@ -212,7 +214,7 @@ class Result:
             return
         facts, definitions = self.facts(), self.definition_facts()
         known = facts | definitions
-        fixed = frozenset().union(*map(fact_symbols, (*known.values(), *self.goals())))
+        fixed = self._fixed(definitions)
         for step in self.proof:
             error, started = None, time.perf_counter()
             try:
@@ -228,6 +230,14 @@ class Result:
             yield Checked(_whole(problem[0]), 0.0, ProofError(self.key, *problem))
             return
         done.add(self)
+
+    def _fixed(self, definitions: Mapping[str, Fact]) -> frozenset:
+        """The symbols of which something is said that need not hold for other numbers."""
+        fixed = frozenset().union(*map(fact_symbols, (*definitions.values(), *self.goals())))
+        for hypothesis in self.hypotheses:
+            said = frozenset().union(*map(fact_symbols, hypothesis.facts.values()))
+            fixed |= said - set(hypothesis.anything)
+        return fixed | (fact_symbols(self.facts()["condition"]) if self.conclusion is not None else frozenset())
 
     def _premise_error(self, done: set, path: tuple[Result, ...]) -> ProofError | None:
         for premise in self.premises:
@@ -254,11 +264,13 @@ class Result:
             if goal not in yielded:
                 return "statement", f"no step yields {goal.relation}"
             ends.append(yielded[goal].name)
-        signs, open_sign = _signs(self.proof, self._all_definitions())
+        inherited = [x for premise in self.premises for x in premise.definition_facts()]
+        own = {s: x for s, x in self._all_definitions().items() if name_of(s) not in inherited}
+        signs, open_sign = _signs(self.proof, own)
         if open_sign is not None:
             return "definitions", f"the sign of {open_sign} was not shown"
         steps = {step.name: step for step in self.proof}
-        needed, waiting = set(), [*ends, *signs]
+        needed, waiting = set(), [*ends, *signs.values()]
         while waiting:
             name = waiting.pop()
             if name not in needed:
@@ -268,9 +280,9 @@ class Result:
             return idle[0], "the step is idle: nothing rests on it"
         if unused := [name for name in facts if name not in needed]:
             return "hypotheses", f"the hypothesis {unused[0]!r} is not used"
-        mine = [name_of(symbol) for symbol in self._all_definitions()]
-        if unused := [name for name in mine if name not in needed]:
-            return "definitions", f"the definition of {unused[0]} is not used"
+        for name in map(name_of, own):
+            if name not in needed and name not in signs:
+                return "definitions", f"the definition of {name} is not used"
         used = [step.rule.theorem for step in steps.values() if isinstance(step.rule, Apply)]
         if unused := [premise.key for premise in self.premises if premise not in used]:
             return "premises", f"the premise {unused[0]} is not used"
@@ -332,33 +344,31 @@ def _must_be_premise(step: Step, premises: tuple[Result, ...]) -> None:
         raise StepError(f"{step.rule.axiom.name} is no axiom")
 
 
-def _signs(steps: tuple[Step, ...], definitions) -> tuple[list[str], sp.Basic | None]:
+def _signs(steps: tuple[Step, ...], definitions) -> tuple[dict[str, str], sp.Basic | None]:
     """Steps that show the signs that defined symbols have by declaration; a symbol without one.
 
     A nonnegative symbol equals above/below: above ≥ 0 has to be shown, of a positive one
     above ≥ below, where that is not plain from the signs of its parts.
     """
-    shown = []
+    shown: dict[str, str] = {}
     for symbol, value in definitions.items():
         above, below = sp.fraction(sp.sympify(value))
+        plain = positive if symbol.is_positive else nonnegative
         if not nonnegative(below):
             return shown, symbol
-        if (positive if symbol.is_positive else nonnegative)(above):
+        if plain(above) or not (symbol.is_nonnegative or symbol.is_positive):
             continue
-        if not symbol.is_nonnegative and not symbol.is_positive:
-            continue
-        least = below if symbol.is_positive else 0
-        found = [
-            step.name
-            for step in steps
-            if step.fact.sign in ("<=", ">=")
-            and not step.fact.each and not step.fact.given
-            and normal(step.fact.gap - (above - least)) == 0
-        ]
+        wanted = above - (below if symbol.is_positive else 0)
+        found = [step.name for step in steps if _is_at_least_zero(step.fact, wanted)]
         if not found:
             return shown, symbol
-        shown += found
+        shown[name_of(symbol)] = found[0]
     return shown, None
+
+
+def _is_at_least_zero(shown: Fact, wanted: sp.Expr) -> bool:
+    plain = shown.sign in ("<=", ">=") and not shown.each and not shown.given
+    return plain and normal(shown.gap - wanted) == 0
 
 
 def proof_of(theorem: Result) -> Callable:
