@@ -147,4 +147,5 @@ def within(images: dict[sp.Symbol, sp.Expr], used: Ranges, ranges: Ranges) -> bo
 
 def supposed(claim: Fact, index_range: tuple) -> Fact:
     """For an index: what is supposed of it, as a fact that rests on nothing but itself."""
-    return replace(claim, each=(index_range, *claim.each), given=(claim,))
+    ranges = (tuple(map(sp.sympify, index_range)), *claim.each)
+    return replace(claim, each=ranges, given=(claim,))

@@ -166,18 +166,15 @@ _SIGNS = {"=": "=", "<=": r"\le", ">=": r"\ge", "<": "<", ">": ">"}
 
 def fact_to_latex(fact) -> str:
     """A fact as LaTeX: the relation, for which indices, and what is supposed."""
-    printed = f"{to_latex(fact.left)} {_SIGNS[fact.sign]} {to_latex(fact.right)}"
-    if _width(printed) > WIDEST and _width(to_latex(fact.left)) > WIDEST // 4:
-        printed = rf"{to_latex(fact.left)} \\ \quad {_SIGNS[fact.sign]} {to_latex(fact.right)}"
-    ranges = ", ".join(
-        f"{to_latex(low)} \\le {to_latex(index)} \\le {to_latex(high)}"
-        for index, low, high in fact.each
-    )
-    rest = rf" \\ ({ranges})" if ranges else ""
-    if fact.given:
-        supposed = ", ".join(
-            f"{to_latex(x.left)} {_SIGNS[x.sign]} {to_latex(x.right)}" for x in fact.given
-        )
-        rest += rf" \\ \text{{if }} {supposed}"
-    whole = printed + rest
-    return rf"\begin{{gathered}} {whole} \end{{gathered}}" if r"\\" in whole else whole
+    printed = [f"{to_latex(fact.left)} {_SIGNS[fact.sign]} {to_latex(fact.right)}"]
+    if _width(printed[0]) > WIDEST and _width(to_latex(fact.left)) > WIDEST // 4:
+        printed = [to_latex(fact.left), rf"\quad {_SIGNS[fact.sign]} {to_latex(fact.right)}"]
+    if fact.each:
+        printed.append(rf"({', '.join(map(_range, fact.each))})")
+    printed += [rf"\text{{if }} {fact_to_latex(given)}" for given in fact.given]
+    return stacked(*printed)
+
+
+def _range(limits) -> str:
+    index, low, high = map(to_latex, limits)
+    return rf"{low} \le {index} \le {high}"

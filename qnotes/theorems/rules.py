@@ -391,7 +391,9 @@ class Falling(Rule):
         if ends != ((0, a), (b, 1)) or "=" in (above.sign, order.sign, below.sign):
             raise StepError("needs 0 ≤ a, a ≤ b and b ≤ 1, in this order")
         at = lambda x: self.function.subs({s: x, m: 1 - x}, simultaneous=True)  # noqa: E731
-        if claim != Fact(at(b), "<=", at(a)) or any(use.fact.each for use in used):
+        if (slope.each, slope.given) != (claim.each, ()) or any(x.each for x in (above, order, below)):
+            raise StepError("the slope must be known for the indices of the claim")
+        if claim != Fact(at(b), "<=", at(a), claim.each) or any(use.images for use in used):
             raise StepError("the claim is not that of the two points")
 
 
