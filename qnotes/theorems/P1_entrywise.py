@@ -93,7 +93,7 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
         Step(
             name="one after",
             fact=le(1, activations, LAYERS, given=(before[0],)),
-            rule=Algebra((1, last)),
+            rule=Algebra((1, last), gives_away=True),
             uses=("one before", "at least one"),
         ),
         Step(
@@ -132,7 +132,7 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
         Step(
             name="errors after",
             fact=le(e[ell], errors, LAYERS, given=(before[2],)),
-            rule=Algebra((1, e[ell - 1], W_chain * R, s[ell - 1], W_chain * eps, 1, eps)),
+            rule=Algebra((1, e[ell - 1], W_chain * R, s[ell - 1], W_chain * eps, 1, eps), gives_away=True),
             uses=(
                 "e",
                 "row at most",

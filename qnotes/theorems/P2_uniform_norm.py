@@ -116,7 +116,7 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
         Step(
             name="errors after",
             fact=le(e[ell], errors, LAYERS, given=(before[2],)),
-            rule=Algebra((1, e[ell - 1], r_max, s[ell - 1], W * eps, 1, W * eps)),
+            rule=Algebra((1, e[ell - 1], r_max, s[ell - 1], W * eps, 1, W * eps), gives_away=True),
             uses=(
                 "e",
                 "largest norm",

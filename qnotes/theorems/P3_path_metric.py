@@ -86,7 +86,7 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
         Step(
             name="room to spare",
             fact=le(W + 1, W**2),
-            rule=Algebra((W + 1,)),
+            rule=Algebra((W + 1,), gives_away=True),
             uses=("at least two",),
         ),
         Step(

@@ -143,7 +143,7 @@ def prove(theorem: Result) -> tuple[Step, ...]:
         Step(
             name="not rising",
             fact=le(_slope(fewer(k, hit, miss)), 0, _RANKS),
-            rule=Algebra(),
+            rule=Algebra(gives_away=True),
             uses=(("slope", {rank: k}),),
             reason="What is left is not positive.",
         ),

@@ -126,7 +126,7 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
         Step(
             name="taps apart",
             fact=APART,
-            rule=Algebra(),
+            rule=Algebra(gives_away=True),
             reason="So a row reads each input at most once, and with one weight of its filter: for "
             "every kernel, stride, dilation and padding; along both axes alike.",
         ),

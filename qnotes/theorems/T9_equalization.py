@@ -162,13 +162,13 @@ def prove(theorem: Result) -> tuple[Step, ...]:
         Step(
             name="at least one",
             fact=ge(z[ell, i], 1, LAYERS, UNITS),
-            rule=Algebra((-1,)),
+            rule=Algebra((-1,), gives_away=True),
             uses=("z",),
         ),
         Step(
             name="positive",
             fact=_POSITIVE,
-            rule=Algebra((t,)),
+            rule=Algebra((t,), gives_away=True),
             uses=("at least one",),
             reason="So nothing is divided by zero, although some v may be zero.",
         ),
@@ -181,14 +181,14 @@ def prove(theorem: Result) -> tuple[Step, ...]:
         Step(
             name="hidden rows",
             fact=_AT_MOST_ONE,
-            rule=Algebra((-1, -t)),
+            rule=Algebra((-1, -t), gives_away=True),
             uses=("v", "z"),
             reason="Divided by the right side: every hidden row sum is at most 1.",
         ),
         Step(
             name="last rows",
             fact=_LAST_ROWS,
-            rule=Algebra((-1, -t, 1, t)),
+            rule=Algebra((-1, -t, 1, t), gives_away=True),
             uses=(("v", {ell: L}), ("z", {ell: L}), "largest entry", "largest entry of z"),
         ),
         Step(

@@ -75,7 +75,7 @@ def prove(theorem: Result) -> tuple[Step, ...]:
         Step(
             name="the exponent",
             fact=le(exponent, 0, one),
-            rule=Algebra((1 / above,)),
+            rule=Algebra((1 / above,), gives_away=True),
             uses=("the others have no larger mean",),
         ),
         Step(

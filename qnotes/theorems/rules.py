@@ -62,14 +62,16 @@ class Rule:
 
 @dataclass(frozen=True)
 class Algebra(Rule):
-    """The gap of the claim is a combination of gaps, with a rest whose terms are not negative.
+    """The gap of the claim is a combination of the gaps of the used facts.
 
-    scale · gap = Σ weight · gap of a used fact + rest. So it carries equations, transitivity, sums
-    of inequalities, and their products with what is not negative.
+    scale · gap = Σ weight · gap of a used fact, plus, where something is given away, a rest whose
+    terms are not negative. So it carries equations, transitivity, sums of inequalities, and their
+    products with what is not negative.
     """
 
     weights: tuple[sp.Expr, ...] = ()
     scale: sp.Expr = sp.S.One
+    gives_away: bool = False
 
     words = "algebra"
 
@@ -97,6 +99,8 @@ class Algebra(Rule):
         rest = normal(rest - sum(parts), opened.each)
         if (why := _remains(rest, claim.sign, opened.each)) is not None:
             raise StepError(why)
+        if not self.gives_away and not _is_zero(rest):
+            raise StepError(rest)
         for part, use in zip(parts, used, strict=True):
             if claim.sign in ("=", "<=", ">=") and _remains(rest + part, claim.sign, opened.each) is None:
                 raise StepError(f"{use.fact.relation} is not needed")
@@ -301,8 +305,9 @@ class Limit(Rule):
     def derive(self, claim, used, fixed):
         """No hypothesis may speak of t, and the inequality must not be strict in the claim."""
         t = self.variable
+        _must_be_so_many(used, 1)
         (use,) = used
-        if t in fixed or any(t in fact_symbols(fact) for fact in use.fact.given) or use.images:
+        if t in fixed or t in {index for index, *_ in claim.each} or any(t in fact_symbols(fact) for fact in use.fact.given) or use.images:
             raise StepError(f"{t} is not free")
         if not t.is_positive or t.is_integer or claim.sign in ("<", ">"):
             raise StepError(f"{t} must be any positive number, and the claim not strict")
@@ -339,6 +344,7 @@ class Power(Rule):
 
     def derive(self, claim, used, fixed):
         """The used fact must be about exactly these logarithms."""
+        _must_be_so_many(used, 1)
         (use,) = used
         y = use.fact.larger
         expected = Fact(claim.left, "<=", self.base**y, use.fact.each, claim.given)
@@ -380,6 +386,7 @@ class Falling(Rule):
     def derive(self, claim, used, fixed):
         """The used facts are the slope, that a is not below 0, a ≤ b, and that b is not above 1."""
         s, m = self.grows, self.shrinks
+        _must_be_so_many(used, 4)
         slope, above, order, below = (use.fact for use in used)
         if {s, m} & fixed or not all(x.is_positive and not x.is_integer for x in (s, m)):
             raise StepError(f"{s} and {m} must stand for any positive numbers")
@@ -499,6 +506,11 @@ def _instance(use: Used, claim: Fact, opened: dict, ranges: Ranges):
     if not within(images, use.fact.each, ranges):
         raise StepError(f"{use.fact.relation} is not known for these indices")
     return use.fact.at(images)
+
+
+def _must_be_so_many(used: tuple[Used, ...], count: int) -> None:
+    if len(used) != count:
+        raise StepError(f"needs {count} facts, got {len(used)}")
 
 
 def _plain_order(use: Used, claim: Fact) -> bool:

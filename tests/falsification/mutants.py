@@ -27,7 +27,7 @@ class Mutant:
 
     def proof_error(self) -> ProofError | None:
         """Why its proof fails; None if the proof accepts it. Its premises are taken as checked."""
-        known = set(self.broken.premises)
+        known = set(self.original.premises) & set(self.broken.premises)
         for entry in self.broken.checked_steps(known):
             if entry.error:
                 return entry.error
@@ -79,13 +79,17 @@ def _sides(theorem: Result) -> Iterator[tuple[str, Result]]:
         for at, relation in enumerate(relations):
             for change, other in _relations(relation, weaker_is_wrong=True):
                 new = other
+                if theorem.conclusion is relation or not change.endswith("strict"):
+                    pass
+                elif name == "statement" and theorem.conclusion is not None:
+                    continue  # a stronger condition
                 if isinstance(value, tuple):
                     new = (*value[:at], other, *value[at + 1 :])
                 yield f"{name}: {change}", replace(theorem, **{name: new})
 
 
 def _relations(relation: sp.Rel, *, weaker_is_wrong: bool) -> Iterator[tuple[str, sp.Rel]]:
-    turned = {sp.Le: sp.Ge, sp.Ge: sp.Le, sp.Eq: sp.Le}
+    turned = {sp.Le: sp.Ge, sp.Ge: sp.Le}
     for kind, other in turned.items():
         if isinstance(relation, kind):
             yield "relation: turned round", other(*relation.args, evaluate=False)
@@ -193,14 +197,15 @@ def _changed(step: Step) -> Iterator[tuple[str, Step]]:
     if fact.sign != "=":
         yield "turned round", replace(step, fact=replace(fact, sign=TURNED[fact.sign]))
     side = "left" if fact.sign in (">=", ">") else "right"
-    yield "right side by 1000", replace(
-        step, fact=replace(fact, **{side: getattr(fact, side) / 1000})
-    )
+    if getattr(fact, side) != 0:
+        yield "right side by 1000", replace(
+            step, fact=replace(fact, **{side: getattr(fact, side) / 1000})
+        )
     if getattr(fact, side).is_commutative:
         yield "right side less 1", replace(
             step, fact=replace(fact, **{side: getattr(fact, side) - 1})
         )
-    if fact.each:
+    if fact.each and step.uses:  # axioms and suppositions hold for more indices as well
         (index, low, high), *rest = fact.each
         for change, wider in (("from earlier", (low - 1, high)), ("to later", (low, high + 1))):
             ranges = ((index, *wider), *rest)
