@@ -70,7 +70,7 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     start = sp.Max(D, 1)
     activations = start * (W_chain + 1) ** ell * R**ell
     last = activations.subs(ell, ell - 1)
-    errors = goal.right.subs(L, ell)
+    errors = start * ell * (W_chain + 1) ** ell * R ** (ell - 1) * eps
     last_error = errors.subs(ell, ell - 1)
     before = [
         le(1, last),

@@ -10,7 +10,7 @@ from tests.falsification.mutants import mutants
 def test_prove_prints_a_table(capsys):
     assert main(["prove", "T4", "T12"]) == 0
     printed = capsys.readouterr().out
-    assert "T4 mean form" in printed and "T12" in printed and "T3" not in printed
+    assert "T4 mean form" in printed and "T12" in printed and "\nT3" not in printed
     assert "2 theorems" in printed and "0 failed" in printed
 
 

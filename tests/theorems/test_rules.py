@@ -138,7 +138,7 @@ FALSE = {
         (le(s[0], 1), ge(s[ell], 1, LAYERS, given=(le(s[ell - 1], 1),))),
     ),
     "a start alone": (le(s[ell], 1, (ell, 0, L)), Induction(), (le(s[0], 1),)),
-    "a limit of what jumps": (le(x, 0), Limit(plus), (le(x, 0 * x + sp.sign(plus)),)),
+    "a limit of what jumps": (le(x, 0), Limit(plus), (le(x, sp.ceiling(plus)),)),
     "a limit with 1/t": (le(x, y), Limit(plus), (le(x + 1 / plus, y + 1 / plus),)),
     "a limit of another": (le(x, y / 2), Limit(plus), (le(x, y + plus),)),
     "a strict limit": (lt(x, y), Limit(plus), (lt(x, y + plus),)),
@@ -259,7 +259,6 @@ CHECKS = {
     "_must_be_nonnegative": (rules._Place, "_must_be_nonnegative", lambda *_: None),
     "supposed": (rules, "supposed", lambda claim, index: SAME),
     "meaning": (facts, "must_have_meaning", lambda *_: None),
-    "bound_indices": (facts, "bound_indices", lambda *_: set()),
     "holds": (sums_over_layers, "holds", lambda *_: True),
     "same": (axioms, "_same", lambda *_: True),
 }
