@@ -19,8 +19,8 @@ from myst_nb import glue
 from sympy import IndexedBase, sympify
 
 from qnotes import theorems
-from qnotes.theorems import notation as sy
 from qnotes.theorems import AXIOMS, to_latex
+from qnotes.theorems import notation as sy
 from qnotes.theorems.printing import fact_to_latex
 from qnotes.theorems.rules import ByAxiom
 
@@ -89,7 +89,9 @@ def proof(key: str) -> Markdown:
         note = f"<br>{step.reason}" if step.reason else ""
         rows.append(f"| {number} | ${_in_table(step.fact)}$ | {source} | {words}{note} |")
     axioms = {step.rule.axiom for step in steps if isinstance(step.rule, ByAxiom)}
-    listed = "\n".join(f"- Axiom, {axiom.name}: {axiom.text}" for axiom in AXIOMS if axiom in axioms)
+    listed = "\n".join(
+        f"- Axiom, {axiom.name}: {axiom.text}" for axiom in AXIOMS if axiom in axioms
+    )
     body = "\n\n".join(part for part in (CHECKED, listed, "\n".join(rows)) if part)
     title = f"The machine's chain for {key}: {len(steps)} steps, each derived again just now"
     # Plain Jupyter has no admonitions; it folds this, and so does the page, which styles the class.
@@ -108,7 +110,9 @@ def _at(labels: dict[str, str], use) -> str:
     if isinstance(use, str):
         return labels[use]
     name, images = use
-    put = ", ".join(f"{to_latex(index)} := {to_latex(sympify(image))}" for index, image in images.items())
+    put = ", ".join(
+        f"{to_latex(index)} := {to_latex(sympify(image))}" for index, image in images.items()
+    )
     return f"{labels[name]} at ${put}$"
 
 

@@ -80,9 +80,7 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     every = (ell, 0, L)
     return (
         Step(name="recursion", fact=bound, rule=Apply(recursion), uses=tuple(recursion.facts())),
-        *row_of_changes(
-            r[ell], lambda at: w[ell, at], W_chain, R, name="row", each=(LAYERS,)
-        ),
+        *row_of_changes(r[ell], lambda at: w[ell, at], W_chain, R, name="row", each=(LAYERS,)),
         *row_of_changes(
             delta[ell], lambda at: c[ell, at], W_chain, eps, name="changes", each=(LAYERS,)
         ),
@@ -132,7 +130,9 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
         Step(
             name="errors after",
             fact=le(e[ell], errors, LAYERS, given=(before[2],)),
-            rule=Algebra((1, e[ell - 1], W_chain * R, s[ell - 1], W_chain * eps, 1, eps), gives_away=True),
+            rule=Algebra(
+                (1, e[ell - 1], W_chain * R, s[ell - 1], W_chain * eps, 1, eps), gives_away=True
+            ),
             uses=(
                 "e",
                 "row at most",

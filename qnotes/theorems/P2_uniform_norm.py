@@ -80,9 +80,7 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     scale = W * eps * r_max ** (L - 1)
     return (
         Step(name="recursion", fact=bound, rule=Apply(recursion), uses=tuple(recursion.facts())),
-        *row_of_changes(
-            delta[ell], lambda at: c[ell, at], W, eps, name="changes", each=(LAYERS,)
-        ),
+        *row_of_changes(delta[ell], lambda at: c[ell, at], W, eps, name="changes", each=(LAYERS,)),
         Step(name="power before", fact=supposed(before[0], LAYERS), rule=Suppose()),
         Step(
             name="power after",

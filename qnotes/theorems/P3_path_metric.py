@@ -15,7 +15,6 @@ from qnotes.theorems.notation import (
     W,
     ell,
     eps,
-    eps_layer,
     k,
     n_joint,
     r_joint,

@@ -13,8 +13,8 @@ import numpy as np
 import sympy as sp
 
 from qnotes.theorems import notation as sy
-from qnotes.theorems.log_domain import log_value
 from qnotes.theorems.facts import eq, le
+from qnotes.theorems.log_domain import log_value
 from qnotes.theorems.notation import LATEX, C, E, bits, eps, largest, tau
 from qnotes.theorems.rules import Algebra, Power
 from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
@@ -80,9 +80,7 @@ BITS = CertifyingBits(
             "half a step; biases are not quantized",
             facts={"half a step": le(eps, scale / 2, given=(_NO_CLIPPING,))},
         ),
-        Hypothesis(
-            "E ≤ C ε, with a C that does not depend on b", facts={"bound": le(E, C * eps)}
-        ),
+        Hypothesis("E ≤ C ε, with a C that does not depend on b", facts={"bound": le(E, C * eps)}),
     ),
 )
 

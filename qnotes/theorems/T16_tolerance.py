@@ -147,7 +147,9 @@ def prove(theorem: Result) -> tuple[Step, ...]:
             uses=(("slope", {rank: k}),),
             reason="What is left is not positive.",
         ),
-        Step(name="no less than never", fact=le(0, 1 - fraction), rule=Algebra(), uses=("a share",)),
+        Step(
+            name="no less than never", fact=le(0, 1 - fraction), rule=Algebra(), uses=("a share",)
+        ),
         Step(
             name="the worst case",
             fact=le(*falls, _RANKS),

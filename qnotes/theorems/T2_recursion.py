@@ -130,9 +130,7 @@ def along_the_chain(
         ),
         Step(
             name="new error",
-            fact=le(
-                norm((W[ell] - W_q[ell]) * READ), norm(W[ell] - W_q[ell]) * norm(READ), LAYERS
-            ),
+            fact=le(norm((W[ell] - W_q[ell]) * READ), norm(W[ell] - W_q[ell]) * norm(READ), LAYERS),
             rule=ByAxiom(ROWS),
         ),
         Step(
@@ -226,7 +224,9 @@ def _induction(name, vector, bound, *, step, weights, more, start, norm) -> tupl
             uses=(step, f"{name} before", *more, definition),
             reason="Then it is so after it.",
         ),
-        Step(name=f"{name} at first", fact=claim(0), rule=Algebra((1, -1)[: len(start)]), uses=start),
+        Step(
+            name=f"{name} at first", fact=claim(0), rule=Algebra((1, -1)[: len(start)]), uses=start
+        ),
         Step(
             name=name,
             fact=le(norm(vector[ell]), bound[ell], (ell, 0, L)),

@@ -48,9 +48,7 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     recursion, solved = theorem.premises
     (goal,), (bound,), (closed,) = (x.goals() for x in (theorem, recursion, solved))
     return (
-        Step(
-            name="recursion", fact=bound, rule=Apply(recursion), uses=tuple(recursion.facts())
-        ),
+        Step(name="recursion", fact=bound, rule=Apply(recursion), uses=tuple(recursion.facts())),
         Step(name="activations at first", fact=le(s[0], D), rule=Algebra(), uses=("s 0",)),
         Step(
             name="activations",

@@ -160,7 +160,13 @@ def _sign(total, before, norm, smallest, least) -> tuple[Step, ...]:
         shown = ge(total - smallest, 0)
         reason = "So the mean is not negative."
         return (
-            Step(name="sign", fact=shown, rule=Algebra((-1, 1), gives_away=True), uses=uses, reason=reason),
+            Step(
+                name="sign",
+                fact=shown,
+                rule=Algebra((-1, 1), gives_away=True),
+                uses=uses,
+                reason=reason,
+            ),
         )
     return (
         Step(

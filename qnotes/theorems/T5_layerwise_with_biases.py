@@ -138,8 +138,7 @@ def prove_product_form(theorem: Theorem) -> tuple[Step, ...]:
             name="triangle with the bias",
             fact=le(
                 Norm(theorem.premises[0].goals()[0].right),
-                Norm(W[ell] * ERROR)
-                + Norm((W[ell] - W_q[ell]) * READ + b[ell] - b_q[ell]),
+                Norm(W[ell] * ERROR) + Norm((W[ell] - W_q[ell]) * READ + b[ell] - b_q[ell]),
                 LAYERS,
             ),
             rule=ByAxiom(TRIANGLE),
@@ -228,9 +227,7 @@ def _joined(name: str, matrix: sp.Expr, column: sp.Expr) -> tuple[Step, ...]:
         ),
         Step(
             name=f"rows of the {name}",
-            fact=le(
-                Norm(wide * WithOne(READ)), Norm(wide) * sp.Max(Norm(READ), 1), LAYERS
-            ),
+            fact=le(Norm(wide * WithOne(READ)), Norm(wide) * sp.Max(Norm(READ), 1), LAYERS),
             rule=Algebra((1, Norm(wide))),
             uses=(f"wider rows of the {name}", f"one beside what the {name} reads"),
         ),

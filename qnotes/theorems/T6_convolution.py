@@ -7,9 +7,9 @@ of a filter, and its norm the largest absolute sum of a filter; the size of the 
 import sympy as sp
 
 from qnotes.theorems import notation as sy
-from qnotes.theorems.axioms import Norm, Beside
+from qnotes.theorems.axioms import Beside, Norm
 from qnotes.theorems.facts import Fact, eq, ge, le
-from qnotes.theorems.notation import LAYERS, L, c, ell, eps_layer, i, n_joint, r_joint
+from qnotes.theorems.notation import LAYERS, c, ell, eps_layer, i, n_joint, r_joint
 from qnotes.theorems.rules import Algebra, Apply, Replace
 from qnotes.theorems.T1_decomposition import W, W_q, b, b_q
 from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ, OUR_PROOF
@@ -20,7 +20,8 @@ from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 # One filter: its height, width and channels, by layer; taps (a, x, y), a channel, row and column.
 _WHOLE = {"integer": True, "positive": True}
 height, width, channels = (
-    sy._family(name, latex, **_WHOLE) for name, latex in (("p_h", "p^h"), ("p_w", "p^w"), ("g", "c"))
+    sy._family(name, latex, **_WHOLE)
+    for name, latex in (("p_h", "p^h"), ("p_w", "p^w"), ("g", "c"))
 )
 a, x, y, x_other = (sp.Symbol(name, **_WHOLE) for name in ("a", "x", "y", "x'"))
 inside = sy._family("inside", r"\chi", nonnegative=True)
@@ -67,11 +68,11 @@ FILTERS: dict[str, Fact] = {
     "row of changes": le(CHANGE, _read(changes) + _BIASES, LAYERS, given=(APART,)),
     "inside or not": le(inside[ell, x, y], 1, LAYERS, *_TAPS),
     "filter": le(over_filter(filters[ell, a, x, y]) + bias[ell], r_joint[ell], LAYERS),
-    "quantized filter": le(over_filter(filters_q[ell, a, x, y]) + bias_q[ell], r_joint[ell], LAYERS),
-    "at least one": ge(r_joint[ell], 1, LAYERS),
-    "changes": le(
-        changes[ell, a, x, y], eps_layer[ell], LAYERS, (a, 1, channels[ell]), *_TAPS
+    "quantized filter": le(
+        over_filter(filters_q[ell, a, x, y]) + bias_q[ell], r_joint[ell], LAYERS
     ),
+    "at least one": ge(r_joint[ell], 1, LAYERS),
+    "changes": le(changes[ell, a, x, y], eps_layer[ell], LAYERS, (a, 1, channels[ell]), *_TAPS),
     "bias changes": le(bias_change[ell, i], eps_layer[ell], LAYERS, (i, 1, quantized_biases[ell])),
     "fan-in": eq(
         n_joint[ell], channels[ell] * height[ell] * width[ell] + quantized_biases[ell], LAYERS

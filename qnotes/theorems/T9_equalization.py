@@ -9,8 +9,8 @@ import sympy as sp
 
 from qnotes.theorems.facts import Fact, eq, ge, le, lt, supposed
 from qnotes.theorems.notation import (
-    LAYERS,
     LATEX,
+    LAYERS,
     A,
     L,
     N,
@@ -77,9 +77,7 @@ EQUALIZATION = Result(
             "$\\|v_L\\|$ and $\\|z_L\\|$ are the largest entries of $v_L$ and $z_L$",
             facts={
                 "largest entry": le(v[L, i], top, LAST),
-                "no smaller number": Fact(
-                    top, "<=", NORMS, (), (le(v[L, i], NORMS, LAST),)
-                ),
+                "no smaller number": Fact(top, "<=", NORMS, (), (le(v[L, i], NORMS, LAST),)),
                 "largest entry of z": le(z[L, i], top_z, LAST),
             },
         ),

@@ -180,9 +180,7 @@ BLOCKS = Axiom(
     "A layer with a bias is a matrix with a column more, $[A\\ a]\\,(x, 1) = A x + a$.",
     _blocks,
 )
-SHORTER = Axiom(
-    "a column less", "Without its last column a matrix has no larger norm.", _shorter
-)
+SHORTER = Axiom("a column less", "Without its last column a matrix has no larger norm.", _shorter)
 ONE = Axiom("a coordinate 1", "Of $(x, 1)$ the largest entry is that of $x$ or 1.", _one)
 EXPONENTIAL = Axiom("exponential", "$1 + x \\le e^x$ for every real $x$.", _exponential)
 BINOMIAL = Axiom(

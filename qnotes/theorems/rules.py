@@ -102,7 +102,10 @@ class Algebra(Rule):
         if not self.gives_away and not _is_zero(rest):
             raise StepError(rest)
         for part, use in zip(parts, used, strict=True):
-            if claim.sign in ("=", "<=", ">=") and _remains(rest + part, claim.sign, opened.each) is None:
+            if (
+                claim.sign in ("=", "<=", ">=")
+                and _remains(rest + part, claim.sign, opened.each) is None
+            ):
                 raise StepError(f"{use.fact.relation} is not needed")
         if claim.sign in ("<", ">") and not strict and not positive(rest, opened.each):
             raise StepError(f"{rest} may be zero")
@@ -178,7 +181,9 @@ class _Place:
             self._must_be_nonnegative(signs, (*ranges, inner))
             return part.func(new, inner)
         new = [self.put_in(arg, ranges) for arg in part.args]
-        changed = [at for at, (old, now) in enumerate(zip(part.args, new, strict=True)) if old != now]
+        changed = [
+            at for at, (old, now) in enumerate(zip(part.args, new, strict=True)) if old != now
+        ]
         if changed and self.rising:
             self._must_rise(part, new, changed, ranges)
         return part.func(*new) if changed else part
@@ -214,9 +219,7 @@ class _Place:
         if isinstance(part, sp.Mul):
             others = [arg for at, arg in enumerate(part.args) if at not in changed]
             both = [x for at in changed for x in (part.args[at], new[at])]
-            return self._must_be_nonnegative(
-                (*others, *(both if len(changed) > 1 else ())), ranges
-            )
+            return self._must_be_nonnegative((*others, *(both if len(changed) > 1 else ())), ranges)
         if isinstance(part, sp.Pow) and changed == [0]:
             return self._must_be_nonnegative((part.base, new[0], part.exp), ranges)
         if isinstance(part, sp.Pow) and changed == [1]:
@@ -289,7 +292,7 @@ class Split(Rule):
             whole.function.subs(index, self.at),
             whole.func(whole.function, (index, self.at + 1, high)),
         )
-        opened, images = claim.opened()
+        _opened, _images = claim.opened()
         if not within({index: self.at}, ((index, low, high),), claim.each) or claim.right != parts:
             raise StepError(f"{claim.right} is not {whole} split at {self.at}")
 
@@ -307,7 +310,12 @@ class Limit(Rule):
         t = self.variable
         _must_be_so_many(used, 1)
         (use,) = used
-        if t in fixed or t in {index for index, *_ in claim.each} or any(t in fact_symbols(fact) for fact in use.fact.given) or use.images:
+        if (
+            t in fixed
+            or t in {index for index, *_ in claim.each}
+            or any(t in fact_symbols(fact) for fact in use.fact.given)
+            or use.images
+        ):
             raise StepError(f"{t} is not free")
         if not t.is_positive or t.is_integer or claim.sign in ("<", ">"):
             raise StepError(f"{t} must be any positive number, and the claim not strict")
@@ -398,7 +406,9 @@ class Falling(Rule):
         if ends != ((0, a), (b, 1)) or "=" in (above.sign, order.sign, below.sign):
             raise StepError("needs 0 ≤ a, a ≤ b and b ≤ 1, in this order")
         at = lambda x: self.function.subs({s: x, m: 1 - x}, simultaneous=True)  # noqa: E731
-        if (slope.each, slope.given) != (claim.each, ()) or any(x.each for x in (above, order, below)):
+        if (slope.each, slope.given) != (claim.each, ()) or any(
+            x.each for x in (above, order, below)
+        ):
             raise StepError("the slope must be known for the indices of the claim")
         if claim != Fact(at(b), "<=", at(a), claim.each) or any(use.images for use in used):
             raise StepError("the claim is not that of the two points")

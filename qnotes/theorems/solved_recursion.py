@@ -2,7 +2,7 @@
 
 import sympy as sp
 
-from qnotes.theorems.facts import eq, le, supposed
+from qnotes.theorems.facts import le, supposed
 from qnotes.theorems.notation import LAYERS, D, L, delta, ell, j, k, p, q, r
 from qnotes.theorems.rules import Algebra, Induction, Replace, Suppose
 from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of

@@ -158,7 +158,11 @@ class Result:
     def facts(self) -> dict[str, Fact]:
         """The hypotheses as facts, by name; with them the condition, where the statement is one."""
         found = {name: fact for each in self.hypotheses for name, fact in each.facts.items()}
-        return {**found, "condition": as_fact(self.statement)} if self.conclusion is not None else found
+        return (
+            {**found, "condition": as_fact(self.statement)}
+            if self.conclusion is not None
+            else found
+        )
 
     def definition_facts(self) -> dict[str, Fact]:
         """The definitions as facts, by name, also those of premises."""
@@ -184,8 +188,11 @@ class Result:
 
     # The check.
 
-    def check(self) -> tuple[Checked, ...]:
+    def check(self, done: set | None = None) -> tuple[Checked, ...]:
         """Compose the proof again, from the hypotheses to the statement, premises included.
+
+        Args:
+            done: theorems that were checked already, for several checks in a row; grows.
 
         Returns:
             The steps with their times; empty for a result that is stated only.
@@ -193,7 +200,7 @@ class Result:
         Raises:
             ProofError: names the theorem and the first step that fails, and what remains.
         """
-        checked = tuple(self.checked_steps())
+        checked = tuple(self.checked_steps(done))
         for entry in checked:
             if entry.error:
                 raise entry.error
@@ -237,7 +244,9 @@ class Result:
         for hypothesis in self.hypotheses:
             said = frozenset().union(*map(fact_symbols, hypothesis.facts.values()))
             fixed |= said - set(hypothesis.anything)
-        return fixed | (fact_symbols(self.facts()["condition"]) if self.conclusion is not None else frozenset())
+        return fixed | (
+            fact_symbols(self.facts()["condition"]) if self.conclusion is not None else frozenset()
+        )
 
     def _premise_error(self, done: set, path: tuple[Result, ...]) -> ProofError | None:
         for premise in self.premises:

@@ -154,9 +154,7 @@ def _with_premises(theorem: Result, premises) -> Result:
 
 
 def _swapped(theorem: Result, premise: Result, other: Result) -> Result:
-    return replace(
-        theorem, premises=tuple(other if p is premise else p for p in theorem.premises)
-    )
+    return replace(theorem, premises=tuple(other if p is premise else p for p in theorem.premises))
 
 
 def _with_proof(theorem: Result, steps: tuple[Step, ...]) -> Result:
@@ -198,12 +196,14 @@ def _changed(step: Step) -> Iterator[tuple[str, Step]]:
         yield "turned round", replace(step, fact=replace(fact, sign=TURNED[fact.sign]))
     side = "left" if fact.sign in (">=", ">") else "right"
     if getattr(fact, side) != 0:
-        yield "right side by 1000", replace(
-            step, fact=replace(fact, **{side: getattr(fact, side) / 1000})
+        yield (
+            "right side by 1000",
+            replace(step, fact=replace(fact, **{side: getattr(fact, side) / 1000})),
         )
     if getattr(fact, side).is_commutative:
-        yield "right side less 1", replace(
-            step, fact=replace(fact, **{side: getattr(fact, side) - 1})
+        yield (
+            "right side less 1",
+            replace(step, fact=replace(fact, **{side: getattr(fact, side) - 1})),
         )
     if fact.each and step.uses:  # axioms and suppositions hold for more indices as well
         (index, low, high), *rest = fact.each

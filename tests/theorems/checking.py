@@ -16,7 +16,9 @@ def remembered():
         if isinstance(step.rule, Apply):
             return original(step, facts, fixed)
         met = fixed if isinstance(step.rule, Limit | Falling) else None
-        used = tuple((facts.get(name), str(use)) for name, use in zip(step.names, step.uses, strict=True))
+        used = tuple(
+            (facts.get(name), str(use)) for name, use in zip(step.names, step.uses, strict=True)
+        )
         key = (step.fact, step.rule, used, step.name in facts, met)
         if key not in known:
             try:

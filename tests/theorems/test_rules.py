@@ -62,7 +62,9 @@ FALSE = {
     "one weight for two": (le(x, y), Algebra((1,)), (le(x, t), le(t, y))),
     "a layer outside": (le(r[0], 1), Algebra(), ((le(r[ell], 1, LAYERS), {ell: 0}),)),
     "a layer beyond": (
-        le(r[ell + 1], 1, LAYERS), Algebra(), ((le(r[ell], 1, LAYERS), {ell: ell + 1}),),
+        le(r[ell + 1], 1, LAYERS),
+        Algebra(),
+        ((le(r[ell], 1, LAYERS), {ell: ell + 1}),),
     ),
     "a captured index": (
         le(SUM.subs(r[j], r[k]), 1, (j, 1, L)),
@@ -72,7 +74,9 @@ FALSE = {
     "no such index": (le(x, 1), Algebra(), ((le(x, 1), {ell: 1}),)),
     "the sign of an index": (ge(ell, 1, (ell, 0, L)), Algebra(gives_away=True), ()),
     "a sum that starts at zero": (
-        ge(sp.Sum(k - 1, (k, 0, L)), 0), Algebra(gives_away=True), (),
+        ge(sp.Sum(k - 1, (k, 0, L)), 0),
+        Algebra(gives_away=True),
+        (),
     ),
     "a sum that runs backwards": (eq(sp.Sum(1, (k, 3, ell)), ell - 2, LAYERS), Algebra(), ()),
     "zero over zero": (ge(1 / x, 0), Algebra(gives_away=True), ()),
@@ -80,11 +84,15 @@ FALSE = {
     "a square put in": (le(real**2, other**2), Replace(), (le(real, other),)),
     "put in with a minus sign": (le(-x, -y), Replace(), (le(x, y),)),
     "a product of reals": (
-        le(sp.Mul(real, x), sp.Mul(real, y)), Replace(), (le(x, y),),
+        le(sp.Mul(real, x), sp.Mul(real, y)),
+        Replace(),
+        (le(x, y),),
     ),
     "a negative power": (le(1 / plus, 1 / (plus + 1)), Replace(), (le(plus, plus + 1),)),
     "an exponent of a small base": (
-        le(sp.Rational(1, 2) ** x, sp.Rational(1, 2) ** y), Replace(), (le(x, y),),
+        le(sp.Rational(1, 2) ** x, sp.Rational(1, 2) ** y),
+        Replace(),
+        (le(x, y),),
     ),
     "two of unknown sign": (
         le(real * other, (real + 1) * (other + 1)),
@@ -92,7 +100,9 @@ FALSE = {
         (le(real, real + 1), le(other, other + 1)),
     ),
     "a factor of unknown sign in a product": (
-        le(real * other * t, (other + 1) * real * t), Replace(), (le(other, other + 1),),
+        le(real * other * t, (other + 1) * real * t),
+        Replace(),
+        (le(other, other + 1),),
     ),
     "nothing put in": (le(t, t), Replace(), (le(x, y),)),
     "something else put in": (le(x, 2 * t), Replace(), (le(x, t),)),
@@ -100,7 +110,9 @@ FALSE = {
     "a strict one": (lt(x, y), Replace(), (lt(x, y),)),
     "inside a norm": (le(Norm(S[ell]), Norm(S_q[ell])), Replace(), (le(S[ell], S_q[ell]),)),
     "put in where it is not known": (
-        le(sp.Sum(r[k], (k, 1, L + 1)), L + 1), Replace(), (le(r[k], 1, (k, 1, L)),),
+        le(sp.Sum(r[k], (k, 1, L + 1)), L + 1),
+        Replace(),
+        (le(r[k], 1, (k, 1, L)),),
     ),
     "a product of reals in a range": (
         le(sp.Product(sy.difference[k], (k, 1, L)), sp.Product(r[k], (k, 1, L))),
@@ -119,13 +131,17 @@ FALSE = {
     ),
     "supposed of nothing": (le(x, 1, LAYERS), Suppose(), ()),
     "supposed of another": (
-        Fact(s[ell], "<=", x, LAYERS and (LAYERS,), (le(s[ell - 1], x),)), Suppose(), (),
+        Fact(s[ell], "<=", x, LAYERS and (LAYERS,), (le(s[ell - 1], x),)),
+        Suppose(),
+        (),
     ),
     "5L + l": _induction(5 * L + ell, LAYERS, le(s[0], 0)),
     "a wrong start": _induction(2**ell, LAYERS, le(s[0], 2)),
     "a step for fewer layers": _induction(2**ell, (ell, 2, L), le(s[0], 1)),
     "a step without supposition": (
-        le(s[ell], 1, (ell, 0, L)), Induction(), (le(s[0], 1), le(s[ell], 1, LAYERS)),
+        le(s[ell], 1, (ell, 0, L)),
+        Induction(),
+        (le(s[0], 1), le(s[ell], 1, LAYERS)),
     ),
     "a step that supposes itself": (
         le(s[ell], 1, (ell, 0, L)),
@@ -144,7 +160,8 @@ FALSE = {
     "a strict limit": (lt(x, y), Limit(plus), (lt(x, y + plus),)),
     "a limit of a fixed number": (le(x, y), Limit(plus), (le(x, y + plus),), {plus}),
     "a limit of a whole number": (
-        le(1, 0), Limit(sp.Symbol("t", integer=True, positive=True)),
+        le(1, 0),
+        Limit(sp.Symbol("t", integer=True, positive=True)),
         (le(1, sp.Symbol("t", integer=True, positive=True)),),
     ),
     "equal from one side": (eq(x, y), Both(), (le(x, y), le(x, y))),
@@ -152,55 +169,87 @@ FALSE = {
     "no member": (le(t, sp.Max(x, y)), Largest(), ()),
     "a maximum below": (ge(x, sp.Max(x, y)), Largest(), ()),
     "a power of a small base": (
-        le(h, sp.Rational(1, 2) ** real), Power(sp.Rational(1, 2)),
+        le(h, sp.Rational(1, 2) ** real),
+        Power(sp.Rational(1, 2)),
         (le(sp.log(h) / sp.log(sp.Rational(1, 2)), real),),
     ),
     "a power the other way": (
-        le(h, 2**real), Power(sp.Integer(2)), (ge(sp.log(h) / sp.log(2), real),),
+        le(h, 2**real),
+        Power(sp.Integer(2)),
+        (ge(sp.log(h) / sp.log(2), real),),
     ),
     "a power of another": (
-        le(h, 2**real), Power(sp.Integer(2)), (le(sp.log(m) / sp.log(2), real),),
+        le(h, 2**real),
+        Power(sp.Integer(2)),
+        (le(sp.log(m) / sp.log(2), real),),
     ),
     "another slope": (le(y, x), Falling(h, h, m), (le(-1, 0), le(0, x), le(x, y), le(y, 1))),
     "falls outside": (
-        le(-y, -x), Falling(-h, h, m), (le(-1, 0), le(0, x), le(x, y), le(y, 2)),
+        le(-y, -x),
+        Falling(-h, h, m),
+        (le(-1, 0), le(0, x), le(x, y), le(y, 2)),
     ),
     "falls without an order": (
-        le(-y, -x), Falling(-h, h, m), (le(-1, 0), le(0, x), le(y, x), le(y, 1)),
+        le(-y, -x),
+        Falling(-h, h, m),
+        (le(-1, 0), le(0, x), le(y, x), le(y, 1)),
     ),
     "falls for fixed": (
-        le(-y, -x), Falling(-h, h, m), (le(-1, 0), le(0, x), le(x, y), le(y, 1)), {h},
+        le(-y, -x),
+        Falling(-h, h, m),
+        (le(-1, 0), le(0, x), le(x, y), le(y, 1)),
+        {h},
     ),
-    "triangle turned": (ge(Norm(S[1] + S[2]), Norm(S[1]) + Norm(S[2])), _T := ByAxiom(axioms.TRIANGLE), ()),
+    "triangle turned": (
+        ge(Norm(S[1] + S[2]), Norm(S[1]) + Norm(S[2])),
+        _T := ByAxiom(axioms.TRIANGLE),
+        (),
+    ),
     "triangle less a term": (le(Norm(S[1] + S[2]), Norm(S[1])), _T, ()),
     "triangle of two kinds": (
-        le(Norm(S[1] + S[2]), Norm(S[1]) + axioms.Euclidean(S[2])), _T, (),
+        le(Norm(S[1] + S[2]), Norm(S[1]) + axioms.Euclidean(S[2])),
+        _T,
+        (),
     ),
     "triangle of another entry": (
-        le(Size(S[1] + S[2], ell), Size(S[1], ell) + Size(S[2], k)), _T, (),
+        le(Size(S[1] + S[2], ell), Size(S[1], ell) + Size(S[2], k)),
+        _T,
+        (),
     ),
-    "rows of a sum": (le(Norm(W[1] * S[0] + S[1]), Norm(W[1]) * Norm(S[0])), ByAxiom(axioms.ROWS), ()),
+    "rows of a sum": (
+        le(Norm(W[1] * S[0] + S[1]), Norm(W[1]) * Norm(S[0])),
+        ByAxiom(axioms.ROWS),
+        (),
+    ),
     "rows in another norm": (
-        le(Norm(W[1] * S[0]), Norm(W[1]) * axioms.Euclidean(S[0])), ByAxiom(axioms.ROWS), (),
+        le(Norm(W[1] * S[0]), Norm(W[1]) * axioms.Euclidean(S[0])),
+        ByAxiom(axioms.ROWS),
+        (),
     ),
     "rows turned": (ge(Norm(W[1] * S[0]), Norm(W[1]) * Norm(S[0])), ByAxiom(axioms.ROWS), ()),
     "a row with one entry": (
         le(Size(W[1] * S[0], k), sp.Sum(Size(W[1], k, j) * Size(S[0], j), (j, 1, 1))),
-        ByAxiom(axioms.ENTRIES), (),
+        ByAxiom(axioms.ENTRIES),
+        (),
     ),
     "a diagonal": (
         le(Size(W[1] * S[0], j), sp.Sum(Size(W[1], j, j) * Size(S[0], j), (j, 1, sy.N[0]))),
-        ByAxiom(axioms.ENTRIES), (),
+        ByAxiom(axioms.ENTRIES),
+        (),
     ),
     "the wrong column": (
-        eq(Beside(W[1], S[1]) * WithOne(S[0]), W[1] * S[0] - S[1]), ByAxiom(axioms.BLOCKS), (),
+        eq(Beside(W[1], S[1]) * WithOne(S[0]), W[1] * S[0] - S[1]),
+        ByAxiom(axioms.BLOCKS),
+        (),
     ),
     "longer is smaller": (le(Norm(Beside(W[1], S[1])), Norm(W[1])), ByAxiom(axioms.SHORTER), ()),
     "one is nothing": (eq(Norm(WithOne(S[0])), Norm(S[0])), ByAxiom(axioms.ONE), ()),
     "exponential turned": (ge(1 + real, sp.exp(real)), ByAxiom(axioms.EXPONENTIAL), ()),
     "exponential by two": (le(1 + 2 * real, sp.exp(real)), ByAxiom(axioms.EXPONENTIAL), ()),
     "binomial": (
-        eq(sp.binomial(L, some), sp.binomial(L, some + 1)), ByAxiom(axioms.BINOMIAL), (),
+        eq(sp.binomial(L, some), sp.binomial(L, some + 1)),
+        ByAxiom(axioms.BINOMIAL),
+        (),
     ),
 }
 
@@ -224,17 +273,21 @@ def test_what_is_false_is_refused(name):
 TRUE = {
     "a chain": (le(x, y), Algebra(), (le(x, t), le(t, y))),
     "a closed form": (
-        eq(sp.Sum(k, (k, 1, ell + 1)), sp.Sum(k, (k, 1, ell)) + ell + 1, LAYERS), Algebra(), (),
+        eq(sp.Sum(k, (k, 1, ell + 1)), sp.Sum(k, (k, 1, ell)) + ell + 1, LAYERS),
+        Algebra(),
+        (),
     ),
     "put in a sum": (
-        le(sp.Sum(r[k], (k, 1, L)), L), Replace(), (le(r[k], 1, (k, 1, L)),),
+        le(sp.Sum(r[k], (k, 1, L)), L),
+        Replace(),
+        (le(r[k], 1, (k, 1, L)),),
     ),
-    "doubling": _induction(
-        2**ell, LAYERS, le(s[0], 1)
-    ),
+    "doubling": _induction(2**ell, LAYERS, le(s[0], 1)),
     "a limit": (le(x, y), Limit(plus), (le(x, y + plus),)),
     "a limit of zero to the zero": (
-        le(x, y**L), Limit(plus), (le(x, (y + plus) ** L),),
+        le(x, y**L),
+        Limit(plus),
+        (le(x, (y + plus) ** L),),
     ),
     "a fall": (le(-y, -x), Falling(-h, h, m), (le(-1, 0), le(0, x), le(x, y), le(y, 1))),
 }
@@ -311,7 +364,7 @@ def test_a_wider_matrix_is_a_block_matrix_of_any_size():
 
 def test_used_facts_keep_what_they_suppose():
     before = le(s[ell - 1], 1)
-    with pytest.raises(StepError, match="fixed|supposes"):
+    with pytest.raises(StepError, match=r"fixed|supposes"):
         Algebra().verify(
             le(s[1], 1), (Used(supposed(before, LAYERS), {ell: sp.Integer(2)}),), frozenset()
         )

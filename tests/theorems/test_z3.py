@@ -25,7 +25,8 @@ def _fits(*facts) -> bool:
     """Without sums, products over layers, matrices and other functions of numbers."""
     sides = [side for fact in facts for side in (fact.left, fact.right)]
     return all(
-        side.is_commutative and not side.has(sp.Sum, sp.Product, sp.exp, sp.log, sp.erfc, sp.Derivative)
+        side.is_commutative
+        and not side.has(sp.Sum, sp.Product, sp.exp, sp.log, sp.erfc, sp.Derivative)
         for side in sides
     )
 
