@@ -137,9 +137,10 @@ def lt(left, right, *each, given=()) -> Fact:
 
 
 def within(images: dict[sp.Symbol, sp.Expr], used: Ranges, ranges: Ranges) -> bool:
-    """Whether expressions stay in the ranges of a used fact, wherever the indices of ours are."""
+    """Whether expressions are whole, and in a fact's ranges, wherever the indices of ours are."""
     return all(
-        holds(images[index] - low.subs(images, simultaneous=True), ranges)
+        images[index].is_integer
+        and holds(images[index] - low.subs(images, simultaneous=True), ranges)
         and holds(high.subs(images, simultaneous=True) - images[index], ranges)
         for index, low, high in used
     )

@@ -127,7 +127,7 @@ def positive(expression: sp.Expr, ranges: Ranges = ()) -> bool:
 
 
 def entered(part: sp.Expr) -> tuple[sp.Expr, tuple]:
-    """The body of a sum or product, and its range, with an index of which only the range is known."""
+    """The body of a sum or product, and its range; of the new index only the range is known."""
     index, low, high = _limits(part)
     sign = {"positive": True} if low.is_positive else {}
     if not sign and low.is_nonnegative:

@@ -61,6 +61,11 @@ FALSE = {
     "what is not needed": (le(x, x + y), Algebra((1,), gives_away=True), (le(0, t),)),
     "one weight for two": (le(x, y), Algebra((1,)), (le(x, t), le(t, y))),
     "a layer outside": (le(r[0], 1), Algebra(), ((le(r[ell], 1, LAYERS), {ell: 0}),)),
+    "half a layer": (
+        le(r[sp.Rational(3, 2)], 1),
+        Algebra(),
+        ((le(r[ell], 1, (ell, 1, 10)), {ell: sp.Rational(3, 2)}),),
+    ),
     "a layer beyond": (
         le(r[ell + 1], 1, LAYERS),
         Algebra(),
