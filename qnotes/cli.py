@@ -221,20 +221,21 @@ class _Sweep(_Command):
     options=lambda: [click.Argument(["numbers"], nargs=-1, metavar="[NUMBER]..."), *_formats()],
 )
 def prove(numbers: tuple[str, ...], **form: bool) -> int:
-    """Derive every step of the proofs again and print each with its time."""
-    chosen = numbered(numbers)
+    """Compose the proofs again, premises included, and print each step with its time."""
+    chosen, done = numbered(numbers), set()
     rows = [
         {
             "theorem": theorem.key,
-            "step": checked.step.title,
+            "step": checked.step.name,
+            "rule": checked.step.rule.words,
             "seconds": checked.seconds,
             "ok": checked.error is None,
             "remaining": str(checked.error.remaining) if checked.error else "",
         }
         for theorem in chosen
-        for checked in theorem.checked_steps()
+        for checked in theorem.checked_steps(done)
     ]
-    table = pd.DataFrame(rows, columns=["theorem", "step", "seconds", "ok", "remaining"])
+    table = pd.DataFrame(rows, columns=["theorem", "step", "rule", "seconds", "ok", "remaining"])
     failed = table[~table["ok"]]
     lines = [
         f"{table['theorem'].nunique()} theorems, {len(table)} steps, "
@@ -255,7 +256,9 @@ def numbered(numbers: tuple[str, ...]) -> list:
     if unknown := [number for number in numbers if number not in {*order, *keys}]:
         missing, listed = ", ".join(unknown), ", ".join(order)
         raise qn.QnotesError(f"there is no theorem {missing}; the theorems are {listed}")
-    return [t for t in known if not numbers or t.number in numbers or t.key in numbers]
+    if not numbers:
+        return [*qn.theorems.LEMMAS, *known]
+    return [t for t in known if t.number in numbers or t.key in numbers]
 
 
 @commands.command(

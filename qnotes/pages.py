@@ -16,11 +16,13 @@ import pandas as pd
 from IPython.display import HTML, Markdown, Math, display
 from matplotlib.figure import Figure
 from myst_nb import glue
-from sympy import IndexedBase
+from sympy import IndexedBase, sympify
 
 from qnotes import theorems
+from qnotes.theorems import AXIOMS, to_latex
 from qnotes.theorems import notation as sy
-from qnotes.theorems import to_latex
+from qnotes.theorems.printing import fact_to_latex
+from qnotes.theorems.rules import ByAxiom
 
 
 def figure(name: str, drawn: Figure) -> None:
@@ -57,21 +59,61 @@ def symbols(key: str | None = None) -> Markdown:
     return Markdown("\n".join(rows))
 
 
-def proof(key: str) -> Markdown:
-    """The steps of a proof as the machine sees them, each derived again at this moment.
+#: What the word means that stands over each chain.
+CHECKED = (
+    "*Checked* means: from the hypotheses, definitions and axioms named here, each fact follows "
+    "from the facts beside it by the rule beside it, and the last one is the statement, sign for "
+    "sign. What the hypotheses say of a real network, and that the axioms are true, is not checked."
+)
 
-    They are folded away: the proof for readers stands beside them.
+
+def proof(key: str) -> Markdown:
+    """The chain of facts as the machine sees it, each derived again at this moment.
+
+    It is folded away: the proof for readers stands beside it.
     """
-    steps = []
-    for number, checked in enumerate(theorems()[key].check(), start=1):
-        formulae = "".join(f"\n\n   $$\n   {latex}\n   $$" for latex in checked.step.latex())
-        steps.append(f"{number}. **{checked.step.title}.** {checked.step.reason}{formulae}")
-    title = f"The machine's proof of {key}: {len(steps)} steps, each derived again just now"
-    body = "\n\n".join(steps)
+    theorem = theorems()[key]
+    steps = [checked.step for checked in theorem.check()]
+    given = {**theorem.facts(), **theorem.definition_facts()}
+    used = {name for step in steps for name in step.names}
+    rows = ["| | fact | from | by |", "|---|---|---|---|"]
+    labels: dict[str, str] = {}
+    for name in [name for name in given if name in used]:
+        kind = "hypothesis" if name in theorem.facts() else "definition"
+        labels[name] = f"{kind[0].upper()}{len(labels) + 1}"
+        rows.append(f"| {labels[name]} | ${_in_table(given[name])}$ | {name} | *{kind}* |")
+    for number, step in enumerate(steps, start=1):
+        labels[step.name] = str(number)
+        source = ", ".join(_at(labels, use) for use in step.uses) or "–"
+        words = f"**{step.rule.words}**" if isinstance(step.rule, ByAxiom) else step.rule.words
+        note = f"<br>{step.reason}" if step.reason else ""
+        rows.append(f"| {number} | ${_in_table(step.fact)}$ | {source} | {words}{note} |")
+    axioms = {step.rule.axiom for step in steps if isinstance(step.rule, ByAxiom)}
+    listed = "\n".join(
+        f"- Axiom, {axiom.name}: {axiom.text}" for axiom in AXIOMS if axiom in axioms
+    )
+    body = "\n\n".join(part for part in (CHECKED, listed, "\n".join(rows)) if part)
+    title = f"The machine's chain for {key}: {len(steps)} steps, each derived again just now"
     # Plain Jupyter has no admonitions; it folds this, and so does the page, which styles the class.
     return Markdown(
         f'<details class="toggle-details">\n<summary>{title}</summary>\n\n{body}\n\n</details>'
     )
+
+
+def _in_table(fact) -> str:
+    """LaTeX without the bars that would end a cell of a table."""
+    return fact_to_latex(fact).replace(r"\|", r"\Vert ").replace("|", r"\vert ")
+
+
+def _at(labels: dict[str, str], use) -> str:
+    """A fact by its number, and what stands for its indices."""
+    if isinstance(use, str):
+        return labels[use]
+    name, images = use
+    put = ", ".join(
+        f"{to_latex(index)} := {to_latex(sympify(image))}" for index, image in images.items()
+    )
+    return f"{labels[name]} at ${put}$"
 
 
 def csv(table: pd.DataFrame, name: str) -> HTML:

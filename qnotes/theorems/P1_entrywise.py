@@ -6,17 +6,32 @@ activations and errors by at most (W_chain + 1) R, and all layers count as this 
 
 import sympy as sp
 
-from qnotes.theorems.notation import D, E, L, R, W_chain, beta, delta, e, ell, eps, gamma, r, s
-from qnotes.theorems.proof_steps import Induction, Nonnegative, Step, Unrolled
-from qnotes.theorems.T2_recursion import (
-    ACTIVATION,
-    ERROR,
-    LIPSCHITZ,
-    RECURSION,
-    in_one_layer,
-    with_constants,
+from qnotes.theorems.facts import ge, le, supposed
+from qnotes.theorems.notation import (
+    LAYERS,
+    D,
+    E,
+    L,
+    R,
+    W_chain,
+    beta,
+    c,
+    delta,
+    e,
+    ell,
+    eps,
+    gamma,
+    i,
+    r,
+    s,
+    w,
 )
-from qnotes.theorems.theorem import Hypothesis, Theorem, proof_of
+from qnotes.theorems.rules import Algebra, Apply, Induction, Largest, Suppose
+from qnotes.theorems.solved_recursion import row_of_changes
+from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ, NORMS, RECURSION
+from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
+
+ENTRIES = (i, sp.S.One, W_chain)
 
 ENTRYWISE = Theorem(
     number="P1",
@@ -26,7 +41,21 @@ ENTRYWISE = Theorem(
     statement=sp.Le(E, sp.Max(D, 1) * L * (W_chain + 1) ** L * R ** (L - 1) * eps),
     hypotheses=(
         LIPSCHITZ,
-        Hypothesis("every weight and bias of both networks is at most R, and R ≥ 1"),
+        DOMAIN,
+        NORMS,
+        Hypothesis(
+            "every weight and bias of both networks is at most R, and R ≥ 1; a row has at most W "
+            "weights, and none of them, and no bias, changes by more than ε",
+            facts={
+                "row": le(r[ell], sp.Sum(w[ell, i], ENTRIES), LAYERS),
+                "row entries": le(w[ell, i], R, LAYERS, ENTRIES),
+                "changes": le(delta[ell], sp.Sum(c[ell, i], ENTRIES), LAYERS),
+                "changes entries": le(c[ell, i], eps, LAYERS, ENTRIES),
+                "biases": le(beta[ell], R, LAYERS),
+                "bias changes": le(gamma[ell], eps, LAYERS),
+                "at least one": ge(R, 1),
+            },
+        ),
     ),
     tight=True,  # for equal weights in ever wider rows
     premises=(RECURSION,),
@@ -35,56 +64,97 @@ ENTRYWISE = Theorem(
 
 @proof_of(ENTRYWISE)
 def prove(theorem: Theorem) -> tuple[Step, ...]:
-    """Every row has at most W entries of at most R, and one bias."""
+    """Every row has at most W entries of at most R, and one bias; the rest is induction."""
     (recursion,) = theorem.premises
-    t, x, y = sp.symbols("t x y", nonnegative=True)  # slack: s = 1 + t says that s ≥ 1
-    entries = {r: W_chain * R, beta: R, delta: W_chain * eps, gamma: eps}
-    exact = with_constants(recursion, entries)
-    start, grown = sp.Max(D, 1), (W_chain + 1) * R
-    steps = {s: grown * s[ell - 1], e: grown * e[ell - 1] + (W_chain + 1) * eps * s[ell - 1]}
-    larger = {base: in_one_layer(step) for base, step in steps.items()}
-    initial = {s: start, e: sp.Integer(0)}
-    closed = {s: start * grown**ell, e: theorem.statement.rhs.subs(L, ell)}
+    (goal,), (bound,) = theorem.goals(), recursion.goals()
+    start = sp.Max(D, 1)
+    activations = start * (W_chain + 1) ** ell * R**ell
+    last = activations.subs(ell, ell - 1)
+    errors = start * ell * (W_chain + 1) ** ell * R ** (ell - 1) * eps
+    last_error = errors.subs(ell, ell - 1)
+    before = [
+        le(1, last),
+        le(s[ell - 1], last),
+        le(e[ell - 1], last_error),
+    ]
+    every = (ell, 0, L)
     return (
-        Nonnegative(
-            title="start",
-            reason="max(D, 1) is at least D and at least 1.",
-            larger=2 * start,
-            smaller=D + 1,
-            certificate=x + y,
-            given={start: 1 + y, D: 1 + y - x},
+        Step(name="recursion", fact=bound, rule=Apply(recursion), uses=tuple(recursion.facts())),
+        *row_of_changes(r[ell], lambda at: w[ell, at], W_chain, R, name="row", each=(LAYERS,)),
+        *row_of_changes(
+            delta[ell], lambda at: c[ell, at], W_chain, eps, name="changes", each=(LAYERS,)
         ),
-        Nonnegative(
-            title="the bias joins the row, activations",
-            reason="Bounds of activations start at max(D, 1) ≥ 1, and so the bias counts as one "
-            "entry more.",
-            larger=larger[s],
-            smaller=exact[s],
-            certificate=R * t,
-            given={ACTIVATION: 1 + t},
+        Step(name="D or 1", fact=le(D, start), rule=Largest()),
+        Step(name="1 or D", fact=le(1, start), rule=Largest()),
+        # Bounds of activations start at max(D, 1) ≥ 1, and stay at least 1.
+        Step(name="one before", fact=supposed(before[0], LAYERS), rule=Suppose()),
+        Step(
+            name="one after",
+            fact=le(1, activations, LAYERS, given=(before[0],)),
+            rule=Algebra((1, last), gives_away=True),
+            uses=("one before", "at least one"),
         ),
-        Nonnegative(
-            title="they stay at least 1",
-            reason="Since R ≥ 1, the next bound is at least 1 again.",
-            larger=larger[s],
-            smaller=sp.Integer(1),
-            certificate=sp.expand((W_chain + 1) * (1 + x) * (1 + t) - 1),
-            given={ACTIVATION: 1 + t, R: 1 + x},
+        Step(
+            name="at least one, always",
+            fact=le(1, activations, every),
+            rule=Induction(),
+            uses=("1 or D", "one after"),
+            reason="The bounds of activations are at least 1, so a bias counts as an entry more.",
         ),
-        Nonnegative(
-            title="the bias joins the row, errors",
-            reason="The same for the errors.",
-            larger=larger[e],
-            smaller=exact[e],
-            certificate=R * ERROR + eps * t,
-            given={ACTIVATION: 1 + t},
+        Step(name="activations before", fact=supposed(before[1], LAYERS), rule=Suppose()),
+        Step(
+            name="activations after",
+            fact=le(s[ell], activations, LAYERS, given=(before[1],)),
+            rule=Algebra((1, s[ell - 1], W_chain * R, 1, R)),
+            uses=(
+                "s",
+                "row at most",
+                "activations before",
+                "biases",
+                ("at least one, always", {ell: ell - 1}),
+            ),
         ),
-        Induction(
-            title="closed form",
-            reason="The larger recursion has an exact solution: each layer adds the same term.",
-            initial=initial,
-            steps=steps,
-            closed=closed,
+        Step(
+            name="activations at first",
+            fact=le(s[0], start),
+            rule=Algebra(),
+            uses=("s 0", "D or 1"),
         ),
-        Unrolled(initial=initial, steps=steps, quantity=e, closed=theorem.statement.rhs),
+        Step(
+            name="activations",
+            fact=le(s[ell], activations, every),
+            rule=Induction(),
+            uses=("activations at first", "activations after"),
+        ),
+        Step(name="errors before", fact=supposed(before[2], LAYERS), rule=Suppose()),
+        Step(
+            name="errors after",
+            fact=le(e[ell], errors, LAYERS, given=(before[2],)),
+            rule=Algebra(
+                (1, e[ell - 1], W_chain * R, s[ell - 1], W_chain * eps, 1, eps), gives_away=True
+            ),
+            uses=(
+                "e",
+                "row at most",
+                "errors before",
+                "changes at most",
+                ("activations", {ell: ell - 1}),
+                "bias changes",
+                ("at least one, always", {ell: ell - 1}),
+            ),
+            reason="The bias joins the row.",
+        ),
+        Step(name="errors at first", fact=le(e[0], 0), rule=Algebra(), uses=("e 0",)),
+        Step(
+            name="errors",
+            fact=le(e[ell], errors, every),
+            rule=Induction(),
+            uses=("errors at first", "errors after"),
+        ),
+        Step(
+            name="statement",
+            fact=goal,
+            rule=Algebra(),
+            uses=("recursion", ("errors", {ell: L})),
+        ),
     )

@@ -6,18 +6,29 @@ sum over layers makes the bound quadratic in depth. Earlier work.
 
 import sympy as sp
 
-from qnotes.theorems.notation import D, E, L, W, beta, delta, e, ell, eps, gamma, k, r, r_max, s
-from qnotes.theorems.proof_steps import (
-    ClosedSum,
-    Identity,
-    Induction,
-    Nonnegative,
-    Step,
-    Unrolled,
-    equation,
+from qnotes.theorems.facts import ge, le, supposed
+from qnotes.theorems.notation import (
+    LAYERS,
+    D,
+    E,
+    L,
+    W,
+    beta,
+    c,
+    delta,
+    e,
+    ell,
+    eps,
+    gamma,
+    i,
+    r,
+    r_max,
+    s,
 )
-from qnotes.theorems.T2_recursion import ACTIVATION, ERROR, LIPSCHITZ, RECURSION, with_constants
-from qnotes.theorems.theorem import Hypothesis, Theorem, proof_of
+from qnotes.theorems.rules import Algebra, Apply, Induction, Largest, Suppose
+from qnotes.theorems.solved_recursion import row_of_changes
+from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ, NORMS, RECURSION
+from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
 UNIFORM_NORM = Theorem(
     number="P2",
@@ -30,7 +41,20 @@ UNIFORM_NORM = Theorem(
     statement=sp.Le(E, sp.Max(D, 1) * W * L * (L + 3) / 2 * r_max ** (L - 1) * eps),
     hypotheses=(
         LIPSCHITZ,
-        Hypothesis("every layer norm and absolute bias is at most r, and r ≥ 1"),
+        DOMAIN,
+        NORMS,
+        Hypothesis(
+            "every layer norm and absolute bias is at most r, and r ≥ 1; a row of changes holds at "
+            "most W numbers, and none of them, and no change of a bias, is above ε",
+            facts={
+                "largest norm": le(r[ell], r_max, LAYERS),
+                "largest bias": le(beta[ell], r_max, LAYERS),
+                "changes": le(delta[ell], sp.Sum(c[ell, i], (i, 1, W)), LAYERS),
+                "changes entries": le(c[ell, i], eps, LAYERS, (i, 1, W)),
+                "bias changes": le(gamma[ell], eps, LAYERS),
+                "at least one": ge(r_max, 1),
+            },
+        ),
     ),
     tight=True,  # for rows of one weight, with biases
     premises=(RECURSION,),
@@ -41,68 +65,81 @@ UNIFORM_NORM = Theorem(
 def prove(theorem: Theorem) -> tuple[Step, ...]:
     """T2 with one norm r ≥ 1: activations grow like r^ℓ (D + ℓ); the sum over layers is closed."""
     (recursion,) = theorem.premises
-    x, y, z = sp.symbols("x y z", nonnegative=True)  # slack: r = 1 + x says that r ≥ 1
-    exact = with_constants(recursion, {r: r_max, beta: r_max, delta: W * eps, gamma: eps})
+    (goal,), (bound,) = theorem.goals(), recursion.goals()
     activations = r_max**ell * (D + ell)
-    added = W * eps * r_max ** (ell - 1) * (D + ell)
-    steps = {e: r_max * e[ell - 1] + added}
-    initial = {e: sp.Integer(0)}
-    total = L * D + L * (L + 1) / 2
-    closed = W * eps * r_max ** (ell - 1) * total.subs(L, ell)
-    power = sp.Symbol("P", positive=True)  # r^(ℓ-1)
-    at_previous = {ACTIVATION: power * (D + ell - 1)}
+    errors = W * eps * r_max ** (ell - 1) * (ell * D + ell * (ell + 1) / 2)
+    power = r_max ** (ell - 1)
+    last = activations.subs(ell, ell - 1)
+    before = [
+        le(1, power),
+        le(s[ell - 1], last),
+        le(e[ell - 1], errors.subs(ell, ell - 1)),
+    ]
+    every, start = (ell, 0, L), sp.Max(D, 1)
+    powers = ("powers", {ell: ell - 1})
+    scale = W * eps * r_max ** (L - 1)
     return (
-        Nonnegative(
-            title="powers of r",
-            reason="As $r \\ge 1$, every power is at least 1: if $P$ is one, the next is $r P$.",
-            larger=r_max * power,
-            smaller=sp.Integer(1),
-            certificate=sp.expand((1 + x) * (1 + y) - 1),
-            given={r_max: 1 + x, power: 1 + y},
+        Step(name="recursion", fact=bound, rule=Apply(recursion), uses=tuple(recursion.facts())),
+        *row_of_changes(delta[ell], lambda at: c[ell, at], W, eps, name="changes", each=(LAYERS,)),
+        Step(name="power before", fact=supposed(before[0], LAYERS), rule=Suppose()),
+        Step(
+            name="power after",
+            fact=le(1, r_max**ell, LAYERS, given=(before[0],)),
+            rule=Algebra((1, power)),
+            uses=("power before", "at least one"),
         ),
-        Nonnegative(
-            title="activations",
-            reason="By induction $s_\\ell \\le r^\\ell (D + \\ell)$; $P = r^{\\ell-1} \\ge 1$.",
-            larger=r_max * power * (D + ell),
-            smaller=exact[s].subs(at_previous),
-            certificate=r_max * y,
-            given={power: 1 + y},
+        Step(name="power at first", fact=le(1, r_max**0), rule=Algebra()),
+        Step(
+            name="powers",
+            fact=le(1, r_max**ell, every),
+            rule=Induction(),
+            uses=("power at first", "power after"),
+            reason="As $r \\ge 1$, so is every power of it.",
         ),
-        Identity(
-            title="activations, start",
-            reason="Before the first layer the bound is the radius of the domain.",
-            left=activations.subs(ell, 0),
-            right=recursion.initial[s],
-            printed=(equation(s[0], activations.subs(ell, 0)),),
+        Step(name="activations before", fact=supposed(before[1], LAYERS), rule=Suppose()),
+        Step(
+            name="activations after",
+            fact=le(s[ell], activations, LAYERS, given=(before[1],)),
+            rule=Algebra((1, s[ell - 1], r_max, 1, r_max)),
+            uses=("s", "largest norm", "activations before", "largest bias", powers),
         ),
-        Nonnegative(
-            title="errors",
-            reason="A row of changes is at most W ε, and a bias changes by at most ε ≤ W ε.",
-            larger=r_max * ERROR + W * eps * power * (D + ell),
-            smaller=exact[e].subs(at_previous),
-            certificate=sp.expand(eps * ((1 + z) * (1 + y) - 1)),
-            given={power: 1 + y, W: 1 + z},
+        Step(name="activations at first", fact=le(s[0], D), rule=Algebra(), uses=("s 0",)),
+        Step(
+            name="activations",
+            fact=le(s[ell], activations, every),
+            rule=Induction(),
+            uses=("activations at first", "activations after"),
         ),
-        Induction(
-            title="closed form",
-            reason="The larger recursion has an exact solution.",
-            initial=initial,
-            steps=steps,
-            closed={e: closed},
+        Step(name="errors before", fact=supposed(before[2], LAYERS), rule=Suppose()),
+        Step(
+            name="errors after",
+            fact=le(e[ell], errors, LAYERS, given=(before[2],)),
+            rule=Algebra((1, e[ell - 1], r_max, s[ell - 1], W * eps, 1, W * eps), gives_away=True),
+            uses=(
+                "e",
+                "largest norm",
+                "errors before",
+                "changes at most",
+                ("activations", {ell: ell - 1}),
+                "bias changes",
+                powers,
+            ),
+            reason="A row of changes is at most $W ε$, and a bias changes by at most $ε \\le W ε$.",
         ),
-        Unrolled(initial=initial, steps=steps, quantity=e, closed=closed.subs(ell, L)),
-        ClosedSum(
-            title="the sum over layers",
-            reason="The solution contains this sum.",
-            total=sp.Sum(D + k, (k, 1, L)),
-            closed=total,
+        Step(name="errors at first", fact=le(e[0], 0), rule=Algebra(), uses=("e 0",)),
+        Step(
+            name="errors",
+            fact=le(e[ell], errors, every),
+            rule=Induction(),
+            uses=("errors at first", "errors after"),
+            reason="The sum over layers is closed: $\\sum_{k \\le \\ell} (D + k)$.",
         ),
-        Nonnegative(
-            title="statement",
-            reason="With D ≤ max(D, 1) and 1 ≤ max(D, 1); nothing else is lost.",
-            larger=theorem.statement.rhs,
-            smaller=closed.subs(ell, L),
-            certificate=W * eps * r_max ** (L - 1) * (L * x + L * (L + 1) / 2 * y),
-            given={sp.Max(D, 1): 1 + y, D: 1 + y - x},
+        Step(name="D or 1", fact=le(D, start), rule=Largest()),
+        Step(name="1 or D", fact=le(1, start), rule=Largest()),
+        Step(
+            name="statement",
+            fact=goal,
+            rule=Algebra((1, 1, scale * L, scale * L * (L + 1) / 2)),
+            uses=("recursion", ("errors", {ell: L}), "D or 1", "1 or D"),
         ),
     )

@@ -6,12 +6,25 @@ that the bound is never reached. Earlier work.
 
 import sympy as sp
 
-from qnotes.theorems.notation import D, E, L, W, eps, eps_layer, k, n_joint, r_joint, r_joint_max
-from qnotes.theorems.proof_steps import Identity, Nonnegative, Step
-from qnotes.theorems.sums_over_layers import evaluated, replaced
-from qnotes.theorems.T2_recursion import LIPSCHITZ
-from qnotes.theorems.T5_layerwise_with_biases import PRODUCT_FORM_WITH_BIASES
-from qnotes.theorems.theorem import Hypothesis, Theorem, proof_of
+from qnotes.theorems.facts import ge, le
+from qnotes.theorems.notation import (
+    LAYERS,
+    D,
+    E,
+    L,
+    W,
+    ell,
+    eps,
+    k,
+    n_joint,
+    r_joint,
+    r_joint_max,
+)
+from qnotes.theorems.rules import Algebra, Apply, Replace
+from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ
+from qnotes.theorems.T4_mean_form import ONE_GAP
+from qnotes.theorems.T5_layerwise_with_biases import FAN_IN, JOINT, PRODUCT_FORM_WITH_BIASES
+from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
 
 def _narrow(profile) -> str | None:
@@ -30,8 +43,19 @@ PATH_METRIC = Theorem(
     statement=sp.Le(E, sp.Max(D, 1) * L * W**2 * r_joint_max ** (L - 1) * eps),
     hypotheses=(
         LIPSCHITZ,
-        Hypothesis("rows of weights and bias together have absolute sums of at most r̃, and r̃ ≥ 1"),
-        Hypothesis("W ≥ 2", _narrow),
+        DOMAIN,
+        JOINT,
+        FAN_IN,
+        ONE_GAP,
+        Hypothesis(
+            "rows of weights and bias together have absolute sums of at most r̃, and r̃ ≥ 1",
+            facts={"largest norm": le(r_joint[ell], r_joint_max, LAYERS)},
+        ),
+        Hypothesis(
+            "no row reads more than W inputs",
+            facts={"widest row": le(n_joint[ell], W + 1, LAYERS)},
+        ),
+        Hypothesis("W ≥ 2", _narrow, facts={"at least two": ge(W, 2)}),
     ),
     premises=(PRODUCT_FORM_WITH_BIASES,),
 )
@@ -41,31 +65,34 @@ PATH_METRIC = Theorem(
 def prove(theorem: Theorem) -> tuple[Step, ...]:
     """T5 with one norm and one fan-in for all layers, and room to spare."""
     (product_form,) = theorem.premises
-    t, x, y = sp.symbols("t x y", nonnegative=True)  # slack: W = 2 + t says that W ≥ 2
-    uniform = {r_joint: r_joint_max, eps_layer: eps, n_joint: W**2}
+    (goal,), (bound,) = theorem.goals(), product_form.goals()
+    norms = sp.Product(r_joint_max, (ell, 1, k - 1)) * sp.Product(r_joint_max, (ell, k + 1, L))
+    uniform = sp.Max(D, 1) * sp.Sum((W + 1) * eps * norms, (k, 1, L))
     return (
-        Nonnegative(
-            title="fan-in",
-            reason="A row reads at most W weights and a bias, and W ≥ 2.",
-            larger=W**2,
-            smaller=W + 1,
-            certificate=1 + 3 * t + t**2,
-            given={W: 2 + t},
+        Step(
+            name="product form",
+            fact=bound,
+            rule=Apply(product_form),
+            uses=tuple(product_form.facts()),
         ),
-        Nonnegative(
-            title="norms and gaps",
-            reason="The largest norm and the largest gap serve for all layers; the product form "
-            "never falls when one of its quantities grows.",
-            larger=r_joint_max * eps,
-            smaller=r_joint[k] * eps_layer[k],
-            certificate=sp.expand((r_joint[k] + x) * (eps_layer[k] + y))
-            - r_joint[k] * eps_layer[k],
-            given={r_joint_max: r_joint[k] + x, eps: eps_layer[k] + y},
+        Step(
+            name="one for all",
+            fact=le(bound.right, uniform),
+            rule=Replace(),
+            uses=("largest norm", "widest row", "largest change"),
+            reason="The largest norm, gap and fan-in serve for all layers; nothing falls.",
         ),
-        Identity(
-            title="statement",
-            reason="All L terms of the sum are then equal.",
-            left=evaluated(replaced(product_form.statement.rhs, uniform)),
-            right=theorem.statement.rhs,
+        Step(
+            name="room to spare",
+            fact=le(W + 1, W**2),
+            rule=Algebra((W + 1,), gives_away=True),
+            uses=("at least two",),
+        ),
+        Step(
+            name="statement",
+            fact=goal,
+            rule=Algebra((1, 1, sp.Max(D, 1) * L * r_joint_max ** (L - 1) * eps)),
+            uses=("product form", "one for all", "room to spare"),
+            reason="All L terms of the sum are equal.",
         ),
     )

@@ -1,8 +1,5 @@
-"""T10, intervals with signs: bounds below and above the error of each unit. Stated only."""
+"""T10, intervals with signs: bounds below and above the error of each unit. In words only."""
 
-import sympy as sp
-
-from qnotes.theorems.notation import difference, ell, high, i, low
 from qnotes.theorems.theorem import STATED, Hypothesis, Result
 
 INTERVALS = Result(
@@ -10,7 +7,6 @@ INTERVALS = Result(
     name="intervals with signs",
     source=STATED + "Differential interval analysis.",
     whose="earlier work",
-    statement=sp.Le(low[ell, i], difference[ell, i], evaluate=False),
-    also=(sp.Le(difference[ell, i], high[ell, i], evaluate=False),),
+    statement=None,
     hypotheses=(Hypothesis("intervals for S and for Δ are propagated together, layer by layer"),),
 )

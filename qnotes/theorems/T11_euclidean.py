@@ -1,15 +1,22 @@
-"""T11, Euclidean norms: the recursion T2 with spectral norms. Stated only."""
+"""T11, Euclidean norms: the recursion T2 with spectral norms, in ℓ²."""
 
 import sympy as sp
 
 from qnotes.theorems import notation as sy
+from qnotes.theorems.axioms import Euclidean
+from qnotes.theorems.facts import le
 from qnotes.theorems.notation import D, E, L, N, e_euclid, ell, rho, s_euclid
-from qnotes.theorems.theorem import STATED, Hypothesis, Result
+from qnotes.theorems.rules import Algebra
+from qnotes.theorems.T1_decomposition import DECOMPOSITION, S, S_q
+from qnotes.theorems.T2_recursion import along_the_chain, inputs, lipschitz, sizes
+from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
+
+_FAMILIES = (rho, sy.rho_change, sy.beta_euclid, sy.gamma_euclid)
 
 EUCLIDEAN = Result(
     number="T11",
     name="Euclidean norms",
-    source=STATED + "The recursion T2 in ℓ² with upper bounds of spectral norms.",
+    source="The recursion T2 in ℓ² with upper bounds of spectral norms. Not computed here.",
     whose="classical",
     statement=sp.Le(E, e_euclid[L], evaluate=False),
     definitions={
@@ -21,7 +28,40 @@ EUCLIDEAN = Result(
         + sy.gamma_euclid[ell],
     },
     hypotheses=(
-        Hypothesis("ρ are upper bounds of the spectral norms of both networks"),
-        Hypothesis("pooling is 1-Lipschitz in ℓ²; overlapping max-pooling is not"),
+        Hypothesis(
+            "activations and pooling are 1-Lipschitz in ℓ², with σ(0) = 0; overlapping max-pooling "
+            "is not",
+            facts=lipschitz(Euclidean),
+        ),
+        Hypothesis(
+            "both networks read the same input, no coordinate of it above D",
+            facts=inputs(D * sp.sqrt(N[0]), Euclidean),
+        ),
+        Hypothesis(
+            "no coordinate of the output changes by more than its Euclidean norm; E is the largest "
+            "error, S and S' the activations at an input where it occurs",
+            facts={"worst input": le(E, Euclidean(S[L] - S_q[L]))},
+        ),
+        Hypothesis(
+            "ρ are upper bounds of the spectral norms of both networks, δρ of those of the change; "
+            "hatted β and γ bound biases and their change in ℓ²",
+            facts=sizes(*_FAMILIES, Euclidean),
+        ),
     ),
+    premises=(DECOMPOSITION,),
 )
+
+
+@proof_of(EUCLIDEAN)
+def prove(theorem: Result) -> tuple[Step, ...]:
+    """As T2."""
+    (goal,) = theorem.goals()
+    return (
+        *along_the_chain(theorem, *_FAMILIES, s_euclid, e_euclid, Euclidean),
+        Step(
+            name="statement",
+            fact=goal,
+            rule=Algebra(),
+            uses=("worst input", ("errors", {ell: L})),
+        ),
+    )

@@ -13,10 +13,11 @@ import numpy as np
 import sympy as sp
 
 from qnotes.theorems import notation as sy
+from qnotes.theorems.facts import eq, le
 from qnotes.theorems.log_domain import log_value
-from qnotes.theorems.notation import C, E, bits, largest, tau
-from qnotes.theorems.proof_steps import Cases, Identity, Monotone, Nonnegative, Step, equation
-from qnotes.theorems.theorem import Hypothesis, Result, proof_of
+from qnotes.theorems.notation import LATEX, C, E, bits, eps, largest, tau
+from qnotes.theorems.rules import Algebra, Power
+from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
 
 #: q, the largest code of a symmetric quantizer of b bits.
 LARGEST_CODE = 2 ** (bits - 1) - 1
@@ -52,75 +53,81 @@ class CertifyingBits(Result):
         return sp.lambdify((sy.largest, sy.bits), HALF_STEP)(largest, bits)
 
 
+#: The distance of neighbouring codes, and the size of any weight.
+scale = sp.Symbol("scale", positive=True)
+weight = sp.Symbol("w", nonnegative=True)
+LATEX[scale], LATEX[weight] = r"\mathrm{scale}", "|w|"
+
+_NO_CLIPPING = le(weight, LARGEST_CODE * scale)
+
 BITS = CertifyingBits(
     number="T12",
     name="bits that certify an error",
     source="Arithmetic on the half-step of a uniform quantizer; stated and proved here.",
     statement=sp.Ge(bits, 1 + sp.log(1 + C * largest / (2 * tau), 2), evaluate=False),
-    conclusion=sp.Le(E, tau),
+    conclusion=sp.Le(E, tau, evaluate=False),
     hypotheses=(
-        Hypothesis("symmetric uniform quantizer, codes in [-q, q], q = 2^(b-1) - 1, scale a/q"),
-        Hypothesis("round to nearest, in exact arithmetic; biases are not quantized"),
-        Hypothesis("E ≤ C ε, with a C that does not depend on b"),
+        Hypothesis(
+            "symmetric uniform quantizer, codes in [-q, q], q = 2^(b-1) - 1, scale a/q, a the "
+            "largest weight",
+            facts={
+                "scale": eq(LARGEST_CODE * scale, largest),
+                "largest weight": le(weight, largest),
+            },
+        ),
+        Hypothesis(
+            "round to nearest, in exact arithmetic: a weight that is not clipped moves by at most "
+            "half a step; biases are not quantized",
+            facts={"half a step": le(eps, scale / 2, given=(_NO_CLIPPING,))},
+        ),
+        Hypothesis("E ≤ C ε, with a C that does not depend on b", facts={"bound": le(E, C * eps)}),
     ),
 )
 
 
 @proof_of(BITS)
 def prove(theorem: Result) -> tuple[Step, ...]:
-    """The half-step, and the number of bits at which C times it is exactly τ."""
-    scale, code, part = (
-        sp.Symbol(name, positive=True) for name in (r"\,\mathrm{scale}\,", r"\,\mathrm{code}", "f")
-    )
-    t, u, q = (sp.Symbol(name, nonnegative=True) for name in ("t", "u", "q"))
-    enough = theorem.statement.rhs
-    more = sp.Symbol("y", positive=True)  # 2^(b-1) - 1 beyond what is enough
-    first, second = sp.symbols("C_1 C_2", positive=True)
-    between = enough.subs(C, first) - enough.subs(C, second)
-    codes = sp.Symbol("q", positive=True)
-    bits_more = sp.Symbol(r"\lim_{\tau \to 0} \left(b_1 - b_2\right)")
+    """No clipping, the half-step, and the number of codes at which C times it is at most τ."""
+    (goal,) = theorem.goals()
+    needed = C * largest / (2 * tau)
     return (
-        Cases(
-            title="half a step",
-            reason="A weight lies a part $f$ of a step above a level. It goes down where "
-            "$f = 1/2 - t$, and up where $f = 1/2 + t$: by half a step less $t$ steps.",
-            pairs=tuple(
-                (moved.subs(part, place), scale / 2 - t * scale)
-                for moved, place in (
-                    ((code + part) * scale - code * scale, sp.Rational(1, 2) - t),
-                    ((code + 1) * scale - (code + part) * scale, sp.Rational(1, 2) + t),
-                )
-            ),
+        Step(
+            name="no clipping",
+            fact=_NO_CLIPPING,
+            rule=Algebra((1, -1)),
+            uses=("largest weight", "scale"),
+            reason="The largest weight has the largest code.",
         ),
-        Nonnegative(
-            title="no clipping",
-            reason="With scale a/q the largest weight has code q, so nothing leaves the range.",
-            larger=q,
-            smaller=(largest - u) / (largest / q),
-            certificate=u * q / largest,
+        Step(
+            name="rounding",
+            fact=le(eps, scale / 2),
+            rule=Algebra(),
+            uses=("half a step", "no clipping"),
         ),
-        Identity(
-            title="enough bits",
-            reason="At this number of bits C times the half-step is τ exactly.",
-            left=C * HALF_STEP.subs(bits, enough),
-            right=theorem.conclusion.rhs,
-            printed=(
-                equation(codes, LARGEST_CODE.subs(bits, enough)),
-                equation(C * largest / (2 * codes), theorem.conclusion.rhs),
-            ),
+        Step(
+            name="bits as a logarithm",
+            fact=le(sp.log(1 + needed) / sp.log(2), bits - 1),
+            rule=Algebra(),
+            uses=("condition",),
         ),
-        Monotone(
-            title="more bits",
-            reason="With y more codes the bound is smaller: the half-step is a decreasing "
-            "function of b.",
-            expression=-C * largest / (2 * more),
-            variables=(more,),
+        Step(
+            name="codes",
+            fact=le(1 + needed, 2 ** (bits - 1)),
+            rule=Power(sp.Integer(2)),
+            uses=("bits as a logarithm",),
+            reason="A power of 2 grows with its exponent.",
         ),
-        Identity(
-            title="two bounds",
-            reason="For small τ two bounds with constants $C_1 > C_2$ differ by so many bits.",
-            left=sp.limit(sp.logcombine(sp.expand_log(between)), tau, 0, "+"),
-            right=sp.log(first / second, 2),
-            printed=(equation(bits_more, sp.log(first / second, 2)),),
+        Step(
+            name="a step",
+            fact=le(C * scale / 2, tau),
+            rule=Algebra((tau * scale / largest, tau / largest)),
+            uses=("codes", "scale"),
+            reason="So many codes divide the range.",
+        ),
+        Step(
+            name="statement",
+            fact=goal,
+            rule=Algebra((1, C, 1)),
+            uses=("bound", "rounding", "a step"),
         ),
     )

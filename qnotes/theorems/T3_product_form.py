@@ -5,11 +5,12 @@ The change of layer k is multiplied by the norms of all other layers; the bound 
 
 import sympy as sp
 
-from qnotes.theorems.notation import D, E, L, beta, delta, e, ell, gamma, j, k, r, s
-from qnotes.theorems.proof_steps import Cases, Induction, Step, Unrolled, equation
-from qnotes.theorems.sums_over_layers import replaced
-from qnotes.theorems.T2_recursion import LIPSCHITZ, OUR_PROOF, RECURSION
-from qnotes.theorems.theorem import Hypothesis, Theorem, proof_of
+from qnotes.theorems.facts import eq, le
+from qnotes.theorems.notation import LAYERS, D, E, L, beta, delta, e, ell, gamma, k, p, q, r, s
+from qnotes.theorems.rules import Algebra, Apply
+from qnotes.theorems.solved_recursion import SOLVED, others
+from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ, NORMS, OUR_PROOF, RECURSION
+from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
 
 def _has_biases(profile) -> str | None:
@@ -19,16 +20,14 @@ def _has_biases(profile) -> str | None:
     return f"needs a network without biases; {len(biased)} layers have one, first {biased[0]!r}"
 
 
-NO_BIASES = Hypothesis("no biases", _has_biases)
+NO_BIASES = Hypothesis(
+    "no biases",
+    _has_biases,
+    facts={"no biases": eq(beta[ell], 0, LAYERS), "no new biases": eq(gamma[ell], 0, LAYERS)},
+)
 
 NO_ACCESS = "We did not have access to the full text of the paper. "
 UNKNOWN = "unknown whether the paper has it"
-
-
-def others(norm: sp.IndexedBase) -> sp.Expr:
-    """The product of all norms but that of layer k."""
-    return sp.Product(norm[j], (j, 1, k - 1)) * sp.Product(norm[j], (j, k + 1, L))
-
 
 PRODUCT_FORM = Theorem(
     number="T3",
@@ -37,38 +36,39 @@ PRODUCT_FORM = Theorem(
     source="A step on the way to the mean form. " + NO_ACCESS + f"So it is {UNKNOWN}. " + OUR_PROOF,
     whose=UNKNOWN,
     statement=sp.Le(E, D * sp.Sum(delta[k] * others(r), (k, 1, L))),
-    hypotheses=(LIPSCHITZ, NO_BIASES),
+    hypotheses=(LIPSCHITZ, DOMAIN, NORMS, NO_BIASES),
     tight=True,
-    premises=(RECURSION,),
+    premises=(RECURSION, SOLVED),
 )
 
 
 @proof_of(PRODUCT_FORM)
 def prove(theorem: Theorem) -> tuple[Step, ...]:
     """The recursion without biases, solved exactly."""
-    (recursion,) = theorem.premises
-    initial = recursion.initial
-    steps = {b: replaced(step, {beta: 0, gamma: 0}) for b, step in recursion.steps.items()}
-    closed = {
-        s: D * sp.Product(r[j], (j, 1, ell)),
-        e: theorem.statement.rhs.subs(L, ell),
-    }
+    recursion, solved = theorem.premises
+    (goal,), (bound,), (closed,) = (x.goals() for x in (theorem, recursion, solved))
     return (
-        Cases(
-            title="no biases",
-            reason="With β = 0 and γ = 0 the recursion T2 loses its last terms.",
-            pairs=(
-                (steps[s], r[ell] * s[ell - 1]),
-                (steps[e], r[ell] * e[ell - 1] + delta[ell] * s[ell - 1]),
-            ),
-            printed=tuple(equation(base[ell], step) for base, step in steps.items()),
+        Step(name="recursion", fact=bound, rule=Apply(recursion), uses=tuple(recursion.facts())),
+        Step(name="activations at first", fact=le(s[0], D), rule=Algebra(), uses=("s 0",)),
+        Step(
+            name="activations",
+            fact=le(s[ell], r[ell] * s[ell - 1], LAYERS),
+            rule=Algebra(),
+            uses=("s", "no biases"),
+            reason="Without biases the recursion loses its last terms.",
         ),
-        Induction(
-            title="closed form",
-            reason="Both running quantities are sums and products over the layers so far.",
-            initial=initial,
-            steps=steps,
-            closed=closed,
+        Step(name="errors at first", fact=le(e[0], 0), rule=Algebra(), uses=("e 0",)),
+        Step(
+            name="errors",
+            fact=le(e[ell], r[ell] * e[ell - 1] + delta[ell] * s[ell - 1], LAYERS),
+            rule=Algebra(),
+            uses=("e", "no new biases"),
         ),
-        Unrolled(initial=initial, steps=steps, quantity=e, closed=theorem.statement.rhs),
+        Step(
+            name="solved",
+            fact=le(e[L], closed.right),
+            rule=Apply(solved, {p: s, q: e}),
+            uses=("activations at first", "activations", "errors at first", "errors"),
+        ),
+        Step(name="statement", fact=goal, rule=Algebra(), uses=("recursion", "solved")),
     )

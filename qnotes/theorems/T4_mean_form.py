@@ -6,26 +6,55 @@ mean of L - 1 of the L norms, since each term of T3 lacks another norm. The plai
 
 import sympy as sp
 
-from qnotes.theorems.notation import D, E, L, delta, eps, eps_layer, i, j, k, n, r, r_mean, r_min
-from qnotes.theorems.proof_steps import (
-    Cases,
-    ClosedSum,
-    Convex,
-    Identity,
-    Nonnegative,
-    Step,
-    equation,
+from qnotes.theorems.facts import eq, ge, le
+from qnotes.theorems.inequality_of_means import MEANS
+from qnotes.theorems.notation import (
+    LAYERS,
+    D,
+    E,
+    L,
+    c,
+    delta,
+    ell,
+    eps,
+    eps_layer,
+    i,
+    j,
+    k,
+    n,
+    r,
+    r_mean,
+    r_min,
 )
-from qnotes.theorems.sums_over_layers import evaluated, replaced, written_out
-from qnotes.theorems.T2_recursion import LIPSCHITZ
+from qnotes.theorems.rules import Algebra, Apply, Replace, Split
+from qnotes.theorems.solved_recursion import others, row_of_changes
+from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ, NORMS
 from qnotes.theorems.T3_product_form import NO_ACCESS, NO_BIASES, PRODUCT_FORM
-from qnotes.theorems.theorem import Theorem, proof_of
+from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
 
 def leave_one_out_mean(norm: sp.IndexedBase, smallest: sp.Symbol) -> sp.Expr:
     """The largest mean of L-1 of the L norms."""
     return (sp.Sum(norm[j], (j, 1, L)) - smallest) / (L - 1)
 
+
+def smallest_of(norm: sp.IndexedBase, smallest: sp.Symbol) -> Hypothesis:
+    """That no norm is below the smallest."""
+    text = "the smallest norm is left out of the mean"
+    return Hypothesis(text, facts={"smallest": le(smallest, norm[k], (k, 1, L))})
+
+
+FAN_IN = Hypothesis(
+    "a row of changes holds at most n numbers, none above its layer's largest change",
+    facts={
+        "row": le(delta[ell], sp.Sum(c[ell, i], (i, 1, n[ell])), LAYERS),
+        "row entries": le(c[ell, i], eps_layer[ell], LAYERS, (i, 1, n[ell])),
+    },
+)
+ONE_GAP = Hypothesis(
+    "no layer changes by more than ε",
+    facts={"largest change": le(eps_layer[ell], eps, LAYERS)},
+)
 
 MEAN_FORM = Theorem(
     number="T4",
@@ -38,98 +67,119 @@ MEAN_FORM = Theorem(
     whose="the paper's, in our form",
     statement=sp.Le(E, D * r_mean ** (L - 1) * sp.Sum(n[k], (k, 1, L)) * eps),
     definitions={r_mean: leave_one_out_mean(r, r_min)},
-    hypotheses=(LIPSCHITZ, NO_BIASES),
+    hypotheses=(LIPSCHITZ, DOMAIN, NORMS, NO_BIASES, FAN_IN, ONE_GAP, smallest_of(r, r_min)),
     tight=True,
-    premises=(PRODUCT_FORM,),
+    premises=(PRODUCT_FORM, MEANS),
 )
 
 
 @proof_of(MEAN_FORM)
 def prove(theorem: Theorem) -> tuple[Step, ...]:
     """The product form, row sums by fan-ins, and the inequality of the means."""
-    (product_form,) = theorem.premises
-    relaxed = replaced(product_form.statement.rhs, {delta: lambda index: n[index] * eps})
+    product_form, means = theorem.premises
+    (bound,) = product_form.goals()
+    relaxed = D * sp.Sum(n[k] * eps_layer[k] * others(r), (k, 1, L))
     return (
-        row_of_changes(
-            "n_k",
-            title="a row of changes",
-            reason="A row of $W - W'$ has at most $n$ entries, each at most ε: so "
-            "$\\delta \\le n ε$.",
+        Step(
+            name="product form",
+            fact=bound,
+            rule=Apply(product_form),
+            uses=tuple(product_form.facts()),
         ),
-        *mean_steps(theorem, relaxed, r, r_mean, r_min, n),
+        *row_of_changes(
+            delta[ell], lambda at: c[ell, at], n[ell], eps_layer[ell], name="row", each=(LAYERS,)
+        ),
+        Step(
+            name="by fan-ins",
+            fact=le(bound.right, relaxed),
+            rule=Replace(),
+            uses=("row at most",),
+            reason="Nothing else in the sum is negative.",
+        ),
+        Step(
+            name="product form by fan-ins",
+            fact=le(E, relaxed),
+            rule=Algebra(),
+            uses=("product form", "by fan-ins"),
+        ),
+        *mean_steps(theorem, means, relaxed, (r, r_mean, r_min)),
     )
 
 
-def row_of_changes(count: str, *, title: str, reason: str) -> Step:
-    """So many changes of at most ε are at most so many times ε."""
-    terms = sp.Symbol(count, integer=True, positive=True)
-    total = sp.Sum(eps_layer[k], (i, 1, terms))
-    return ClosedSum(title=title, reason=reason, total=total, closed=terms * eps_layer[k])
+def mean_steps(theorem: Theorem, means, product, symbols) -> tuple[Step, ...]:
+    """From a product form by fan-ins to the mean form: for T4 and T5.
 
-
-def mean_steps(theorem: Theorem, relaxed, norm, mean, smallest, fan_in) -> tuple[Step, ...]:
-    """From a product form, relaxed to one gap for all layers, to the mean form: for T4 and T5.
-
-    The theorem is the mean form, and defines `mean` by the norms; `norm` and `fan_in` are families.
+    Args:
+        theorem: the mean form, which defines the mean.
+        means: the inequality of the means.
+        product: the right side of the fact ``product form by fan-ins``.
+        symbols: the norms, their mean and the smallest of them.
     """
-    t = sp.Symbol("t", nonnegative=True)  # slack
-    m = sp.Symbol("m", integer=True, positive=True)
-    rhs = theorem.statement.rhs
-    without_k = (sp.Sum(norm[j], (j, 1, L)) - norm[k]) / (L - 1)
+    norm, mean, smallest = symbols
+    (goal,) = theorem.goals()
+    one_gap = product.xreplace({eps_layer[k]: eps})
+    total = sp.Sum(norm[j], (j, 1, L))
+    before, after = sp.Sum(norm[j], (j, 1, L - 1)), sp.Sum(norm[j], (j, L + 1, L))
+    meanings = {} if norm == r else {r: norm, r_mean: mean, r_min: smallest}
+    least = (L - 1) if mean.is_positive else 0
     return (
-        Nonnegative(
-            title="one gap for all layers",
-            reason="No layer changes by more than ε, the largest change.",
-            larger=fan_in[k] * eps,
-            smaller=fan_in[k] * eps_layer[k],
-            certificate=fan_in[k] * t,
-            given={eps: eps_layer[k] + t},
+        Step(
+            name="one gap",
+            fact=le(product, one_gap),
+            rule=Replace(),
+            uses=("largest change",),
         ),
-        *_means_inequality(),
-        Nonnegative(
-            title="one mean for all layers",
-            reason="Leaving out the smallest norm leaves the largest mean, for L ≥ 2.",
-            larger=theorem.definitions[mean],
-            smaller=without_k,
-            certificate=t / m,
-            given={norm[k]: smallest + t, L: m + 1},
+        Step(
+            name="means",
+            fact=le(others(norm), mean ** (L - 1), (k, 1, L)),
+            rule=Apply(means, meanings),
+            uses=("smallest", mean.name),
         ),
-        Identity(
-            title="statement",
-            reason="The L-1 norms other than that of layer k, each replaced by their largest mean.",
-            left=evaluated(replaced(relaxed, {norm: mean})),
-            right=rhs,
+        Step(
+            name="one mean",
+            fact=le(one_gap, goal.right),
+            rule=Replace(),
+            uses=("means",),
+            reason="One mean for all layers. A single layer has no other norm: $1 \\le 1$.",
         ),
-        Cases(
-            title="depth 1",
-            reason="A single layer has no other norm; a product of none is 1.",
-            pairs=((written_out(rhs, 1), written_out(relaxed, 1)),),
-            printed=(sp.Le(theorem.statement.lhs, written_out(rhs, 1), evaluate=False),),
+        Step(
+            name="statement",
+            fact=goal,
+            rule=Algebra(),
+            uses=("product form by fan-ins", "one gap", "one mean"),
         ),
+        Step(name="last norm", fact=eq(total, before + norm[L] + after), rule=Split(L)),
+        *_sign(total, before, norm, smallest, least),
     )
 
 
-def _means_inequality() -> tuple[Step, ...]:
-    """The product of m numbers is at most the m-th power of their mean: from m to m+1."""
-    m = sp.Symbol("m", integer=True, positive=True)
-    average = sp.Symbol("A", positive=True)
-    new = sp.Symbol("x", nonnegative=True)
-    joined = (m * average + new) / (m + 1)
+def _sign(total, before, norm, smallest, least) -> tuple[Step, ...]:
+    """That the mean has the sign that its symbol declares; at least 1 where all norms are."""
+    uses = ("last norm", ("smallest", {k: L}))
+    if least == 0:
+        shown = ge(total - smallest, 0)
+        reason = "So the mean is not negative."
+        return (
+            Step(
+                name="sign",
+                fact=shown,
+                rule=Algebra((-1, 1), gives_away=True),
+                uses=uses,
+                reason=reason,
+            ),
+        )
     return (
-        Identity(
-            title="mean of one more number",
-            reason="If A is the mean of m numbers, this is the mean of them and x.",
-            left=(m + 1) * joined,
-            right=m * average + new,
-            printed=(equation(sp.Mul(m + 1, joined, evaluate=False), m * average + new),),
+        Step(
+            name="norms before the last",
+            fact=ge(before, L - 1),
+            rule=Replace(),
+            uses=("at least one",),
         ),
-        Convex(
-            title="the means, by induction",
-            reason="One number equals its mean. If the product of $m$ numbers is at most $A^m$, "
-            "then with $x$ it is at most $A^m x$; and the difference below, as a function of $x$, "
-            "is zero with slope zero at $x = A$ and convex, hence nowhere negative.",
-            expression=joined ** (m + 1) - average**m * new,
-            variable=new,
-            touches=average,
+        Step(
+            name="sign",
+            fact=ge(total - smallest, least),
+            rule=Algebra((-1, 1, 1)),
+            uses=(*uses, "norms before the last"),
+            reason="So the mean of two or more layers is at least 1.",
         ),
     )

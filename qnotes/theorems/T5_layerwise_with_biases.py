@@ -1,32 +1,67 @@
 """T5, the layerwise bound with biases, in product form and in mean form.
 
-A network with biases is one without, a coordinate wider that always holds 1. So T3 and T4 hold
-with norms r̃ of rows and biases together, at least 1, with fan-ins ñ that count a bias that
-changes, and with max(D, 1) for the input.
+A network with biases is one without, a coordinate wider that always holds 1. So it has the
+recursion of T3 with norms r̃ of rows and biases together, at least 1, with fan-ins ñ that count a
+bias that changes, and with max(D, 1) for the input.
 """
 
 import sympy as sp
 
+from qnotes.theorems.axioms import BLOCKS, ONE, ROWS, SHORTER, TRIANGLE, Beside, Norm, WithOne
+from qnotes.theorems.facts import eq, ge, le
+from qnotes.theorems.inequality_of_means import MEANS
 from qnotes.theorems.notation import (
+    LAYERS,
     D,
     E,
     L,
+    c,
     delta,
+    ell,
     eps,
     eps_layer,
+    i,
     k,
     n_joint,
+    p,
+    q,
     r,
     r_joint,
     r_joint_mean,
     r_joint_min,
 )
-from qnotes.theorems.proof_steps import DEPTHS, Cases, Identity, Step, equation
-from qnotes.theorems.sums_over_layers import replaced, written_out
-from qnotes.theorems.T2_recursion import LIPSCHITZ
-from qnotes.theorems.T3_product_form import PRODUCT_FORM, others
-from qnotes.theorems.T4_mean_form import MEAN_FORM, leave_one_out_mean, mean_steps, row_of_changes
-from qnotes.theorems.theorem import Theorem, proof_of
+from qnotes.theorems.rules import Algebra, Apply, ByAxiom, Largest, Replace
+from qnotes.theorems.solved_recursion import SOLVED, others, row_of_changes
+from qnotes.theorems.sums_over_layers import replaced
+from qnotes.theorems.T1_decomposition import DECOMPOSITION, S, S_q, W, W_q, b, b_q
+from qnotes.theorems.T2_recursion import DOMAIN, ERROR, LIPSCHITZ, READ, decomposed
+from qnotes.theorems.T3_product_form import PRODUCT_FORM
+from qnotes.theorems.T4_mean_form import (
+    MEAN_FORM,
+    ONE_GAP,
+    leave_one_out_mean,
+    mean_steps,
+    smallest_of,
+)
+from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
+
+CHANGE = Norm(Beside(W[ell] - W_q[ell], b[ell] - b_q[ell]))
+JOINT = Hypothesis(
+    "r̃ is at least 1, and at least each absolute row sum with the bias, in both networks",
+    facts={
+        "norm": le(Norm(Beside(W[ell], b[ell])), r_joint[ell], LAYERS),
+        "quantized norm": le(Norm(Beside(W_q[ell], b_q[ell])), r_joint[ell], LAYERS),
+        "at least one": ge(r_joint[ell], 1, LAYERS),
+    },
+)
+FAN_IN = Hypothesis(
+    "a row of changes, with that of the bias, holds at most ñ numbers, none above its layer's "
+    "largest change",
+    facts={
+        "row": le(CHANGE, sp.Sum(c[ell, i], (i, 1, n_joint[ell])), LAYERS),
+        "row entries": le(c[ell, i], eps_layer[ell], LAYERS, (i, 1, n_joint[ell])),
+    },
+)
 
 PRODUCT_FORM_WITH_BIASES = Theorem(
     number="T5",
@@ -37,9 +72,9 @@ PRODUCT_FORM_WITH_BIASES = Theorem(
     statement=sp.Le(
         E, sp.Max(D, 1) * sp.Sum(n_joint[k] * eps_layer[k] * others(r_joint), (k, 1, L))
     ),
-    hypotheses=(LIPSCHITZ,),
+    hypotheses=(LIPSCHITZ, DOMAIN, JOINT, FAN_IN),
     tight=True,
-    premises=(PRODUCT_FORM,),
+    premises=(DECOMPOSITION, SOLVED),
 )
 
 MEAN_FORM_WITH_BIASES = Theorem(
@@ -52,87 +87,164 @@ MEAN_FORM_WITH_BIASES = Theorem(
         E, sp.Max(D, 1) * r_joint_mean ** (L - 1) * sp.Sum(n_joint[k], (k, 1, L)) * eps
     ),
     definitions={r_joint_mean: leave_one_out_mean(r_joint, r_joint_min)},
-    hypotheses=(LIPSCHITZ,),
+    hypotheses=(LIPSCHITZ, DOMAIN, JOINT, FAN_IN, ONE_GAP, smallest_of(r_joint, r_joint_min)),
     tight=True,
-    premises=(PRODUCT_FORM_WITH_BIASES,),
+    premises=(PRODUCT_FORM_WITH_BIASES, MEANS),
 )
 
 
 @proof_of(PRODUCT_FORM_WITH_BIASES)
 def prove_product_form(theorem: Theorem) -> tuple[Step, ...]:
     """A network with biases is one without, a coordinate wider that always holds 1."""
-    (without,) = theorem.premises
-    meanings = {D: sp.Max(D, 1), r: r_joint, delta: lambda index: n_joint[index] * eps_layer[index]}
-    wider = replaced(without.statement.rhs, meanings)
-    wider_input = sp.Symbol(r"\| (x, 1) \|_\infty", positive=True)
+    _, solved = theorem.premises
+    (goal,), (closed,) = theorem.goals(), solved.goals()
+    wide = lambda at: sp.Max(Norm(S_q[at]), 1)  # noqa: E731
+    gaps = n_joint[ell] * eps_layer[ell]
+    error = lambda at: Norm(S[at] - S_q[at])  # noqa: E731
+    meanings = {
+        D: sp.Max(D, 1),
+        r: r_joint,
+        delta: lambda at: n_joint[at] * eps_layer[at],
+        p: wide,
+        q: error,
+    }
     return (
-        _wider_matrix(
-            _INPUTS,
-            _WEIGHTS * _INPUTS + _BIAS,
-            title="one coordinate more",
-            reason="The matrix with rows (W b) and (0 1), applied to (x, 1), gives (W x + b, 1).",
+        *_joined("layer", W_q[ell], b_q[ell]),
+        Step(
+            name="activations in a layer",
+            fact=le(Norm(S_q[ell]), r_joint[ell] * wide(ell - 1), LAYERS),
+            rule=Algebra((1, -1, 1, wide(ell - 1))),
+            uses=("activation", "joined layer", "rows of the layer", "quantized norm"),
         ),
-        _wider_matrix(
-            sp.ones(2, 1),
-            _WEIGHTS * sp.ones(2, 1) + _BIAS,
-            title="its norm",
-            reason="Absolute row sums are those of a row and its bias, and 1 for the new row. With "
-            "absolute values for entries they are what the wider matrix makes of ones.",
+        Step(
+            name="a coordinate that is one",
+            fact=ge(wide(ell - 1), 1, LAYERS),
+            rule=Largest(),
         ),
-        row_of_changes(
-            "ntilde_k",
-            title="its changes",
-            reason="A row holds ñ numbers that may change, none by more than ε; "
-            "the new row and the biases that stay do not change.",
+        Step(
+            name="it stays one",
+            fact=le(1, r_joint[ell] * wide(ell - 1), LAYERS),
+            rule=Algebra((wide(ell - 1), 1)),
+            uses=("at least one", "a coordinate that is one"),
         ),
-        Cases(
-            title="its input",
-            reason="The largest absolute coordinate of (x, 1) is at most max(D, 1).",
-            pairs=((sp.Max(D, D, 1), sp.Max(D, 1)),),
-            printed=(sp.Le(wider_input, sp.Max(D, 1), evaluate=False),),
+        Step(
+            name="wider activations",
+            fact=le(wide(ell), r_joint[ell] * wide(ell - 1), LAYERS),
+            rule=Largest(),
+            uses=("activations in a layer", "it stays one"),
         ),
-        Identity(
-            title="statement",
-            reason="T3 for the wider network.",
-            left=wider,
-            right=theorem.statement.rhs,
-            printed=(sp.Le(theorem.statement.lhs, wider, evaluate=False),),
-        ),
-        Cases(
-            title="written out",
-            reason="The same for depths 1 to 6, term by term.",
-            pairs=tuple(
-                (written_out(wider, depth), written_out(theorem.statement.rhs, depth))
-                for depth in DEPTHS
+        *decomposed(theorem, whole=False),
+        Step(
+            name="triangle with the bias",
+            fact=le(
+                Norm(theorem.premises[0].goals()[0].right),
+                Norm(W[ell] * ERROR) + Norm((W[ell] - W_q[ell]) * READ + b[ell] - b_q[ell]),
+                LAYERS,
             ),
-            printed=tuple(
-                sp.Le(theorem.statement.lhs, written_out(wider, depth), evaluate=False)
-                for depth in (1, 2)
+            rule=ByAxiom(TRIANGLE),
+        ),
+        *_joined("change", W[ell] - W_q[ell], b[ell] - b_q[ell]),
+        *row_of_changes(
+            CHANGE,
+            lambda at: c[ell, at],
+            n_joint[ell],
+            eps_layer[ell],
+            name="row",
+            each=(LAYERS,),
+        ),
+        Step(
+            name="weights alone",
+            fact=le(Norm(W[ell]), Norm(Beside(W[ell], b[ell])), LAYERS),
+            rule=ByAxiom(SHORTER),
+        ),
+        Step(
+            name="error in a layer",
+            fact=le(error(ell), r_joint[ell] * error(ell - 1) + gaps * wide(ell - 1), LAYERS),
+            rule=Algebra((1, 1, 1, 1, error(ell - 1), error(ell - 1), -1, 1, wide(ell - 1))),
+            uses=(
+                "activation of the error",
+                "size of the difference",
+                "triangle with the bias",
+                "old error",
+                "weights alone",
+                "norm",
+                "joined change",
+                "rows of the change",
+                "row at most",
             ),
         ),
+        Step(name="D or 1", fact=ge(sp.Max(D, 1), D), rule=Largest()),
+        Step(name="1 or D", fact=ge(sp.Max(D, 1), 1), rule=Largest()),
+        Step(
+            name="input below",
+            fact=le(Norm(S_q[0]), sp.Max(D, 1)),
+            rule=Algebra(),
+            uses=("input", "D or 1"),
+        ),
+        Step(name="one below", fact=le(1, sp.Max(D, 1)), rule=Algebra(), uses=("1 or D",)),
+        Step(
+            name="wider input",
+            fact=le(wide(0), sp.Max(D, 1)),
+            rule=Largest(),
+            uses=("input below", "one below"),
+        ),
+        Step(name="no error at first", fact=le(error(0), 0), rule=Algebra(), uses=("same input",)),
+        Step(
+            name="solved",
+            fact=closed.mapped(lambda side: replaced(sp.sympify(side), meanings)),
+            rule=Apply(solved, meanings),
+            uses=("wider input", "wider activations", "no error at first", "error in a layer"),
+            reason="The recursion of the wider network, without biases.",
+        ),
+        Step(name="statement", fact=goal, rule=Algebra(), uses=("worst input", "solved")),
     )
 
 
-_WEIGHTS = sp.Matrix(2, 2, lambda a, b: sp.Symbol(f"w_{a + 1}{b + 1}", nonnegative=True))
-_BIAS = sp.Matrix(2, 1, lambda a, _: sp.Symbol(f"b_{a + 1}", nonnegative=True))
-_WIDER = sp.Matrix(sp.BlockMatrix([[_WEIGHTS, _BIAS], [sp.zeros(1, 2), sp.ones(1, 1)]]))
-_INPUTS = sp.Matrix(sp.symbols("x_1 x_2"))
-
-
-def _wider_matrix(vector: sp.Matrix, result: sp.Matrix, *, title: str, reason: str) -> Step:
-    """The wider matrix makes of a vector and 1 what the layer makes of the vector, and 1."""
-    wider, expected = vector.col_join(sp.ones(1, 1)), result.col_join(sp.ones(1, 1))
-    return Cases(
-        title=title,
-        reason=reason,
-        pairs=tuple(zip(_WIDER * wider, expected, strict=True)),
-        printed=(equation(sp.MatMul(_WIDER, wider), expected),),
+def _joined(name: str, matrix: sp.Expr, column: sp.Expr) -> tuple[Step, ...]:
+    """‖A x + a‖ ≤ ‖[A a]‖ max(‖x‖, 1)."""
+    layer, wide = matrix * READ + column, Beside(matrix, column)
+    return (
+        Step(
+            name=f"{name} as a wider matrix",
+            fact=eq(wide * WithOne(READ), layer, LAYERS),
+            rule=ByAxiom(BLOCKS),
+        ),
+        Step(
+            name=f"one beside what the {name} reads",
+            fact=eq(Norm(WithOne(READ)), sp.Max(Norm(READ), 1), LAYERS),
+            rule=ByAxiom(ONE),
+        ),
+        Step(
+            name=f"wider rows of the {name}",
+            fact=le(Norm(wide * WithOne(READ)), Norm(wide) * Norm(WithOne(READ)), LAYERS),
+            rule=ByAxiom(ROWS),
+        ),
+        Step(
+            name=f"joined {name}",
+            fact=eq(Norm(wide * WithOne(READ)), Norm(layer), LAYERS),
+            rule=Replace(),
+            uses=(f"{name} as a wider matrix",),
+        ),
+        Step(
+            name=f"rows of the {name}",
+            fact=le(Norm(wide * WithOne(READ)), Norm(wide) * sp.Max(Norm(READ), 1), LAYERS),
+            rule=Algebra((1, Norm(wide))),
+            uses=(f"wider rows of the {name}", f"one beside what the {name} reads"),
+        ),
     )
 
 
 @proof_of(MEAN_FORM_WITH_BIASES)
 def prove_mean_form(theorem: Theorem) -> tuple[Step, ...]:
     """As T4, from the product form with biases."""
-    (product_form,) = theorem.premises
-    relaxed = replaced(product_form.statement.rhs, {eps_layer: eps})
-    return mean_steps(theorem, relaxed, r_joint, r_joint_mean, r_joint_min, n_joint)
+    product_form, means = theorem.premises
+    (bound,) = product_form.goals()
+    return (
+        Step(
+            name="product form by fan-ins",
+            fact=bound,
+            rule=Apply(product_form),
+            uses=tuple(product_form.facts()),
+        ),
+        *mean_steps(theorem, means, bound.right, (r_joint, r_joint_mean, r_joint_min)),
+    )

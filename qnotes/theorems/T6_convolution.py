@@ -4,22 +4,80 @@ A convolution is a matrix whose rows are pieces of filters. So its fan-in is the
 of a filter, and its norm the largest absolute sum of a filter; the size of the image is in neither.
 """
 
-import numpy as np
 import sympy as sp
 
-from qnotes.theorems.proof_steps import (
-    Cases,
-    Identity,
-    Nonnegative,
-    Step,
-    StepError,
-    Verified,
-    equation,
-    must_vanish,
+from qnotes.theorems import notation as sy
+from qnotes.theorems.axioms import Beside, Norm
+from qnotes.theorems.facts import Fact, eq, ge, le
+from qnotes.theorems.notation import LAYERS, c, ell, eps_layer, i, n_joint, r_joint
+from qnotes.theorems.rules import Algebra, Apply, Replace
+from qnotes.theorems.T1_decomposition import W, W_q, b, b_q
+from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ, OUR_PROOF
+from qnotes.theorems.T4_mean_form import ONE_GAP, smallest_of
+from qnotes.theorems.T5_layerwise_with_biases import CHANGE, MEAN_FORM_WITH_BIASES
+from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
+
+# One filter: its height, width and channels, by layer; taps (a, x, y), a channel, row and column.
+_WHOLE = {"integer": True, "positive": True}
+height, width, channels = (
+    sy._family(name, latex, **_WHOLE)
+    for name, latex in (("p_h", "p^h"), ("p_w", "p^w"), ("g", "c"))
 )
-from qnotes.theorems.T2_recursion import LIPSCHITZ, OUR_PROOF
-from qnotes.theorems.T5_layerwise_with_biases import MEAN_FORM_WITH_BIASES
-from qnotes.theorems.theorem import Hypothesis, Theorem, proof_of
+a, x, y, x_other = (sp.Symbol(name, **_WHOLE) for name in ("a", "x", "y", "x'"))
+inside = sy._family("inside", r"\chi", nonnegative=True)
+filters, filters_q, changes = (
+    sy._family(name, latex, nonnegative=True)
+    for name, latex in (("f", "|w|"), ("f'", "|w'|"), ("df", "|w-w'|"))
+)
+bias, bias_q, bias_change = (
+    sy._family(name, latex, nonnegative=True)
+    for name, latex in (("fb", "|b|"), ("fb'", "|b'|"), ("dfb", "|b-b'|"))
+)
+quantized_biases = sy._family("m_b", "m", integer=True, nonnegative=True)
+# A row of the output: where its taps lie, for any position, stride, dilation and padding.
+at, stride, dilation, taps = (sp.Symbol(name, **_WHOLE) for name in ("o", "s", "d", "p"))
+padding = sp.Symbol("P", integer=True, nonnegative=True)
+
+
+def tap(place: sp.Expr) -> sp.Expr:
+    """The input that a tap reads, along one axis."""
+    return at * stride + place * dilation - padding
+
+
+#: Two taps of a filter never read the same input: later ones lie further on.
+APART = ge(tap(x_other) - tap(x), 1, (x, 1, taps), (x_other, x + 1, taps))
+
+
+def over_filter(entry) -> sp.Expr:
+    """A sum over the channels, rows and columns of the filter of layer ℓ."""
+    inner = sp.Sum(entry, (y, 1, width[ell]))
+    return sp.Sum(sp.Sum(inner, (x, 1, height[ell])), (a, 1, channels[ell]))
+
+
+def _read(family) -> sp.Expr:
+    return over_filter(inside[ell, x, y] * family[ell, a, x, y])
+
+
+_BIASES = sp.Sum(bias_change[ell, i], (i, 1, quantized_biases[ell]))
+_TAPS = ((x, 1, height[ell]), (y, 1, width[ell]))
+FILTERS: dict[str, Fact] = {
+    "row": le(Norm(Beside(W[ell], b[ell])), _read(filters) + bias[ell], LAYERS, given=(APART,)),
+    "quantized row": le(
+        Norm(Beside(W_q[ell], b_q[ell])), _read(filters_q) + bias_q[ell], LAYERS, given=(APART,)
+    ),
+    "row of changes": le(CHANGE, _read(changes) + _BIASES, LAYERS, given=(APART,)),
+    "inside or not": le(inside[ell, x, y], 1, LAYERS, *_TAPS),
+    "filter": le(over_filter(filters[ell, a, x, y]) + bias[ell], r_joint[ell], LAYERS),
+    "quantized filter": le(
+        over_filter(filters_q[ell, a, x, y]) + bias_q[ell], r_joint[ell], LAYERS
+    ),
+    "at least one": ge(r_joint[ell], 1, LAYERS),
+    "changes": le(changes[ell, a, x, y], eps_layer[ell], LAYERS, (a, 1, channels[ell]), *_TAPS),
+    "bias changes": le(bias_change[ell, i], eps_layer[ell], LAYERS, (i, 1, quantized_biases[ell])),
+    "fan-in": eq(
+        n_joint[ell], channels[ell] * height[ell] * width[ell] + quantized_biases[ell], LAYERS
+    ),
+}
 
 
 def _has_no_convolution(profile) -> str | None:
@@ -42,7 +100,16 @@ CONVOLUTION = Theorem(
     definitions=MEAN_FORM_WITH_BIASES.definitions,
     hypotheses=(
         LIPSCHITZ,
-        Hypothesis("at least one layer is a convolution", _has_no_convolution),
+        DOMAIN,
+        Hypothesis(
+            "at least one layer is a convolution; its outputs read the inputs under the taps of a "
+            "filter that lie inside the image, r̃ is at least the absolute sum of each filter with "
+            "its bias, ñ counts the weights of a filter, and the bias where it is quantized",
+            _has_no_convolution,
+            facts=FILTERS,
+        ),
+        ONE_GAP,
+        smallest_of(r_joint, sy.r_joint_min),
     ),
     tight=True,
     premises=(MEAN_FORM_WITH_BIASES,),
@@ -53,85 +120,82 @@ CONVOLUTION = Theorem(
 def prove(theorem: Theorem) -> tuple[Step, ...]:
     """A convolution is a matrix whose rows are pieces of filters; then T5."""
     (dense,) = theorem.premises
-    inside = sp.symbols("w_1:5", nonnegative=True)
-    outside = sp.symbols("w_5:10", nonnegative=True)
-    fan_in, height, width, channels = sp.symbols("n p_h p_w c", positive=True)
-    groups = sp.Symbol(r"\mathrm{groups}", positive=True)
+    (goal,) = theorem.goals()
+    one_gap = {c: lambda layer, entry: eps_layer[layer]}
+    count = sp.Sum(eps_layer[ell], (i, 1, n_joint[ell]))
     return (
-        Verified(
-            title="rows of the matrix",
-            reason="In the matrix of a convolution, built entry by entry for several kernels, "
-            "strides, paddings and groups, each row holds weights of one filter, each at most "
-            "once, and at most so many of them; a row in the interior holds them all.",
-            printed=(equation(fan_in, height * width * channels / groups),),
-            checked=_check_rows,
+        Step(
+            name="taps apart",
+            fact=APART,
+            rule=Algebra(gives_away=True),
+            reason="So a row reads each input at most once, and with one weight of its filter: for "
+            "every kernel, stride, dilation and padding; along both axes alike.",
         ),
-        Nonnegative(
-            title="norm",
-            reason="A row at the border (here a corner under a 3×3 kernel) lacks some weights "
-            "of its filter, so its absolute sum is at most the filter's.",
-            larger=sum(inside) + sum(outside),
-            smaller=sum(inside),
-            certificate=sum(outside),
+        *_whole_filter("row", filters, "filter", W, b, bias),
+        *_whole_filter("quantized row", filters_q, "quantized filter", W_q, b_q, bias_q),
+        Step(
+            name="changes of a row",
+            fact=le(_read(changes), over_filter(eps_layer[ell]), LAYERS),
+            rule=Replace(),
+            uses=("inside or not", "changes"),
         ),
-        Identity(
-            title="statement",
-            reason="So a convolution is a dense layer with this fan-in and this norm: T5.",
-            left=theorem.statement.rhs,
-            right=dense.statement.rhs,
-            printed=(theorem.statement,),
+        Step(
+            name="changes of its bias",
+            fact=le(_BIASES, quantized_biases[ell] * eps_layer[ell], LAYERS),
+            rule=Replace(),
+            uses=("bias changes",),
         ),
-        Cases(
-            title="the same mean",
-            reason="With the norms of the filters, the mean is that of T5.",
-            pairs=tuple((theorem.definitions[s], mean) for s, mean in dense.definitions.items()),
-            printed=tuple(equation(*pair) for pair in theorem.definitions.items()),
+        Step(
+            name="all changes",
+            fact=le(CHANGE, count, LAYERS),
+            rule=Algebra((1, 1, 1, -eps_layer[ell])),
+            uses=(
+                "row of changes",
+                "taps apart",
+                "changes of a row",
+                "changes of its bias",
+                "fan-in",
+            ),
+            reason="Channels times height times width of them, and the bias.",
+        ),
+        Step(
+            name="none larger",
+            fact=le(eps_layer[ell], eps_layer[ell], LAYERS, (i, 1, n_joint[ell])),
+            rule=Algebra(),
+        ),
+        Step(
+            name="statement",
+            fact=goal,
+            rule=Apply(dense, one_gap),
+            uses=(
+                *LIPSCHITZ.facts,
+                *DOMAIN.facts,
+                "norm of the row",
+                "norm of the quantized row",
+                "at least one",
+                "all changes",
+                "none larger",
+                *ONE_GAP.facts,
+                "smallest",
+            ),
+            reason="So a convolution is a dense layer with this fan-in and this norm.",
         ),
     )
 
 
-#: Kernels, strides, paddings and groups on which weights are counted row by row.
-EXAMPLES = (
-    {"channels_in": 1, "channels_out": 1, "size": 4, "kernel": 3, "groups": 1},
-    {"channels_in": 2, "channels_out": 2, "size": 4, "kernel": 3, "groups": 1, "stride": 2},
-    {"channels_in": 2, "channels_out": 2, "size": 3, "kernel": 3, "groups": 2},
-    {"channels_in": 3, "channels_out": 2, "size": 3, "kernel": 1, "groups": 1, "padding": 0},
-    {"channels_in": 4, "channels_out": 2, "size": 3, "kernel": 2, "groups": 2, "padding": 0},
-    {"channels_in": 1, "channels_out": 1, "size": 6, "kernel": 5, "groups": 1, "padding": 2},
-)
-
-
-def _check_rows() -> None:
-    for example in EXAMPLES:
-        matrix = convolution_matrix(**example)
-        bound = example["kernel"] ** 2 * example["channels_in"] // example["groups"]
-        found = [[w for w in matrix.row(a) if w != 0] for a in range(matrix.rows)]
-        if not all(len(set(weights)) == len(weights) <= bound for weights in found):
-            raise StepError(f"a row of the convolution {example} holds more than {bound} weights")
-        if max(map(len, found)) != bound:
-            raise StepError(f"no row of the convolution {example} holds all {bound} weights")
-        for weights in found:
-            must_vanish(sp.Integer(len({w.name.split("_")[1] for w in weights}) - 1))
-
-
-def convolution_matrix(
-    *, channels_in: int, channels_out: int, size: int, kernel: int, groups: int, stride=1, padding=1
-) -> sp.Matrix:
-    """The matrix that maps the pixels of a square image to those of its convolution.
-
-    It has a row for each output pixel and a column for each input pixel, channels first. Entry
-    `w_o_c_y_x` is the weight of filter `o` (from 1) at channel `c` of its group, row `y`, column
-    `x` (from 0).
-    """
-    out = (size + 2 * padding - kernel) // stride + 1
-    per_group = (channels_in // groups, channels_out // groups)
-    matrix = sp.zeros(channels_out * out**2, channels_in * size**2)
-    for o, y, x in np.ndindex(channels_out, out, out):
-        for c, dy, dx in np.ndindex(per_group[0], kernel, kernel):
-            row, column = y * stride + dy - padding, x * stride + dx - padding
-            if 0 <= row < size and 0 <= column < size:
-                channel = o // per_group[1] * per_group[0] + c
-                place = (channel * size + row) * size + column
-                weight = sp.Symbol(f"w_{o + 1}_{c}_{dy}_{dx}", real=True)
-                matrix[(o * out + y) * out + x, place] = weight
-    return matrix
+def _whole_filter(name: str, family, whole: str, matrix, column, offset) -> tuple[Step, ...]:
+    """A row under the border lacks some weights of its filter; its sum is no larger."""
+    return (
+        Step(
+            name=f"{name} at the border",
+            fact=le(_read(family), over_filter(family[ell, a, x, y]), LAYERS),
+            rule=Replace(),
+            uses=("inside or not",),
+        ),
+        Step(
+            name=f"norm of the {name}",
+            fact=le(Norm(Beside(matrix[ell], column[ell])), r_joint[ell], LAYERS),
+            rule=Algebra(),
+            uses=(name, "taps apart", f"{name} at the border", whole),
+        ),
+    )

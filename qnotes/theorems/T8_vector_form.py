@@ -1,33 +1,213 @@
 """T8, the vector form: a bound on the error of each unit, not of each layer.
 
 v bounds the activations of the quantized network and u the error, unit by unit; both travel
-through the absolute weights. Stated here; `qnotes.propagation` computes it on the graph of a
-network, with one number for each channel.
+through the absolute weights. `qnotes.propagation` computes it on the graph of a network, with one
+number for each channel.
 """
 
 import sympy as sp
 
 from qnotes.theorems import notation as sy
-from qnotes.theorems.notation import D, N, ell, i, j, u, v
-from qnotes.theorems.T2_recursion import LIPSCHITZ
-from qnotes.theorems.theorem import Result
+from qnotes.theorems.axioms import ENTRIES, TRIANGLE, Size
+from qnotes.theorems.facts import eq, le, supposed
+from qnotes.theorems.notation import LAYERS, D, L, N, ell, i, j, u, v
+from qnotes.theorems.rules import Algebra, Apply, ByAxiom, Induction, Replace, Suppose
+from qnotes.theorems.T1_decomposition import DECOMPOSITION, DIFFERENCE, S, S_q, W, W_q, b, b_q
+from qnotes.theorems.T2_recursion import ERROR, LIPSCHITZ_TEXT, READ
+from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
+
+UNITS, INPUTS = (i, sp.S.One, N[ell]), (j, sp.S.One, N[ell - 1])
 
 
-def _row(matrix: sp.IndexedBase, vector: sp.IndexedBase) -> sp.Sum:
-    return sp.Sum(matrix[ell, i, j] * vector[ell - 1, j], (j, 1, N[ell - 1]))
+def _row(matrix: sp.IndexedBase, vector) -> sp.Sum:
+    return sp.Sum(matrix[ell, i, j] * vector(j), (j, 1, N[ell - 1]))
 
+
+_LAYER = W_q[ell] * READ + b_q[ell]
+_CHANGE = W[ell] - W_q[ell]
 
 VECTOR_FORM = Result(
     number="T8",
     name="vector form",
-    source="Stated here, and computed with one number for each channel. The form is our own.",
+    source="Computed with one number for each channel. The form and the proof are our own.",
     statement=sp.Le(sy.abs_error[ell, i], u[ell, i], evaluate=False),
     definitions={
         v[0, i]: D,
         u[0, i]: sp.Integer(0),
-        v[ell, i]: _row(sy.A_q, v) + sy.b_abs_q[ell, i],
-        u[ell, i]: _row(sy.A, u) + _row(sy.A_change, v) + sy.b_change[ell, i],
+        v[ell, i]: _row(sy.A_q, lambda at: v[ell - 1, at]) + sy.b_abs_q[ell, i],
+        u[ell, i]: _row(sy.A, lambda at: u[ell - 1, at])
+        + _row(sy.A_change, lambda at: v[ell - 1, at])
+        + sy.b_change[ell, i],
     },
-    hypotheses=(LIPSCHITZ,),
+    hypotheses=(
+        Hypothesis(
+            LIPSCHITZ_TEXT,
+            facts={
+                "activation of the error": le(
+                    Size(S[ell] - S_q[ell], i), Size(DIFFERENCE, i), LAYERS, UNITS
+                ),
+                "activation": le(Size(S_q[ell], i), Size(_LAYER, i), LAYERS, UNITS),
+            },
+        ),
+        Hypothesis(
+            "both networks read the same input, no coordinate of it above D",
+            facts={
+                "input": le(Size(S_q[0], i), D, (i, 1, N[0])),
+                "same input": eq(Size(S[0] - S_q[0], i), 0, (i, 1, N[0])),
+            },
+        ),
+        Hypothesis(
+            "entries of |W|, |W'|, |W-W'|, |b'|, |b-b'| and |Δ| are absolute values",
+            facts={
+                "weights": eq(Size(W[ell], i, j), sy.A[ell, i, j], LAYERS, UNITS, INPUTS),
+                "quantized weights": eq(
+                    Size(W_q[ell], i, j), sy.A_q[ell, i, j], LAYERS, UNITS, INPUTS
+                ),
+                "changes": eq(Size(_CHANGE, i, j), sy.A_change[ell, i, j], LAYERS, UNITS, INPUTS),
+                "biases": eq(Size(b_q[ell], i), sy.b_abs_q[ell, i], LAYERS, UNITS),
+                "bias changes": eq(Size(b[ell] - b_q[ell], i), sy.b_change[ell, i], LAYERS, UNITS),
+                "error": eq(Size(S[ell] - S_q[ell], i), sy.abs_error[ell, i], LAYERS, UNITS),
+            },
+        ),
+    ),
     tight=True,
+    premises=(DECOMPOSITION,),
 )
+
+
+@proof_of(VECTOR_FORM)
+def prove(theorem: Result) -> tuple[Step, ...]:
+    """T1 entry by entry, and induction over the layers, twice."""
+    (decomposition,) = theorem.premises
+    one_layer, (goal,) = decomposition.goals()[0], theorem.goals()
+    parts = (W[ell] * ERROR, _CHANGE * READ, b[ell] - b_q[ell])
+    each = (LAYERS, UNITS)
+    before = [
+        le(Size(READ, i), v[ell - 1, i], (i, 1, N[ell - 1])),
+        le(Size(ERROR, i), u[ell - 1, i], (i, 1, N[ell - 1])),
+    ]
+    old_u, old_v = (lambda at: u[ell - 1, at]), (lambda at: v[ell - 1, at])
+    return (
+        Step(name="decomposition", fact=one_layer, rule=Apply(decomposition)),
+        Step(
+            name="entries of the difference",
+            fact=eq(Size(one_layer.left, i), Size(one_layer.right, i), *each),
+            rule=Replace(),
+            uses=("decomposition",),
+        ),
+        Step(
+            name="triangle for the difference",
+            fact=le(Size(one_layer.right, i), sum(Size(part, i) for part in parts), *each),
+            rule=ByAxiom(TRIANGLE),
+        ),
+        *_row_by_row("old error", W[ell], ERROR, sy.A, "weights"),
+        *_row_by_row("new error", _CHANGE, READ, sy.A_change, "changes"),
+        *_row_by_row("old activations", W_q[ell], READ, sy.A_q, "quantized weights"),
+        Step(
+            name="triangle for the layer",
+            fact=le(Size(_LAYER, i), Size(W_q[ell] * READ, i) + Size(b_q[ell], i), *each),
+            rule=ByAxiom(TRIANGLE),
+        ),
+        Step(name="activations before", fact=supposed(before[0], LAYERS), rule=Suppose()),
+        _grown("old activations", sy.A_q, READ, old_v, "activations before", (before[0],)),
+        Step(
+            name="activations after",
+            fact=le(Size(S_q[ell], i), v[ell, i], *each, given=(before[0],)),
+            rule=Algebra((1, 1, 1, 1, 1, 1, -1)),
+            uses=(
+                "activation",
+                "triangle for the layer",
+                "old activations, row by row",
+                "entries of the old activations",
+                "old activations, bounded",
+                "biases",
+                "v",
+            ),
+        ),
+        Step(
+            name="activations at first",
+            fact=le(Size(S_q[0], i), v[0, i], (i, 1, N[0])),
+            rule=Algebra((1, -1)),
+            uses=("input", "v 0"),
+        ),
+        Step(
+            name="activations",
+            fact=le(Size(S_q[ell], i), v[ell, i], (ell, 0, L), UNITS),
+            rule=Induction(),
+            uses=("activations at first", "activations after"),
+        ),
+        Step(name="errors before", fact=supposed(before[1], LAYERS), rule=Suppose()),
+        _grown("old error", sy.A, ERROR, old_u, "errors before", (before[1],)),
+        _grown("new error", sy.A_change, READ, old_v, ("activations", {ell: ell - 1}), ()),
+        Step(
+            name="errors after",
+            fact=le(Size(S[ell] - S_q[ell], i), u[ell, i], *each, given=(before[1],)),
+            rule=Algebra((1,) * 10 + (-1,)),
+            uses=(
+                "activation of the error",
+                "entries of the difference",
+                "triangle for the difference",
+                "old error, row by row",
+                "entries of the old error",
+                "old error, bounded",
+                "new error, row by row",
+                "entries of the new error",
+                "new error, bounded",
+                "bias changes",
+                "u",
+            ),
+        ),
+        Step(
+            name="no error at first",
+            fact=eq(Size(S[0] - S_q[0], i), u[0, i], (i, 1, N[0])),
+            rule=Algebra((1, -1)),
+            uses=("same input", "u 0"),
+        ),
+        Step(
+            name="errors at first",
+            fact=le(Size(S[0] - S_q[0], i), u[0, i], (i, 1, N[0])),
+            rule=Algebra(),
+            uses=("no error at first",),
+        ),
+        Step(
+            name="errors",
+            fact=le(Size(S[ell] - S_q[ell], i), u[ell, i], (ell, 0, L), UNITS),
+            rule=Induction(),
+            uses=("errors at first", "errors after"),
+        ),
+        Step(name="statement", fact=goal, rule=Algebra((1, -1)), uses=("errors", "error")),
+    )
+
+
+def _row_by_row(name, matrix, vector, family, entries) -> tuple[Step, ...]:
+    """|A x|_i ≤ Σ_j |A|_{i,j} |x|_j, with the absolute entries of the theorem."""
+    total = _row_of(lambda at: Size(matrix, i, at), vector)
+    return (
+        Step(
+            name=f"{name}, row by row",
+            fact=le(Size(matrix * vector, i), total, LAYERS, UNITS),
+            rule=ByAxiom(ENTRIES),
+        ),
+        Step(
+            name=f"entries of the {name}",
+            fact=eq(total, _row_of(lambda at: family[ell, i, at], vector), LAYERS, UNITS),
+            rule=Replace(),
+            uses=(entries,),
+        ),
+    )
+
+
+def _grown(name, family, vector, bound, use, given) -> Step:
+    """The same sum with bounds for the entries of the vector."""
+    total = _row_of(lambda at: family[ell, i, at], vector)
+    larger = sp.Sum(family[ell, i, j] * bound(j), (j, 1, N[ell - 1]))
+    return Step(
+        name=f"{name}, bounded",
+        fact=le(total, larger, LAYERS, UNITS, given=given),
+        rule=Replace(),
+        uses=(use,),
+    )
+
+
+def _row_of(entry, vector) -> sp.Sum:
+    return sp.Sum(entry(j) * Size(vector, j), (j, 1, N[ell - 1]))

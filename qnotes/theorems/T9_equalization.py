@@ -1,49 +1,102 @@
 """T9, the best equalization: what rescaling neurons can do to the product of norms.
 
 No rescaling goes below the path norm, the norm of |W_L| ··· |W_1| 1, and the rescaling by 1/v
-reaches it. `qnotes.equalize(method="path")` rescales a network so.
+reaches it where every v is positive; where some v is zero, rescalings by 1/(v + t z) come as close
+to it as one likes. `qnotes.equalize(method="path")` rescales a network so.
 """
 
 import sympy as sp
 
-from qnotes.theorems.notation import A, L, N, best, d, ell, i, j, v
-from qnotes.theorems.proof_steps import (
-    Cases,
-    Identity,
-    Nonnegative,
-    Step,
-    Verified,
-    equation,
-    must_vanish,
+from qnotes.theorems.facts import Fact, eq, ge, le, lt, supposed
+from qnotes.theorems.notation import (
+    LATEX,
+    LAYERS,
+    A,
+    L,
+    N,
+    best,
+    d,
+    ell,
+    i,
+    j,
+    m,
+    top,
+    v,
+    z,
 )
-from qnotes.theorems.sums_over_layers import written_out
-from qnotes.theorems.theorem import Hypothesis, Result, proof_of
+from qnotes.theorems.rules import Algebra, Both, Induction, Limit, Replace, Suppose
+from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
+
+UNITS, LAST = (i, sp.S.One, N[ell]), (i, sp.S.One, N[L])
+HIDDEN = (ell, sp.S.One, L - 1)
+#: A positive number that goes to zero, and the largest entry of z_L.
+t = sp.Symbol("t", positive=True)
+top_z = sp.Symbol("top_z", nonnegative=True)
+LATEX[top_z] = r"\|z_L\|"
+#: The product of the norms of a rescaled network.
+NORMS = sp.Product(m[ell], (ell, 1, L))
 
 
-class Norm(sp.Function):
-    """The largest entry of a nonnegative vector."""
+def _row(vector) -> sp.Sum:
+    return sp.Sum(A[ell, i, j] * vector(j), (j, 1, N[ell - 1]))
 
-    nargs = 1
-    is_nonnegative = True
 
-    def _latex(self, printer) -> str:
-        return rf"\| {printer._print(self.args[0])} \|"
-
+_RESCALED = sp.Sum(d[ell, i] * A[ell, i, j] / d[ell - 1, j], (j, 1, N[ell - 1]))
+# The rescaling by 1/y, y = v + t z.
+_ABOVE = v[ell, i] + t * z[ell, i]
+_FROM_ABOVE = _row(lambda at: v[ell - 1, at] + t * z[ell - 1, at])
+_BELOW_ALL = le(top, NORMS)
+_POSITIVE = lt(0, _ABOVE, HIDDEN, UNITS)
+_AT_MOST_ONE = le(_FROM_ABOVE, _ABOVE, HIDDEN, UNITS)
+_NOTHING_AT_FIRST = eq(v[0, i] + t * z[0, i], 1, (i, 1, N[0]))
+_LAST_ROWS = le(_FROM_ABOVE.subs(ell, L), top + t * top_z, LAST)
 
 EQUALIZATION = Result(
     number="T9",
     name="best equalization",
     source="The paper states that cross-layer equalization tightens the bound. That the optimum is "
     "the path norm, the form and the proof are our own.",
-    statement=sp.Eq(best, Norm(v[L]), evaluate=False),
+    statement=sp.Eq(best, top, evaluate=False),
     definitions={
-        v[ell, i]: sp.Sum(A[ell, i, j] * v[ell - 1, j], (j, 1, N[ell - 1])),
-        d[ell, i]: 1 / v[ell, i],
+        v[0, i]: sp.Integer(1),
+        v[ell, i]: _row(lambda at: v[ell - 1, at]),
+        z[0, i]: sp.Integer(0),
+        z[ell, i]: _row(lambda at: z[ell - 1, at]) + 1,
     },
-    also=(sp.Eq(v[0, i], sp.Integer(1), evaluate=False),),
     hypotheses=(
-        Hypothesis("activations are positively homogeneous: ReLU, not ReLU6; no biases"),
-        Hypothesis("every v is positive; otherwise the infimum is approached, not reached"),
+        Hypothesis(
+            "activations are positively homogeneous: ReLU, not ReLU6; no biases. Then hidden units "
+            "may be rescaled by any d > 0, and m is at least each row sum of the rescaled layer",
+            facts={
+                "row sums": le(_RESCALED, m[ell], LAYERS, UNITS),
+                "input as it is": eq(d[0, i], 1, (i, 1, N[0])),
+                "output as it is": eq(d[L, i], 1, LAST),
+            },
+        ),
+        Hypothesis(
+            "$\\|v_L\\|$ and $\\|z_L\\|$ are the largest entries of $v_L$ and $z_L$",
+            facts={
+                "largest entry": le(v[L, i], top, LAST),
+                "no smaller number": Fact(top, "<=", NORMS, (), (le(v[L, i], NORMS, LAST),)),
+                "largest entry of z": le(z[L, i], top_z, LAST),
+            },
+        ),
+        Hypothesis(
+            "the infimum is the largest number that no product of norms goes below; it is at most "
+            "what the rescaling by $1/(v + t z)$ gives, whose hidden row sums are at most 1. It "
+            "may not be reached: where some v is zero",
+            anything=(t,),
+            facts={
+                "largest below all": Fact(top, "<=", best, (), (_BELOW_ALL,)),
+                "one rescaling": Fact(
+                    best,
+                    "<=",
+                    top + t * top_z,
+                    (),
+                    (_POSITIVE, _NOTHING_AT_FIRST, _AT_MOST_ONE, _LAST_ROWS),
+                ),
+            },
+        ),
     ),
     tight=True,
 )
@@ -51,112 +104,103 @@ EQUALIZATION = Result(
 
 @proof_of(EQUALIZATION)
 def prove(theorem: Result) -> tuple[Step, ...]:
-    """No rescaling goes below the path norm, and one reaches it."""
-    growth, scaling = theorem.definitions[v[ell, i]], theorem.definitions[d[ell, i]]
-    undone = 1 / scaling.subs({ell: ell - 1, i: j}, simultaneous=True)
-    row = sp.Sum(A[ell, i, j] * undone, (j, 1, N[ell - 1]))
+    """No rescaling goes below the path norm, by induction; and one comes as close as one likes."""
+    (goal,) = theorem.goals()
+    product = sp.Product(m[j], (j, 1, ell))
+    last = product.subs(ell, ell - 1)
+    before = le(v[ell - 1, i], last / d[ell - 1, i], (i, 1, N[ell - 1]))
+    bounded = _row(lambda at: last / d[ell - 1, at])
     return (
-        Cases(
-            title="ReLU",
-            reason="A positive factor passes through, on either side of zero.",
-            pairs=_homogeneous(lambda value: sp.Max(0, value)),
-            printed=tuple(
-                equation(*pair) for pair in _homogeneous(sp.Function(r"\operatorname{ReLU}"))
-            ),
+        # The lower bound.
+        Step(name="before", fact=supposed(before, LAYERS), rule=Suppose()),
+        Step(
+            name="bounds for a row",
+            fact=le(_row(lambda at: v[ell - 1, at]), bounded, LAYERS, UNITS, given=(before,)),
+            rule=Replace(),
+            uses=("before",),
         ),
-        Cases(
-            title="rescaling keeps the network",
-            reason="Each factor is undone by the next layer; input and output are not rescaled.",
-            pairs=tuple((sp.Mul(*factors), sp.Mul(*kept)) for factors, kept in _telescoped()),
-            printed=tuple(
-                equation(sp.Mul(*factors, evaluate=False), sp.Mul(*kept))
-                for factors, kept in _telescoped()[:2]
-            ),
+        Step(
+            name="after",
+            fact=le(v[ell, i], product / d[ell, i], LAYERS, UNITS, given=(before,)),
+            rule=Algebra((1, 1, last / d[ell, i])),
+            uses=("v", "bounds for a row", "row sums"),
+            reason="Each row of the rescaled layer adds up to at most its norm.",
         ),
-        _submultiplicative(),
-        Identity(
-            title="every hidden norm becomes 1",
-            reason="With this choice each row of a hidden layer sums to 1.",
-            left=(scaling * row).subs(v[ell, i], growth),
-            right=sp.Integer(1),
-            printed=(equation(scaling * row, sp.Integer(1)),),
+        Step(
+            name="at first",
+            fact=le(v[0, i], 1 / d[0, i], (i, 1, N[0])),
+            rule=Algebra((v[0, i] / d[0, i], 1 / d[0, i])),
+            uses=("input as it is", "v 0"),
         ),
-        Identity(
-            title="the last norm",
-            reason="The last layer only divides by the scaling before it: its row sums are $v_L$.",
-            left=row.subs(ell, L),
-            right=growth.subs(ell, L),
-            printed=(equation(v[L, i], row.subs(ell, L)),),
+        Step(
+            name="every layer",
+            fact=le(v[ell, i], product / d[ell, i], (ell, 0, L), UNITS),
+            rule=Induction(),
+            uses=("at first", "after"),
         ),
-        Verified(
-            title="statement",
-            reason="Row sums of $|W_L| \\cdots |W_1|$, multiplied out for small sizes, are $v_L$.",
-            printed=(equation(row.subs(ell, L), v[L, i]),),
-            checked=lambda: _check_products(theorem),
+        Step(
+            name="the output",
+            fact=le(v[L, i], NORMS, LAST),
+            rule=Algebra((1, -NORMS / d[L, i])),
+            uses=(("every layer", {ell: L}), "output as it is"),
         ),
+        Step(
+            name="no rescaling goes below",
+            fact=_BELOW_ALL,
+            rule=Algebra(),
+            uses=("no smaller number", "the output"),
+        ),
+        Step(
+            name="lower bound",
+            fact=le(top, best),
+            rule=Algebra(),
+            uses=("largest below all", "no rescaling goes below"),
+        ),
+        # The rescaling by 1/(v + t z).
+        Step(
+            name="at least one",
+            fact=ge(z[ell, i], 1, LAYERS, UNITS),
+            rule=Algebra((-1,), gives_away=True),
+            uses=("z",),
+        ),
+        Step(
+            name="positive",
+            fact=_POSITIVE,
+            rule=Algebra((t,), gives_away=True),
+            uses=("at least one",),
+            reason="So nothing is divided by zero, although some v may be zero.",
+        ),
+        Step(
+            name="the input",
+            fact=_NOTHING_AT_FIRST,
+            rule=Algebra((1, t)),
+            uses=("v 0", "z 0"),
+        ),
+        Step(
+            name="hidden rows",
+            fact=_AT_MOST_ONE,
+            rule=Algebra((-1, -t), gives_away=True),
+            uses=("v", "z"),
+            reason="Divided by the right side: every hidden row sum is at most 1.",
+        ),
+        Step(
+            name="last rows",
+            fact=_LAST_ROWS,
+            rule=Algebra((-1, -t, 1, t), gives_away=True),
+            uses=(("v", {ell: L}), ("z", {ell: L}), "largest entry", "largest entry of z"),
+        ),
+        Step(
+            name="a little above",
+            fact=le(best, top + t * top_z),
+            rule=Algebra(),
+            uses=("one rescaling", "positive", "the input", "hidden rows", "last rows"),
+        ),
+        Step(
+            name="upper bound",
+            fact=le(best, top),
+            rule=Limit(t),
+            uses=("a little above",),
+            reason="This holds for every $t > 0$.",
+        ),
+        Step(name="statement", fact=goal, rule=Both(), uses=("upper bound", "lower bound")),
     )
-
-
-def _homogeneous(relu) -> tuple[tuple[sp.Expr, sp.Expr], ...]:
-    """A value times c > 0 passed through, and c times the value passed through; of both signs."""
-    factor, size = sp.symbols("c x", positive=True)
-    return tuple((relu(factor * value), factor * relu(value)) for value in (size, -size))
-
-
-def _telescoped() -> list[tuple[list[sp.Expr], list[sp.Expr]]]:
-    """For depths 2 to 5 the factors of a rescaled product, and those of the product itself."""
-    pairs = []
-    for depth in range(2, 6):
-        weights = sp.symbols(f"W_1:{depth + 1}", commutative=False)
-        scales = sp.symbols(f"D_1:{depth}", commutative=False)
-        factors = [weights[-1]]
-        for weight, scale in zip(weights[-2::-1], scales[::-1], strict=True):
-            factors += [scale**-1, scale, weight]
-        pairs.append((factors, list(weights[::-1])))
-    return pairs
-
-
-def _submultiplicative() -> Step:
-    a, b, t, u, w, norm, top = sp.symbols("a b t u w rho M", nonnegative=True)
-    return Nonnegative(
-        title="no rescaling does better",
-        reason="A row with sum $a + b \\le \\rho$ makes of entries $M - t$, $M - u$ at most "
-        "$\\rho M$. So norms multiply to at least the norm of the product, which rescaling does "
-        "not change.",
-        larger=norm * top,
-        smaller=a * (top - t) + b * (top - u),
-        certificate=a * t + b * u + w * top,
-        given={norm: a + b + w},
-    )
-
-
-#: Widths N_0, N_1, … on which matrices are multiplied out.
-SIZES = ((2, 2), (2, 2, 2), (1, 3, 2), (2, 2, 2, 2), (1, 2, 1, 2, 2))
-
-
-def _check_products(theorem: Result) -> None:
-    """Entries of |W_L| ··· |W_1| · 1 are those of the vector in the statement."""
-    for widths in SIZES:
-        depth = len(widths) - 1
-        product = sp.ones(widths[0], 1)
-        for layer in range(1, depth + 1):
-            sizes = (widths[layer], widths[layer - 1])
-            product = sp.Matrix(*sizes, lambda a, b, at=layer: A[at, a + 1, b + 1]) * product
-        entries = _entries(theorem, widths)
-        for unit in range(1, widths[depth] + 1):
-            claimed = theorem.statement.rhs.subs(L, depth).replace(
-                Norm, lambda vector, at=unit: vector.base[(*vector.indices, at)]
-            )
-            must_vanish(product[unit - 1] - claimed.xreplace(entries))
-
-
-def _entries(theorem: Result, widths: tuple[int, ...]) -> dict[sp.Indexed, sp.Expr]:
-    """All entries of v from its definition, layer after layer, with A as symbols."""
-    sizes = {N[at]: width for at, width in enumerate(widths)}
-    (start,) = theorem.also
-    entries = {v[0, unit]: start.rhs for unit in range(1, widths[0] + 1)}
-    for layer, width in enumerate(widths[1:], start=1):
-        for unit in range(1, width + 1):
-            rule = theorem.definitions[v[ell, i]].subs({ell: layer, i: unit}).subs(sizes)
-            entries[v[layer, unit]] = written_out(rule, 1).xreplace(entries)
-    return entries

@@ -28,9 +28,12 @@ from qnotes.theorems import (
     T13_typical_error,
     T16_tolerance,
 )
+from qnotes.theorems.axioms import AXIOMS
+from qnotes.theorems.inequality_of_means import MEANS
+from qnotes.theorems.mean_of_clipped_normal import CLIPPED
 from qnotes.theorems.printing import to_latex
-from qnotes.theorems.proof_steps import ProofError
-from qnotes.theorems.theorem import Hypothesis, Recursion, Result, Theorem
+from qnotes.theorems.solved_recursion import SOLVED
+from qnotes.theorems.theorem import Hypothesis, ProofError, Recursion, Result, Theorem
 
 
 class Registry(tuple):
@@ -75,6 +78,10 @@ REGISTRY = Registry(
 )
 
 
+#: What theorems rest on and the book does not count: proved like them.
+LEMMAS = Registry((SOLVED, MEANS, CLIPPED))
+
+
 class _CallableModule(ModuleType):
     """A package and a function of one name: importing a package replaces a function."""
 
@@ -85,4 +92,14 @@ class _CallableModule(ModuleType):
 
 sys.modules[__name__].__class__ = _CallableModule
 
-__all__ = ["REGISTRY", "Hypothesis", "ProofError", "Recursion", "Result", "Theorem", "to_latex"]
+__all__ = [
+    "AXIOMS",
+    "LEMMAS",
+    "REGISTRY",
+    "Hypothesis",
+    "ProofError",
+    "Recursion",
+    "Result",
+    "Theorem",
+    "to_latex",
+]

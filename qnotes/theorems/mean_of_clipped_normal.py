@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import sympy as sp
 
-from qnotes.theorems.proof_steps import Cases, Identity, Step
+from qnotes.theorems.facts import eq
+from qnotes.theorems.rules import Algebra
+from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
 
 x, mu = sp.symbols("x mu", real=True)
 sigma = sp.Symbol("sigma", positive=True)
@@ -24,38 +26,47 @@ RELU_MEAN = -TAIL.subs(x, 0)
 RELU6_MEAN = RELU_MEAN - RELU_MEAN.subs(mu, mu - 6)
 
 
-def proof() -> tuple[Step, ...]:
-    """Why RELU_MEAN and RELU6_MEAN are the means; `verify()` derives each step again."""
+mean, mean_shifted, mean_clipped = sp.symbols("M_{\\mu} M_{\\mu-6} M_6", real=True)
+_SLOPE = eq(sp.diff(TAIL, x), x * DENSITY)
+_SHIFTED = _SLOPE.mapped(lambda side: side.subs(mu, mu - 6))
+
+CLIPPED = Result(
+    number="clipped normal",
+    name="the mean of a normal variable after ReLU and ReLU6",
+    source="A lemma of this book, for bias correction.",
+    statement=sp.Eq(mean, RELU_MEAN, evaluate=False),
+    also=(sp.Eq(mean_clipped, RELU6_MEAN, evaluate=False),),
+    hypotheses=(
+        Hypothesis(
+            "the mean after ReLU is the integral of x times the density from 0 on: minus the value "
+            "at 0 of an antiderivative that vanishes at infinity",
+            facts={
+                "integral": eq(mean, -TAIL.subs(x, 0), given=(_SLOPE,)),
+                "integral, shifted": eq(
+                    mean_shifted, -TAIL.subs(x, 0).subs(mu, mu - 6), given=(_SHIFTED,)
+                ),
+            },
+        ),
+        Hypothesis(
+            "ReLU6 is the difference of two ReLUs, and X - 6 is normal with mean μ - 6",
+            facts={"two ReLUs": eq(mean_clipped, mean - mean_shifted)},
+        ),
+    ),
+)
+
+
+@proof_of(CLIPPED)
+def prove(theorem: Result) -> tuple[Step, ...]:
+    """The antiderivative is differentiated; the rest is put together."""
+    relu, clipped = theorem.goals()
     return (
-        Identity(
-            title="antiderivative",
-            reason="Its derivative is x times the density.",
-            left=sp.diff(TAIL, x),
-            right=x * DENSITY,
-        ),
-        Cases(
-            title="ends",
-            reason="It vanishes at infinity, so the integral from 0 is minus its value there.",
-            pairs=(
-                (sp.limit(TAIL, x, sp.oo), sp.S.Zero),
-                (-TAIL.subs(x, 0), RELU_MEAN),
-            ),
-        ),
-        Cases(
-            title="ReLU6",
-            reason="The difference of two ReLUs, checked below 0, between, and above the top; "
-            "X - 6 is normal with mean μ - 6.",
-            pairs=(*_clipped(), (RELU_MEAN - RELU_MEAN.subs(mu, mu - 6), RELU6_MEAN)),
+        Step(name="antiderivative", fact=_SLOPE, rule=Algebra()),
+        Step(name="antiderivative, shifted", fact=_SHIFTED, rule=Algebra()),
+        Step(name="ReLU", fact=relu, rule=Algebra(), uses=("integral", "antiderivative")),
+        Step(
+            name="ReLU6",
+            fact=clipped,
+            rule=Algebra((1, 1, -1)),
+            uses=("two ReLUs", "ReLU", "integral, shifted", "antiderivative, shifted"),
         ),
     )
-
-
-def _clipped() -> tuple[tuple[sp.Expr, sp.Expr], ...]:
-    share = sp.Symbol("t", positive=True)
-    below, within, above = -share, top * share / (1 + share), top + share
-    values = ((below, sp.S.Zero), (within, within), (above, top))
-    return tuple((_relu(size) - _relu(size - top), value) for size, value in values)
-
-
-def _relu(value: sp.Expr) -> sp.Expr:
-    return value if sp.simplify(value).is_nonnegative else sp.S.Zero

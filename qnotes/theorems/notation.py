@@ -30,8 +30,10 @@ k, j, i = (_symbol(letter, integer=True, positive=True) for letter in "kji")
 ell = _symbol("ell", r"\ell", integer=True, positive=True)
 
 # Quantities of the whole network.
-E = _symbol("E", nonnegative=True)
 L = _symbol("L", integer=True, positive=True)
+#: The layers, as the range of an index.
+LAYERS = (ell, sp.S.One, L)
+E = _symbol("E", nonnegative=True)
 D = _symbol("D", positive=True)
 W = _symbol("W", integer=True, positive=True)
 W_chain = _symbol("W_chain", r"W_{\mathrm{chain}}", integer=True, positive=True)
@@ -43,8 +45,8 @@ eps = _symbol("varepsilon", r"\varepsilon", nonnegative=True)
 # Quantities of each layer.
 r = _family("r_layer", "r", nonnegative=True)
 r_joint = _family("rtilde_layer", r"\tilde r", positive=True)
-n = _family("n_layer", "n", nonnegative=True)
-n_joint = _family("ntilde_layer", r"\tilde n", nonnegative=True)
+n = _family("n_layer", "n", integer=True, positive=True)
+n_joint = _family("ntilde_layer", r"\tilde n", integer=True, positive=True)
 eps_layer = _family("varepsilon_layer", r"\varepsilon", nonnegative=True)
 delta = _family("delta_layer", r"\delta", nonnegative=True)
 beta = _family("beta_layer", r"\beta", nonnegative=True)
@@ -68,6 +70,11 @@ d = _family("d_layer", "d", positive=True)
 u = _family("u_layer", "u", nonnegative=True)
 v = _family("v_layer", "v", nonnegative=True)
 N = _family("N_layer", "N", integer=True, positive=True)
+# Entries of the row that decides: its absolute changes c, its absolute weights w; sequences p, q.
+c = _family("c_layer", "c", nonnegative=True)
+w = _family("w_layer", "w", nonnegative=True)
+p = _family("p_layer", "p", nonnegative=True)
+q = _family("q_layer", "q", nonnegative=True)
 abs_error = _family("Delta_abs", r"|\Delta|", nonnegative=True)
 
 # Differences with signs (T10), Euclidean norms (T11), bits (T12), probabilities (T13).
@@ -104,6 +111,9 @@ r_mean = _symbol("r_mean", r"r_{\mathrm{mean}}", nonnegative=True)
 r_joint_mean = _symbol("rtilde_mean", r"\tilde r_{\mathrm{mean}}", positive=True)
 n_mean = _symbol("n_mean", r"\bar n", positive=True)
 gain = _symbol("G", nonnegative=True)
+m = _family("m_layer", "m", nonnegative=True)
+z = _family("z_layer", "z", nonnegative=True)
+top = _symbol("top", r"\|v_L\|", nonnegative=True)
 best = _symbol(
     "best", r"\inf_{d} \prod_{\ell=1}^{L} \|D_\ell W_\ell D_{\ell-1}^{-1}\|", nonnegative=True
 )

@@ -159,3 +159,22 @@ def stacked(*lines: str) -> str:
     if len(lines) == 1:
         return lines[0]
     return r"\begin{gathered} " + r" \\[0.4em] ".join(lines) + r" \end{gathered}"
+
+
+_SIGNS = {"=": "=", "<=": r"\le", ">=": r"\ge", "<": "<", ">": ">"}
+
+
+def fact_to_latex(fact) -> str:
+    """A fact as LaTeX: the relation, for which indices, and what is supposed."""
+    printed = [f"{to_latex(fact.left)} {_SIGNS[fact.sign]} {to_latex(fact.right)}"]
+    if _width(printed[0]) > WIDEST and _width(to_latex(fact.left)) > WIDEST // 4:
+        printed = [to_latex(fact.left), rf"\quad {_SIGNS[fact.sign]} {to_latex(fact.right)}"]
+    if fact.each:
+        printed.append(rf"({', '.join(map(_range, fact.each))})")
+    printed += [rf"\text{{if }} {fact_to_latex(given)}" for given in fact.given]
+    return stacked(*printed)
+
+
+def _range(limits) -> str:
+    index, low, high = map(to_latex, limits)
+    return rf"{low} \le {index} \le {high}"

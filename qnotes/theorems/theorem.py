@@ -12,21 +12,83 @@ import numpy as np
 import sympy as sp
 
 from qnotes.theorems import notation as sy
+from qnotes.theorems.axioms import AXIOMS
+from qnotes.theorems.facts import Fact, StepError, fact
 from qnotes.theorems.log_domain import log_value
-from qnotes.theorems.printing import lines, stacked, to_latex
-from qnotes.theorems.proof_steps import ProofError, Step, StepError
+from qnotes.theorems.printing import fact_to_latex, lines, stacked, to_latex
+from qnotes.theorems.rules import Apply, ByAxiom, Rule, Used, fact_symbols
+from qnotes.theorems.sums_over_layers import Ranges, nonnegative, normal, positive
 
 UNIT_ROUNDOFF = 2.0**-53
 #: How the source of a theorem begins that has no value and no proof here.
-STATED = "Stated here, not computed yet. "
+STATED = "In words only, not computed yet. "
+
+
+class ProofError(AssertionError):
+    """A proof does not compose, or a step of it does not follow.
+
+    Attributes:
+        theorem: key of the theorem, such as ``T4 mean form``.
+        step: name of the step, or ``statement``, ``hypotheses``, ``premises``.
+        remaining: what should be zero, or nonnegative, and is not; in words or as an expression.
+    """
+
+    def __init__(self, theorem: str, step: str, remaining: object) -> None:
+        super().__init__(f"{theorem}, step {step!r} does not hold; what remains: {remaining}")
+        self.theorem, self.step, self.remaining = theorem, step, remaining
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A condition of a theorem, and why a profile fails it (None where it holds)."""
+    """A condition: in words, why a profile fails it, and as facts by name."""
 
     text: str
     failure: Callable[[object], str | None] = lambda profile: None
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    #: Symbols for any number of which it holds.
+    anything: tuple[sp.Symbol, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of a proof: from which facts, by what rule, to which fact.
+
+    Attributes:
+        name: by which later steps use its fact.
+        fact: what it yields.
+        rule: from `qnotes.theorems.rules`.
+        uses: names of hypotheses, definitions and earlier steps; a pair of a name and what stands
+            for its indices where that is not themselves.
+        reason: one sentence for the reader.
+    """
+
+    name: str
+    fact: Fact
+    rule: Rule
+    uses: tuple = ()
+    reason: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the facts used."""
+        return tuple(use if isinstance(use, str) else use[0] for use in self.uses)
+
+    def latex(self) -> str:
+        """The fact that the step yields, as LaTeX without delimiters."""
+        return fact_to_latex(self.fact)
+
+    def verify(self, known: Mapping[str, Fact], fixed: frozenset) -> None:
+        """Raise StepError unless the fact follows from known ones by the rule."""
+        if self.name in known:
+            raise StepError(f"{self.name!r} is the name of two facts")
+        if missing := [name for name in self.names if name not in known]:
+            raise StepError(f"nothing before is called {missing[0]!r}")
+        self.fact.must_have_meaning()
+        used = tuple(
+            Used(known[use]) if isinstance(use, str) else Used(known[use[0]], use[1])
+            for use in self.uses
+        )
+        self.rule.verify(self.fact, used, fixed)
 
 
 @dataclass(frozen=True)
@@ -47,8 +109,9 @@ class Result:
         form: tells apart the bounds of one theorem; empty where there is only one.
         name: a few words.
         source: what is publicly known to be the paper's, what is earlier work, what is ours.
-        statement: a SymPy relation.
-        hypotheses: conditions.
+        statement: a SymPy relation: what is bounded, how, and by what; None where nothing is
+            stated in symbols.
+        hypotheses: conditions, in words and as facts.
         definitions: symbols that the statement uses, each defined by an expression.
         tight: whether, at every depth, networks come as close to it as one likes.
         premises: theorems that its proof uses.
@@ -62,7 +125,7 @@ class Result:
     form: str = ""
     name: str
     source: str
-    statement: sp.Rel
+    statement: sp.Rel | None
     hypotheses: tuple[Hypothesis, ...] = ()
     definitions: Mapping[sp.Basic, sp.Expr] = field(default_factory=dict)
     tight: bool = False
@@ -82,16 +145,54 @@ class Result:
 
     @property
     def status(self) -> str:
-        """``proved by machine``, or ``stated`` where no machine proof exists here."""
-        return "proved by machine" if self.prove else "stated"
+        """``checked by machine``, or ``stated`` where no machine proof exists here."""
+        return "checked by machine" if self.prove else "stated"
 
     @cached_property
     def proof(self) -> tuple[Step, ...]:
         """The steps, built from the statement, the definitions and the premises."""
         return tuple(self.prove(self)) if self.prove else ()
 
-    def check(self) -> tuple[Checked, ...]:
-        """Derive every step of the proof again.
+    # What a proof starts from, and where it has to end.
+
+    def facts(self) -> dict[str, Fact]:
+        """The hypotheses as facts, by name; with them the condition, where the statement is one."""
+        found = {name: fact for each in self.hypotheses for name, fact in each.facts.items()}
+        return (
+            {**found, "condition": as_fact(self.statement)}
+            if self.conclusion is not None
+            else found
+        )
+
+    def definition_facts(self) -> dict[str, Fact]:
+        """The definitions as facts, by name, also those of premises."""
+        found: dict[str, Fact] = {}
+        for premise in self.premises:
+            found |= premise.definition_facts()
+        for symbol, value in self._all_definitions().items():
+            above, below = sp.fraction(sp.sympify(value))
+            found[name_of(symbol)] = as_fact(sp.Eq(below * symbol, above, evaluate=False))
+        return found
+
+    def own_definitions(self) -> list[Fact]:
+        """The definitions as facts."""
+        return list(self.definition_facts().values())
+
+    def goals(self) -> tuple[Fact, ...]:
+        """What the proof has to yield, exactly."""
+        ends = (self.statement, *self.also) if self.conclusion is None else (self.conclusion,)
+        return tuple(as_fact(relation) for relation in ends)
+
+    def _all_definitions(self) -> dict[sp.Basic, sp.Expr]:
+        return dict(self.definitions)
+
+    # The check.
+
+    def check(self, done: set | None = None) -> tuple[Checked, ...]:
+        """Compose the proof again, from the hypotheses to the statement, premises included.
+
+        Args:
+            done: theorems that were checked already, for several checks in a row; grows.
 
         Returns:
             The steps with their times; empty for a result that is stated only.
@@ -99,26 +200,107 @@ class Result:
         Raises:
             ProofError: names the theorem and the first step that fails, and what remains.
         """
-        checked = tuple(self.checked_steps())
+        checked = tuple(self.checked_steps(done))
         for entry in checked:
             if entry.error:
                 raise entry.error
         return checked
 
-    def checked_steps(self):
-        """Each step derived again, one after the other; a failed one carries its error."""
+    def checked_steps(self, known_premises: set | None = None, path: tuple[Result, ...] = ()):
+        """Each step derived again, one after the other; what fails carries its error.
+
+        Args:
+            known_premises: theorems that were checked already; grows.
+            path: theorems that wait for this one.
+        """
+        done = set() if known_premises is None else known_premises
+        if not self.prove:
+            return
+        if error := self._premise_error(done, (*path, self)):
+            yield Checked(_whole("premises"), 0.0, error)
+            return
+        facts, definitions = self.facts(), self.definition_facts()
+        known = facts | definitions
+        fixed = self._fixed(definitions)
         for step in self.proof:
             error, started = None, time.perf_counter()
             try:
-                step.verify()
+                step.verify(known, fixed)
+                _must_be_premise(step, self.premises)
             except StepError as failed:
-                error = ProofError(self.key, step.title, failed.args[0])
+                error = ProofError(self.key, step.name, failed.args[0])
             yield Checked(step, time.perf_counter() - started, error)
             if error:
                 return
+            known[step.name] = step.fact
+        if problem := self._loose_end(facts):
+            yield Checked(_whole(problem[0]), 0.0, ProofError(self.key, *problem))
+            return
+        done.add(self)
+
+    def _fixed(self, definitions: Mapping[str, Fact]) -> frozenset:
+        """The symbols of which something is said that need not hold for other numbers."""
+        fixed = frozenset().union(*map(fact_symbols, (*definitions.values(), *self.goals())))
+        for hypothesis in self.hypotheses:
+            said = frozenset().union(*map(fact_symbols, hypothesis.facts.values()))
+            fixed |= said - set(hypothesis.anything)
+        return fixed | (
+            fact_symbols(self.facts()["condition"]) if self.conclusion is not None else frozenset()
+        )
+
+    def _premise_error(self, done: set, path: tuple[Result, ...]) -> ProofError | None:
+        for premise in self.premises:
+            if premise in path:
+                return ProofError(self.key, "premises", f"{premise.key} rests on {self.key}")
+            if not premise.prove:
+                return ProofError(self.key, "premises", f"{premise.key} has no proof")
+            if premise not in done:
+                for entry in premise.checked_steps(done, path):
+                    if entry.error:
+                        return entry.error
+        own = self.definition_facts()
+        for premise in self.premises:
+            for name, meaning in premise.definition_facts().items():
+                if own[name] != meaning:
+                    return ProofError(self.key, "premises", f"{name} has two definitions")
+        return None
+
+    def _loose_end(self, facts: Mapping[str, Fact]) -> tuple[str, str] | None:
+        """What the steps leave open: a goal, an idle step, something that was not used."""
+        yielded = {step.fact: step for step in self.proof}
+        ends = []
+        for goal in self.goals():
+            if goal not in yielded:
+                return "statement", f"no step yields {goal.relation}"
+            ends.append(yielded[goal].name)
+        inherited = [x for premise in self.premises for x in premise.definition_facts()]
+        own = {s: x for s, x in self._all_definitions().items() if name_of(s) not in inherited}
+        signs, open_sign = _signs(self.proof, own)
+        if open_sign is not None:
+            return "definitions", f"the sign of {open_sign} was not shown"
+        steps = {step.name: step for step in self.proof}
+        needed, waiting = set(), [*ends, *signs.values()]
+        while waiting:
+            name = waiting.pop()
+            if name not in needed:
+                needed.add(name)
+                waiting += steps[name].names if name in steps else ()
+        if idle := [name for name in steps if name not in needed]:
+            return idle[0], "the step is idle: nothing rests on it"
+        if unused := [name for name in facts if name not in needed]:
+            return "hypotheses", f"the hypothesis {unused[0]!r} is not used"
+        for name in map(name_of, own):
+            if name not in needed and name not in signs:
+                return "definitions", f"the definition of {name} is not used"
+        used = [step.rule.theorem for step in steps.values() if isinstance(step.rule, Apply)]
+        if unused := [premise.key for premise in self.premises if premise not in used]:
+            return "premises", f"the premise {unused[0]} is not used"
+        return None
 
     def latex(self) -> str:
         """The statement, and the definitions that it uses, as LaTeX without delimiters."""
+        if self.statement is None:
+            return ""
         printed = lines(self.statement)
         if self.conclusion is not None:
             printed[-1] += r" \quad\Longrightarrow\quad " + to_latex(self.conclusion)
@@ -134,7 +316,68 @@ class Result:
         }
 
     def _expressions(self) -> tuple[sp.Expr, ...]:
-        return (self.statement,)
+        return () if self.statement is None else (self.statement,)
+
+
+def as_fact(relation: sp.Rel) -> Fact:
+    """A relation as a fact for every layer and unit that it names."""
+    return fact(relation, *ranges_of(relation))
+
+
+def ranges_of(relation: sp.Basic) -> Ranges:
+    """The ranges of the indices that are free in a relation: layers ℓ and k, units i."""
+    free = relation.free_symbols
+    found = [(index, sp.S.One, sy.L) for index in (sy.ell, sy.k) if index in free]
+    if sy.i in free:
+        (layer,) = {at.indices[0] for at in relation.lhs.atoms(sp.Indexed) if len(at.indices) > 1}
+        found.append((sy.i, sp.S.One, sy.N[layer]))
+    return tuple(found)
+
+
+def name_of(symbol: sp.Basic) -> str:
+    """The name of the fact that defines a symbol: ``s``, or ``s 0`` for its first value."""
+    if not isinstance(symbol, sp.Indexed):
+        return symbol.name
+    return symbol.base.name.removesuffix("_layer") + (" 0" if symbol.indices[0] == 0 else "")
+
+
+def _whole(what: str) -> Step:
+    """Stands for the proof as a whole where no single step is at fault."""
+    return Step(name=what, fact=Fact(sp.S.Zero, "=", sp.S.Zero), rule=Rule())
+
+
+def _must_be_premise(step: Step, premises: tuple[Result, ...]) -> None:
+    if isinstance(step.rule, Apply) and step.rule.theorem not in premises:
+        raise StepError(f"{step.rule.theorem.key} is no premise")
+    if isinstance(step.rule, ByAxiom) and step.rule.axiom not in AXIOMS:
+        raise StepError(f"{step.rule.axiom.name} is no axiom")
+
+
+def _signs(steps: tuple[Step, ...], definitions) -> tuple[dict[str, str], sp.Basic | None]:
+    """Steps that show the signs that defined symbols have by declaration; a symbol without one.
+
+    A nonnegative symbol equals above/below: above ≥ 0 has to be shown, of a positive one
+    above ≥ below, where that is not plain from the signs of its parts.
+    """
+    shown: dict[str, str] = {}
+    for symbol, value in definitions.items():
+        above, below = sp.fraction(sp.sympify(value))
+        plain = positive if symbol.is_positive else nonnegative
+        if not nonnegative(below):
+            return shown, symbol
+        if plain(above) or not (symbol.is_nonnegative or symbol.is_positive):
+            continue
+        wanted = above - (below if symbol.is_positive else 0)
+        found = [step.name for step in steps if _is_at_least_zero(step.fact, wanted)]
+        if not found:
+            return shown, symbol
+        shown[name_of(symbol)] = found[0]
+    return shown, None
+
+
+def _is_at_least_zero(shown: Fact, wanted: sp.Expr) -> bool:
+    plain = shown.sign in ("<=", ">=") and not shown.each and not shown.given
+    return plain and normal(shown.gap - wanted) == 0
 
 
 def proof_of(theorem: Result) -> Callable:
@@ -237,6 +480,10 @@ class Recursion(Theorem):
 
     initial: Mapping[sp.IndexedBase, sp.Expr] = field(default_factory=dict)
     steps: Mapping[sp.IndexedBase, sp.Expr] = field(default_factory=dict)
+
+    def _all_definitions(self):
+        starts = {base[0]: start for base, start in self.initial.items()}
+        return {**starts, **{base[sy.ell]: step for base, step in self.steps.items()}}
 
     def latex(self) -> str:
         """The recursion and the statement as LaTeX without delimiters."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from qnotes.theorems import notation as sy
-from qnotes.theorems.proof_steps import ProofError
+from qnotes.theorems.facts import TURNED, Fact
 from qnotes.theorems.sums_over_layers import Descending
-from qnotes.theorems.theorem import Recursion, Result
+from qnotes.theorems.theorem import ProofError, Recursion, Result, Step
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Mutant:
     broken: Result
 
     def proof_error(self) -> ProofError | None:
-        """Why its proof fails; None if the proof accepts it."""
-        try:
-            self.broken.check()
-        except ProofError as error:
-            return error
+        """Why its proof fails; None if the proof accepts it. Its premises are taken as checked."""
+        known = set(self.original.premises) & set(self.broken.premises)
+        for entry in self.broken.checked_steps(known):
+            if entry.error:
+                return entry.error
         return None
 
 
@@ -59,6 +59,162 @@ def _all(theorem: Result) -> Iterator[tuple[str, Result]]:
             yield f"{change}, in {symbol}", replace(theorem, definitions=definitions)
     if isinstance(theorem, Recursion):
         yield from _recursions(theorem)
+
+
+# Everything else of which a theorem and its proof are made.
+
+
+def altered(theorem: Result) -> Iterator[Mutant]:
+    """The theorem with another left side, relation, hypothesis, premise, conclusion or step."""
+    made = (*_sides(theorem), *_hypotheses(theorem), *_premises(theorem), *_steps(theorem))
+    for change, broken in made:
+        yield Mutant(theorem, change, broken)
+
+
+def _sides(theorem: Result) -> Iterator[tuple[str, Result]]:
+    """Left sides and relations, of the statement, of what else is stated, and of conclusions."""
+    for name in ("statement", "also", "conclusion"):
+        value = getattr(theorem, name)
+        relations = value if isinstance(value, tuple) else (value,) * (value is not None)
+        for at, relation in enumerate(relations):
+            for change, other in _relations(relation, weaker_is_wrong=True):
+                new = other
+                if theorem.conclusion is relation or not change.endswith("strict"):
+                    pass
+                elif name == "statement" and theorem.conclusion is not None:
+                    continue  # a stronger condition
+                if isinstance(value, tuple):
+                    new = (*value[:at], other, *value[at + 1 :])
+                yield f"{name}: {change}", replace(theorem, **{name: new})
+
+
+def _relations(relation: sp.Rel, *, weaker_is_wrong: bool) -> Iterator[tuple[str, sp.Rel]]:
+    turned = {sp.Le: sp.Ge, sp.Ge: sp.Le}
+    for kind, other in turned.items():
+        if isinstance(relation, kind):
+            yield "relation: turned round", other(*relation.args, evaluate=False)
+    strict = {sp.Le: sp.Lt, sp.Ge: sp.Gt, sp.Eq: sp.Lt}
+    for kind, other in strict.items():
+        if isinstance(relation, kind):
+            yield "relation: strict", other(*relation.args, evaluate=False)
+    left, right = relation.args
+    yield "left side: times a million", relation.func(10**6 * left, right, evaluate=False)
+    if left.is_commutative:
+        yield "left side: another", relation.func(left + 1, right, evaluate=False)
+
+
+def _hypotheses(theorem: Result) -> Iterator[tuple[str, Result]]:
+    """Each fact of each hypothesis dropped, weakened, turned round; and one that is not needed."""
+    for at, hypothesis in enumerate(theorem.hypotheses):
+        for name, fact in hypothesis.facts.items():
+            others = {key: other for key, other in hypothesis.facts.items() if key != name}
+            for change, facts in (
+                ("dropped", others),
+                *((change, {**others, name: new}) for change, new in _weaker(fact)),
+            ):
+                new = replace(hypothesis, facts=facts)
+                changed = (*theorem.hypotheses[:at], new, *theorem.hypotheses[at + 1 :])
+                yield f"hypothesis: {change}: {name}", replace(theorem, hypotheses=changed)
+    extra = {"nobody needs it": Fact(sy.D, "<=", sp.Integer(1))}
+    first = replace(theorem.hypotheses[0], facts=extra) if theorem.hypotheses else None
+    if first:
+        more = (*theorem.hypotheses, first)
+        yield "hypothesis: one too many", replace(theorem, hypotheses=more)
+
+
+def _weaker(fact: Fact) -> Iterator[tuple[str, Fact]]:
+    yield "turned round", replace(fact, sign=TURNED[fact.sign] if fact.sign != "=" else ">=")
+    larger = {"left": fact.left, "right": fact.right}
+    side = "right" if fact.sign in ("<=", "<", "=") else "left"
+    larger[side] = larger[side] + 1
+    yield "weakened", replace(fact, **larger)
+    if fact.each:
+        (index, low, high), *rest = fact.each
+        yield "for fewer", replace(fact, each=((index, low + 1, high), *rest))
+    if fact.given:
+        pass  # without what it supposes a hypothesis is stronger
+
+
+def _premises(theorem: Result) -> Iterator[tuple[str, Result]]:
+    for at, premise in enumerate(theorem.premises):
+        others = (*theorem.premises[:at], *theorem.premises[at + 1 :])
+        yield f"premise: dropped: {premise.key}", _with_premises(theorem, others)
+        unproved = replace(premise, prove=None)
+        yield f"premise: unproved: {premise.key}", _swapped(theorem, premise, unproved)
+        for change, other in _relations(premise.statement, weaker_is_wrong=True):
+            wrong = replace(premise, statement=other)
+            yield f"premise: {change}: {premise.key}", _swapped(theorem, premise, wrong)
+    circular = replace(theorem)
+    object.__setattr__(circular, "premises", (*theorem.premises, circular))
+    yield "premise: the theorem itself", _with_proof(circular, theorem.proof)
+
+
+def _with_premises(theorem: Result, premises) -> Result:
+    return _with_proof(replace(theorem, premises=premises), theorem.proof)
+
+
+def _swapped(theorem: Result, premise: Result, other: Result) -> Result:
+    return replace(theorem, premises=tuple(other if p is premise else p for p in theorem.premises))
+
+
+def _with_proof(theorem: Result, steps: tuple[Step, ...]) -> Result:
+    new = replace(theorem)
+    object.__setattr__(new, "premises", theorem.premises)
+    object.__setattr__(new, "prove", lambda _: steps)
+    return new
+
+
+def _steps(theorem: Result) -> Iterator[tuple[str, Result]]:
+    """Each step deleted, doubled, and with another fact, other uses or another range."""
+    steps = theorem.proof
+    for at, step in enumerate(steps):
+        rest = (steps[:at], steps[at + 1 :])
+        yield f"step: deleted: {step.name}", _with_proof(theorem, (*rest[0], *rest[1]))
+        for change, other in _changed(step):
+            changed = (*rest[0], other, *rest[1])
+            yield f"step: {change}: {step.name}", _with_proof(theorem, changed)
+    idle = replace(steps[0], name="an idle step")
+    yield "step: idle", _with_proof(theorem, (*steps[:-1], idle, steps[-1]))
+    for last in range(1, min(len(steps), 4) + 1):
+        smaller = [_thousandth(step) for step in steps[-last:]]
+        broken = _with_proof(theorem, (*steps[:-last], *smaller))
+        statement = theorem.statement if theorem.conclusion is None else theorem.conclusion
+        less = statement.func(statement.lhs, statement.rhs / 1000, evaluate=False)
+        name = "conclusion" if theorem.conclusion is not None else "statement"
+        if statement.rhs.is_commutative:
+            consistent = _with_proof(replace(broken, **{name: less}), broken.proof)
+            yield f"consistent: last {last} steps and statement by 1000", consistent
+
+
+def _thousandth(step: Step) -> Step:
+    return replace(step, fact=replace(step.fact, right=step.fact.right / 1000))
+
+
+def _changed(step: Step) -> Iterator[tuple[str, Step]]:
+    fact = step.fact
+    if fact.sign != "=":
+        yield "turned round", replace(step, fact=replace(fact, sign=TURNED[fact.sign]))
+    side = "left" if fact.sign in (">=", ">") else "right"
+    if getattr(fact, side) != 0:
+        yield (
+            "right side by 1000",
+            replace(step, fact=replace(fact, **{side: getattr(fact, side) / 1000})),
+        )
+    if getattr(fact, side).is_commutative:
+        yield (
+            "right side less 1",
+            replace(step, fact=replace(fact, **{side: getattr(fact, side) - 1})),
+        )
+    if fact.each and step.uses:  # axioms and suppositions hold for more indices as well
+        (index, low, high), *rest = fact.each
+        for change, wider in (("from earlier", (low - 1, high)), ("to later", (low, high + 1))):
+            ranges = ((index, *wider), *rest)
+            yield change, replace(step, fact=replace(fact, each=ranges))
+    if fact.given:
+        yield "supposes nothing", replace(step, fact=replace(fact, given=()))
+    for use in range(len(step.uses)):
+        uses = (*step.uses[:use], *step.uses[use + 1 :])
+        yield f"without fact {use}", replace(step, uses=uses)
 
 
 def _recursions(theorem: Recursion) -> Iterator[tuple[str, Recursion]]:

@@ -1,0 +1,105 @@
+"""A lemma: a recursion without biases has a product form. T3 and T5 use it."""
+
+import sympy as sp
+
+from qnotes.theorems.facts import le, supposed
+from qnotes.theorems.notation import LAYERS, D, L, delta, ell, j, k, p, q, r
+from qnotes.theorems.rules import Algebra, Induction, Replace, Suppose
+from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
+
+
+def others(norm: sp.IndexedBase) -> sp.Expr:
+    """The product of all norms but that of layer k."""
+    return sp.Product(norm[j], (j, 1, k - 1)) * sp.Product(norm[j], (j, k + 1, L))
+
+
+_GROWN = D * sp.Product(r[j], (j, 1, ell))
+_MADE = D * sp.Sum(delta[k] * others(r).subs(L, ell), (k, 1, ell))
+
+SOLVED = Result(
+    number="solved recursion",
+    name="the product form of a recursion",
+    source="A lemma of this book.",
+    statement=sp.Le(q[L], D * sp.Sum(delta[k] * others(r), (k, 1, L))),
+    hypotheses=(
+        Hypothesis(
+            "p and q obey the recursion",
+            facts={
+                "p 0": le(p[0], D),
+                "p": le(p[ell], r[ell] * p[ell - 1], LAYERS),
+                "q 0": le(q[0], 0),
+                "q": le(q[ell], r[ell] * q[ell - 1] + delta[ell] * p[ell - 1], LAYERS),
+            },
+        ),
+    ),
+)
+
+
+@proof_of(SOLVED)
+def prove(theorem: Result) -> tuple[Step, ...]:
+    """Both by induction over the layers."""
+    (goal,) = theorem.goals()
+    before = [le(p[ell - 1], _GROWN.subs(ell, ell - 1)), le(q[ell - 1], _MADE.subs(ell, ell - 1))]
+    return (
+        *_induction("p", p, _GROWN, before[0], (1, r[ell]), ()),
+        *_induction(
+            "q", q, _MADE, before[1], (1, r[ell], delta[ell]), (("all p", {ell: ell - 1}),)
+        ),
+        Step(name="statement", fact=goal, rule=Algebra(), uses=(("all q", {ell: L}),)),
+    )
+
+
+def _induction(name, family, bound, before, weights, more) -> tuple[Step, ...]:
+    return (
+        Step(name=f"{name} before", fact=supposed(before, LAYERS), rule=Suppose()),
+        Step(
+            name=f"{name} after",
+            fact=le(family[ell], bound, LAYERS, given=(before,)),
+            rule=Algebra(weights),
+            uses=(name, f"{name} before", *more),
+            reason="The last factor, and the last term, are split off.",
+        ),
+        Step(
+            name=f"{name} at first",
+            fact=le(family[0], bound.subs(ell, 0)),
+            rule=Algebra(),
+            uses=(f"{name} 0",),
+        ),
+        Step(
+            name=f"all {name}",
+            fact=le(family[ell], bound, (ell, 0, L)),
+            rule=Induction(),
+            uses=(f"{name} at first", f"{name} after"),
+        ),
+    )
+
+
+def row_of_changes(bound, entry, count, largest, *, name: str, each) -> tuple[Step, ...]:
+    """So many changes, none above the largest, are at most so many times the largest.
+
+    Args:
+        bound: what is at most the sum of the entries, as the fact ``name`` says.
+        entry: an entry of the row, as a function of its index; the fact ``name entries`` bounds it.
+        count: how many entries the row has.
+        largest: what no entry exceeds.
+        name: of the two facts, and of the step.
+        each: ranges of the free indices.
+    """
+    from qnotes.theorems.notation import i
+
+    total = sp.Sum(entry(i), (i, 1, count))
+    return (
+        Step(
+            name=f"{name}, summed",
+            fact=le(total, count * largest, *each),
+            rule=Replace(),
+            uses=(f"{name} entries",),
+            reason="So many entries, none above the largest.",
+        ),
+        Step(
+            name=f"{name} at most",
+            fact=le(bound, count * largest, *each),
+            rule=Algebra(),
+            uses=(name, f"{name}, summed"),
+        ),
+    )

@@ -1,0 +1,36 @@
+"""Proofs checked many times: what a step says of the same facts is remembered."""
+
+from contextlib import contextmanager
+
+from qnotes.theorems.facts import StepError
+from qnotes.theorems.rules import Apply, Falling, Limit
+from qnotes.theorems.theorem import Step
+
+
+@contextmanager
+def remembered():
+    """Within it, a step that meets the same facts again is not derived again."""
+    known, original = {}, Step.verify
+
+    def verify(step, facts, fixed):
+        if isinstance(step.rule, Apply):
+            return original(step, facts, fixed)
+        met = fixed if isinstance(step.rule, Limit | Falling) else None
+        used = tuple(
+            (facts.get(name), str(use)) for name, use in zip(step.names, step.uses, strict=True)
+        )
+        key = (step.fact, step.rule, used, step.name in facts, met)
+        if key not in known:
+            try:
+                original(step, facts, fixed)
+                known[key] = None
+            except StepError as error:
+                known[key] = error
+        if known[key] is not None:
+            raise known[key]
+
+    Step.verify = verify
+    try:
+        yield
+    finally:
+        Step.verify = original
