@@ -52,10 +52,16 @@ def is_altered(module: nn.Module) -> bool:
 
 
 class _Proxy(fx.Proxy):
-    """A traced value that remembers `x += y`; plain fx reads it as `x + y` and loses the write."""
+    """A traced value that remembers `x += y`; plain fx reads it as `x + y` and loses the write.
+
+    The same for `x *= y`.
+    """
 
     def __iadd__(self, other: object) -> fx.Proxy:
         return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+
+    def __imul__(self, other: object) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operator.imul, (self, other), {})
 
 
 class _Tracer(fx.Tracer):
