@@ -1,5 +1,11 @@
 """The errors that qnotes raises: each says what came, what was expected, where, and what to do."""
 
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 
 class QnotesError(ValueError):
     """Something that was passed in cannot be used; the message says what and why."""
@@ -13,10 +19,47 @@ class WeightsUnavailable(QnotesError):
     """The weights of a named network are missing, damaged or cannot be downloaded."""
 
 
-def check_whole(option: str, value: object, least: int) -> None:
-    """Refuse all but whole numbers that are large enough."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+@contextmanager
+def foreign(
+    message: str | Callable[[Exception], str], kind: type[QnotesError] = QnotesError
+) -> Iterator[None]:
+    """Turn what code of others raises into an error of ours, with theirs as its cause.
+
+    Args:
+        message: what could not be done, to which the error is added; or a function of the error
+            that says it all.
+        kind: of the error.
+    """
+    try:
+        yield
+    except QnotesError:
+        raise
+    except Exception as error:  # of any kind: it is not our code that runs here
+        said = message(error) if callable(message) else f"{message}: {_said(error)}"
+        raise kind(said) from error
+
+
+def _said(error: Exception) -> str:
+    text = str(error).strip()
+    return text if isinstance(error, RuntimeError) and text else f"{type(error).__name__}: {text}"
+
+
+def whole(value: object) -> int | None:
+    """A whole number, numpy's and torch's too, as an int; None for all else."""
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        return None
+    try:
+        return operator.index(value)
+    except (TypeError, ValueError, RuntimeError):  # an array, a tensor of many numbers
+        return None
+
+
+def check_whole(option: str, value: object, least: int) -> int:
+    """The whole number that a value is; refuses all else, and what is too small."""
+    number = whole(value)
+    if number is None or number < least:
         raise QnotesError(f"{option} must be a whole number, {least} or larger; got {value!r}")
+    return number
 
 
 def check_choice(option: str, value: object, known: tuple) -> None:

@@ -204,7 +204,13 @@ def _operation(
         return _functional_operation(network, node, FUNCTIONS[node.target])
     if node.op == "call_method" and node.target in METHODS:
         return _functional_operation(network, node, METHODS[node.target])
-    raise uncovered(node.name, getattr(node.target, "__name__", str(node.target)))
+    raise uncovered(node.name, getattr(node.target, "__name__", str(node.target)), _inside(node))
+
+
+def _inside(node: fx.Node) -> str:
+    """Which module of the caller's made a call, as far as the trace knows."""
+    *_, (path, kind) = node.meta.get("nn_module_stack", {}).values() or [("", None)]
+    return f" {path} calls it, a {kind.__module__}.{kind.__qualname__}." if path else ""
 
 
 def _module_operation(node: fx.Node, module: nn.Module, reads) -> Operation:
@@ -215,8 +221,10 @@ def _module_operation(node: fx.Node, module: nn.Module, reads) -> Operation:
         raise uncovered(name, f"{type(module).__name__} {what}")
     if type(module) not in KINDS:
         hint = " Fold it into the layer before it with qnotes.fold." if _is_norm(module) else ""
-        raise uncovered(name, type(module).__name__, hint)
+        raise uncovered(name, class_path(module), hint)
     _check_options(name, module)
+    if isinstance(module, AFFINE_MODULES):
+        _check_layer(name, module)
     return Operation(node, KINDS[type(module)], module, reads)
 
 
@@ -229,7 +237,45 @@ def _is_norm(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.batchnorm._BatchNorm)
 
 
+def class_path(module: nn.Module) -> str:
+    """The name of a module's class; with where it is from, if that is not torch.nn."""
+    kind = type(module)
+    ours = getattr(nn, kind.__name__, None) is kind
+    return kind.__name__ if ours else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _check_layer(name: str, module: nn.Module) -> None:
+    """Refuse a layer whose options are not those of its weights."""
+    weight, bias = module.weight, module.bias
+    if not weight.numel():
+        raise QnotesError(
+            f"{name}: its weight has the shape {tuple(weight.shape)} and no entry; leave the layer "
+            "out"
+        )
+    if isinstance(module, nn.Linear):
+        said, options = (module.out_features, module.in_features), ()
+    else:
+        said = (module.out_channels, module.in_channels // module.groups, *module.kernel_size)
+        options = (module.stride, module.padding, module.dilation)
+    shape = tuple(weight.shape)
+    if shape != said or bias is not None and tuple(bias.shape) != shape[:1]:
+        there = "no bias" if bias is None else f"a bias of shape {tuple(bias.shape)}"
+        raise QnotesError(
+            f"{name}: its options say weights of shape {said}; it has {shape} and {there}; make "
+            f"the {type(module).__name__} anew with the sizes of its weights"
+        )
+    for option in options:
+        if not isinstance(option, str) and len(option) != len(shape) - 2:
+            raise QnotesError(
+                f"{name}: {option} is given for {len(shape) - 2} axes; give a number for each"
+            )
+
+
 def _check_options(name: str, module: nn.Module) -> None:
+    if type(module) is nn.ReLU6 and (module.min_val, module.max_val) != (0, 6):
+        raise uncovered(name, f"ReLU6 with the ends {module.min_val} and {module.max_val}")
+    if type(module) in ZERO_PADS and module.value:
+        raise uncovered(name, f"padding with value={module.value!r}")
     if getattr(module, "padding_mode", "zeros") != "zeros":
         raise uncovered(name, f"padding_mode={module.padding_mode!r}")
     if isinstance(module, nn.modules.dropout._DropoutNd) and module.training:

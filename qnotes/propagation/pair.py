@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from torch import Tensor, fx, nn
@@ -19,6 +20,10 @@ from qnotes.networks.operations import (
 from qnotes.networks.tracing import trace
 from qnotes.propagation.profiles import check_radius
 from qnotes.propagation.shapes import Shape, checked_shape, shapes_of
+
+
+#: Options of a layer that its weights say, too.
+SIZES = frozenset({"in_features", "out_features", "in_channels", "out_channels", "kernel_size"})
 
 
 @dataclass(frozen=True)
@@ -88,12 +93,18 @@ def _check_same_activation(operation: Operation) -> None:
 
 
 def check_same_graph(network: fx.GraphModule, quantized: fx.GraphModule) -> None:
-    """Refuse two networks that differ in more than their weights, by the first difference."""
+    """Refuse two networks that differ in more than their weights, by the first difference.
+
+    Nodes are compared by their places: names are given in the order in which they are made.
+    """
     modules = [dict(net.named_modules(remove_duplicate=False)) for net in (network, quantized)]
+    places = [{node: at for at, node in enumerate(net.graph.nodes)} for net in (network, quantized)]
     for ours, theirs in zip(network.graph.nodes, quantized.graph.nodes, strict=False):
         for side in ("op", "target", "args", "kwargs"):
+            if side == "target" and ours.op in ("placeholder", "output"):
+                continue  # the name of an argument
             mine, its = getattr(ours, side), getattr(theirs, side)
-            if mine != its and str(mine) != str(its):  # nodes of two graphs are never the same
+            if _placed(mine, places[0]) != _placed(its, places[1]):
                 raise QnotesError(
                     f"the quantized network does not match: {ours.name} has {side} {mine}, "
                     f"there it is {its}"
@@ -105,8 +116,20 @@ def check_same_graph(network: fx.GraphModule, quantized: fx.GraphModule) -> None
         raise QnotesError(f"the quantized network has {theirs} operations; expected {ours}")
 
 
+@dataclass(frozen=True)
+class _Place:
+    """What a node is by its place in the graph."""
+
+    number: int
+
+
+def _placed(arguments: object, places: Mapping[fx.Node, int]) -> object:
+    """Arguments with places for nodes; nodes of two graphs are never the same."""
+    return fx.map_arg(arguments, lambda node: _Place(places[node]))
+
+
 def _check_same_module(name: str, ours: nn.Module, theirs: nn.Module) -> None:
-    if _without_bias(ours) != _without_bias(theirs):
+    if type(ours) is not type(theirs):
         raise QnotesError(f"{name}: is {ours} here and {theirs} in the quantized network")
     mine, its = _options(ours), _options(theirs)
     differing = [option for option in mine if mine[option] != its.get(option)]
@@ -117,18 +140,23 @@ def _check_same_module(name: str, ours: nn.Module, theirs: nn.Module) -> None:
 
 
 def _options(module: nn.Module) -> dict[str, object]:
-    """What a module was built with, and the shapes of its weights; its repr omits some options."""
-    options = {
-        key: value
-        for key, value in vars(module).items()
-        if not key.startswith("_") and key != "training" and not isinstance(value, Tensor)
-    }
+    """What a module was built with, and the shapes of its weights.
+
+    Whatever else it carries, such as somebody's notes, makes no difference to what it computes; nor
+    does a bias of zeros.
+    """
+    layer = isinstance(module, AFFINE_MODULES)
+    built = _arguments_of(type(module)) - (SIZES if layer else frozenset())
+    options = {key: value for key, value in vars(module).items() if key in built}
     shapes = {f"shape of {key}": tuple(value.shape) for key, value in module.named_parameters()}
-    if isinstance(module, AFFINE_MODULES):
+    if layer:
         shapes.setdefault("shape of bias", (len(module.weight),))
     return options | shapes
 
 
-def _without_bias(module: nn.Module) -> str:
-    """What a module is; a layer without a bias computes the same as one whose bias is zero."""
-    return re.sub(r", bias=(True|False)", "", repr(module))
+@cache
+def _arguments_of(kind: type) -> frozenset[str]:
+    """The names of all arguments that a class of modules, or one it is made from, is built with."""
+    classes = [each for each in kind.__mro__ if issubclass(each, nn.Module)]
+    named = [inspect.signature(each.__init__).parameters for each in classes]
+    return frozenset(name for names in named for name in names) - {"bias", "training"}

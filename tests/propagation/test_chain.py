@@ -220,7 +220,7 @@ def test_what_is_computed_and_never_read_does_no_harm():
 def skeleton(name: str) -> fx.GraphModule:
     """The graph of a torchvision network without values, its batch norms taken out."""
     with torch.device("meta"):
-        graph = trace(getattr(torchvision.models, name)().eval())
+        graph = fx.symbolic_trace(getattr(torchvision.models, name)().eval())
     for node in list(graph.graph.nodes):
         if isinstance(dict(graph.named_modules()).get(str(node.target)), nn.BatchNorm2d):
             node.replace_all_uses_with(node.args[0])
