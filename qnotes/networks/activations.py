@@ -20,10 +20,10 @@ class Slope:
     """What the theory knows of a coordinatewise activation σ.
 
     Attributes:
-        slope: κ with \\|σ(x) - σ(y)\\| ≤ κ \\|x - y\\|.
-        growth: g with \\|σ(x) - σ(0)\\| ≤ g \\|x\\|; at most κ.
-        offset: \\|σ(0)\\|.
-        ceiling: largest \\|σ(x)\\|; infinite where there is none.
+        slope: κ with |σ(x) - σ(y)| ≤ κ |x - y|.
+        growth: g with |σ(x) - σ(0)| ≤ g |x|; at most κ.
+        offset: |σ(0)|.
+        ceiling: largest |σ(x)|; infinite where there is none.
         span: largest distance of two values; infinite where there is none.
     """
 
