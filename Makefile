@@ -1,6 +1,6 @@
 ## make book          run the chapters that changed and build the site in _build/html
 ## make test          run the tests (they open the built site; it is built first if there is none)
-##                      make test FAST=1  only what takes less than a second, in two minutes
+##                      make test FAST=1  only what takes well under a second each, in two minutes
 ##                      make test SLOW=1  all, also what is marked slow: mutants, the search, runs of
 ##                                        all chapters, make itself, the wheel; with coverage
 ## make serve         show the site at http://localhost:8000
@@ -80,6 +80,9 @@ ifneq ($(filter-out active,$(ENV)),)
   $(error ENV=$(ENV) will not do: the only value is ENV=active)
 endif
 
+# Any text as one word of the shell, whatever spaces and quotes are in it.
+quoted = '$(subst ','\'',$(1))'
+
 # ---------------------------------------------------------------- the environment
 
 ifeq ($(ENV),active)
@@ -89,29 +92,34 @@ else
 python := .venv/bin/python
 environment := .venv/.installed
 endif
+py := $(call quoted,$(python))
 
 # requirements.txt lists torch before torchvision; both in one go, so that pip picks a pair.
 .venv/.installed: requirements.txt pyproject.toml
 	@if .venv/bin/python -m pip --version > /dev/null 2>&1; then exit 0; fi; \
-	for p in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
-	  if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2> /dev/null; then \
-	    $$p -m venv --clear .venv && exit 0; \
+	for p in $(if $(PYTHON),$(call quoted,$(PYTHON)),python3 python3.13 python3.12 python3.11); do \
+	  if "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2> /dev/null; then \
+	    "$$p" -m venv --clear .venv && exit 0; \
 	    echo "$$p cannot create .venv here (see above). On Debian: apt-get install python3-venv" >&2; exit 1; \
 	  fi; \
 	done; \
-	echo "Python 3.11, 3.12 or 3.13 is needed, and $(or $(PYTHON),python3) is none: install one, or name it with PYTHON=." >&2; exit 1
+	echo "Python 3.11, 3.12 or 3.13 is needed, and" $(call quoted,$(or $(PYTHON),python3)) "is none: install one, or name it with PYTHON=." >&2; exit 1
 	.venv/bin/python -m pip install --disable-pip-version-check -r requirements.txt
 	.venv/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
 	@touch $@
 
 _build/state/environment: requirements.txt _build/state/python
-	@$(python) book/environment.py requirements.txt
+	@$(py) book/environment.py requirements.txt
 	@touch $@
 
 # ---------------------------------------------------------------- the state that files depend on
 
-sources := $(sort $(shell find qnotes -name '*.py') $(shell find data -type f ! -name '.*' ! -name '*.md' ! -name '*.py*' 2>/dev/null))
-python_used := $(python) $(if $(ENV),$(shell command -v $(python) 2> /dev/null))
+# Files whose names make would take apart, at a space say, are watched by a state file of their own.
+odd := -path '*[!A-Za-z0-9._/+-]*'
+find = { find qnotes -name '*.py' $(1); \
+  find data -type f ! -name '.*' ! -name '*.md' ! -name '*.py*' $(1); } 2> /dev/null
+sources := $(sort $(shell $(call find,! $(odd))))
+python_used := $(python) $(if $(ENV),$(shell command -v $(py) 2> /dev/null))
 
 # One YAML file a variable, which papermill reads; an empty one leaves the chapters' own values.
 numbers := $(shell echo $(BITS) | tr ' ' '\n' | sort -nu | paste -sd, -)
@@ -122,7 +130,12 @@ _build/parameters/seed.yaml:    value = $(if $(SEED),seed: $(shell expr $(SEED) 
 _build/state/python:       value = $(python_used)
 _build/state/sources:      value = $(sources)
 $(parameters) _build/state/python _build/state/sources: FORCE | writable
-	@echo '$(value)' | cmp -s - $@ || echo '$(value)' > $@
+	@echo $(call quoted,$(value)) | cmp -s - $@ || echo $(call quoted,$(value)) > $@
+
+_build/state/odd_sources: FORCE | writable
+	@$(call find,$(odd)) | sort > $@.now; \
+	if cmp -s $@.now $@ && [ -z "$$($(call find,$(odd) -newer $@))" ]; then rm $@.now; \
+	else mv $@.now $@; fi
 
 writable:
 	@{ mkdir -p _build/parameters _build/state _build/executed && [ -w _build ]; } 2>/dev/null || { \
@@ -143,15 +156,15 @@ _build/executed/reproducibility.ipynb: $(filter-out %/reproducibility.ipynb,$(ex
 parallel = $(if $(findstring jobserver,$(MAKEFLAGS)),--lines)
 
 $(executed): _build/executed/%.ipynb: book/%.ipynb book/execute.py requirements.txt \
-    $(sources) _build/state/sources _build/state/python | $(environment)
-	@$(python) book/execute.py $(parallel) $< $@ $(filter _build/parameters/%,$^)
+    $(sources) _build/state/sources _build/state/odd_sources _build/state/python | $(environment)
+	@$(py) book/execute.py $(parallel) $< $@ $(filter _build/parameters/%,$^)
 
 # ---------------------------------------------------------------- the site
 
 pages := $(wildcard book/*.md) book/_toc.yml book/references.bib $(wildcard book/_static/*)
 
 book: _build/html/index.html
-	@echo "The book: $(CURDIR)/_build/html/index.html"
+	@echo 'The book:' $(call quoted,$(CURDIR)/_build/html/index.html)
 
 # Always built from nothing, since a warning is printed only when a page is read; and beside
 # _build/html, which is replaced only when all went well.
@@ -159,48 +172,50 @@ _build/html/index.html: $(executed) $(pages) _config.yml _build/state/sources | 
 	@echo "Building the site"
 	@rm -rf _build/source _build/site && mkdir -p _build/source && touch _build/state/site
 	@cp -R $(wildcard book/*.md) book/_toc.yml book/references.bib book/_static $(executed) _build/source
-	@NO_COLOR=1 PYTHONPATH=. $(python) -c 'from jupyter_book.cli.main import main; main()' build _build/source \
+	@NO_COLOR=1 PYTHONPATH=. $(py) -c 'from jupyter_book.cli.main import main; main()' build _build/source \
 	  --config _config.yml --path-output _build/site -W -n --keep-going --quiet > /dev/null || { \
 	  echo "The site was not built (see above); the last good one, if any, is untouched." >&2; exit 1; }
 	@rm -rf _build/html && mv _build/site/_build/html _build/html && touch -r _build/state/site $@
 
 serve:
 	@[ -f _build/html/index.html ] || { echo "There is no site yet: make book" >&2; exit 1; }
-	$(python) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+	$(py) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 # ---------------------------------------------------------------- the rest
 
 # pytest speaks last, so that its summary is the last line. Coverage costs a sixth of the time: only
 # the full run measures it.
 chosen = $(if $(SLOW),--cov=qnotes --cov-report=term,-m "not slow$(if $(FAST), and not medium)")
+# A process a core, each with one thread; tests that share what is dear to set up stay together.
+spread = -n auto --maxprocesses 4 --dist loadgroup
 test: $(environment) $(if $(FAST)$(wildcard _build/html/index.html),,book)
-	@$(python) -m pytest $(chosen) $(TESTS)
+	@OMP_NUM_THREADS=1 $(py) -m pytest $(spread) $(chosen) $(TESTS)
 
 prove: $(environment)
-	@$(python) -m qnotes prove
+	@$(py) -m qnotes prove
 
 falsify: $(environment)
-	@$(python) -m tests.falsification --json data/falsification.json
+	@$(py) -m tests.falsification --json data/falsification.json
 
 # With the threads that a program of one's own has.
 bench: $(environment)
-	@env -u OMP_WAIT_POLICY $(python) -m tests.benchmarks.profile_cost
-	@env -u OMP_WAIT_POLICY $(python) -m tests.benchmarks.quantization_cost
+	@env -u OMP_WAIT_POLICY $(py) -m tests.benchmarks.profile_cost
+	@env -u OMP_WAIT_POLICY $(py) -m tests.benchmarks.quantization_cost
 
 checkpoints: $(environment)
-	@$(python) -m data.train
+	@$(py) -m data.train
 
 weights: $(environment)
-	@$(python) -m data.convert
+	@$(py) -m data.convert
 
 errors: $(environment)
-	@$(python) -m data.measure_errors
+	@$(py) -m data.measure_errors
 
 profiles: $(environment)
-	@$(python) -m data.measure
+	@$(py) -m data.measure
 
 lint: $(environment)
-	$(python) -m ruff check .
+	$(py) -m ruff check .
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis .coverage

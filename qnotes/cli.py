@@ -58,7 +58,7 @@ class _Commands(click.Group):
             return WRONG
         except (click.ClickException, click.exceptions.Exit):
             raise
-        except Exception:
+        except (Exception, SystemExit):
             traceback.print_exc()
             return BROKEN
 
@@ -73,6 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except Exception:  # before a command was found
+        traceback.print_exc()
+        return BROKEN
 
 
 @click.group(
@@ -469,12 +472,24 @@ def _from_function(text: str, shape: tuple[int, ...] | None) -> _Chosen:
             f"{text} needs {', '.join(needed)}; it is called without arguments: write one that "
             "needs none"
         )
-    network = make()
+    network = _theirs(text, make)
     if not isinstance(network, nn.Module):
         raise qn.QnotesError(
             f"{text} returned {type(network).__name__}; expected a torch.nn.Module"
         )
-    return _Chosen(qn.fold(network), shape, {"source": f"{path.name}:{function}"})
+    folded = qn.fold(network, input_shape=shape)
+    return _Chosen(folded, shape, {"source": f"{path.name}:{function}"})
+
+
+def _theirs(what: str, call: Callable) -> object:
+    """Run code of the caller's; whatever it raises, or an exit that it asks for, is a wrong call."""
+    from qnotes.errors import foreign
+
+    with foreign(f"{what} failed"):
+        try:
+            return call()
+        except SystemExit as error:
+            raise qn.QnotesError(f"{what} ends the program with sys.exit({error.code!r})") from error
 
 
 def _needed(function: Callable) -> list[str]:
@@ -488,11 +503,13 @@ def _needed(function: Callable) -> list[str]:
 
 
 def _imported(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"qnotes_from_{path.stem}"  # of its own: a file may be called torch.py
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look there for what annotations mean
     sys.path.insert(0, str(path.parent))  # it may import its neighbours
     try:
-        spec.loader.exec_module(module)
+        _theirs(str(path), lambda: spec.loader.exec_module(module))
     finally:
         sys.path.remove(str(path.parent))
     return module

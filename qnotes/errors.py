@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Real
 
 
 class QnotesError(ValueError):
@@ -51,6 +52,16 @@ def whole(value: object) -> int | None:
     try:
         return operator.index(value)
     except (TypeError, ValueError, RuntimeError):  # an array, a tensor of many numbers
+        return None
+
+
+def real(value: object) -> float | None:
+    """A real number, numpy's too, as a float, NaN included; None for all else and beyond floats."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
         return None
 
 

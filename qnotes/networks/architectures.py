@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qnotes.errors import QnotesError
+from qnotes.errors import QnotesError, whole
 from qnotes.networks._torchvision import torchvision
 from qnotes.networks.efficientnet_lite import efficientnet_lite0
 from qnotes.networks.preprocessing import DIGITS, IMAGENET, LITE, Preprocessing
@@ -37,11 +37,12 @@ _SMALL_STAGES = [
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Run a block with torch's CPU random numbers seeded, and put the caller's state back after."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+    number = whole(seed)
+    if number is None or not 0 <= number < 2**63:
         raise QnotesError(f"seed must be an integer from 0 to 2**63 - 1, got {seed!r}.")
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would reseed the GPUs as well, which fork_rng does not restore here.
-        torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(number)
         yield
 
 

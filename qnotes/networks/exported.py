@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
-from qnotes.errors import QnotesError, UnsupportedOperation
+from qnotes.errors import QnotesError, UnsupportedOperation, foreign
 from qnotes.networks.operations import zero_pad
+from qnotes.networks.probing import precision_of, run, same
 
 aten = torch.ops.aten
 
@@ -72,15 +73,39 @@ def from_export(program: ExportedProgram) -> fx.GraphModule:
         QnotesError: for a program exported in training mode.
     """
     if not isinstance(program, ExportedProgram):
-        raise QnotesError(f"expected a torch.export program; got {type(program).__name__}")
-    return _Builder(program).build()
+        raise QnotesError(
+            f"expected a torch.export program; got {type(program).__name__}; make one with "
+            "torch.export.export(network, (example,))"
+        )
+    with foreign("the exported program cannot be read", UnsupportedOperation):
+        network = _Builder(program).build()
+        runs = program.module()
+    _check_same(runs, network, _example_shape(program))
+    return network
+
+
+def _check_same(program: nn.Module, network: fx.GraphModule, shape: tuple[int, ...]) -> None:
+    """Refuse what is not the program, on one random input of the shape that it was exported with."""
+    probe = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    probe = probe.to(precision_of(network))
+    ours, theirs = run(program, probe), run(network, probe)
+    if isinstance(ours, Tensor) and not (isinstance(theirs, Tensor) and same(ours, theirs)):
+        raise UnsupportedOperation(
+            "the exported program computes something else than the modules that its calls stand "
+            f"for, for an input of shape {shape}; please report it"
+        )
+
+
+def _example_shape(program: ExportedProgram) -> tuple[int, ...]:
+    """Shape of the input that a program was exported with, batch and free sizes included."""
+    name = _only(program, "inputs")
+    (node,) = (node for node in program.graph.nodes if node.name == name)
+    return tuple(int(size) for size in _shape(node))
 
 
 def exported_input_shape(program: ExportedProgram) -> tuple[int, ...]:
     """Shape of one input of an exported program, (1, ...); free sizes as in its example."""
-    name = _only(program, "inputs")
-    (node,) = (node for node in program.graph.nodes if node.name == name)
-    return (1, *(int(size) for size in _shape(node)[1:]))
+    return (1, *_example_shape(program)[1:])
 
 
 def _only(program: ExportedProgram, side: str) -> str:
@@ -145,7 +170,7 @@ class _Builder:
         if node.target in CONVOLUTIONS or node.target is aten.linear.default:
             return self._weighted(node, given)
         if node.target is aten.batch_norm.default:
-            return self._norm(node, given, len(_shape(source)))
+            return self._norm(node, given, source)
         return node.name, _without_weights(node, given, source)
 
     def _weighted(self, node: fx.Node, given: dict) -> tuple[str, nn.Module]:
@@ -160,8 +185,19 @@ class _Builder:
             module = CONVOLUTIONS[node.target](*channels, tuple(weight.shape[2:]), **options)
         return self._layer(given["weight"]), _with(module, weight=weight, bias=bias)
 
-    def _norm(self, node: fx.Node, given: dict, dimensions: int) -> tuple[str, nn.Module]:
+    def _norm(self, node: fx.Node, given: dict, source: fx.Node) -> tuple[str, nn.Module]:
+        dimensions = len(_shape(source))
+        if given["running_mean"] is None or given["running_var"] is None:
+            raise UnsupportedOperation(
+                f"{node.name}: this batch norm keeps no running statistics, so it depends on the "
+                "batch; train it with track_running_stats=True"
+            )
         _refuse_training(node, given["training"])
+        if dimensions == 3 and source.target is aten.linear.default:
+            raise UnsupportedOperation(
+                f"{node.name}: this batch norm normalizes dimension 1 of three, and the linear "
+                "layer before it makes the last one; it cannot be folded"
+            )
         mean, variance = (
             self._weight(node, given[side]) for side in ("running_mean", "running_var")
         )

@@ -44,7 +44,7 @@ def fold(network: nn.Module, *, input_shape: tuple[int, ...] | None = None) -> f
             themselves, and for a network that computes something else than its trace.
         QnotesError: for NaN or infinite weights, by the layer's name.
     """
-    folded = trace(network, copied=True, input_shape=input_shape).double()
+    folded = trace(network, copied=True, input_shape=input_shape).double().eval()
     norms = [node for node in folded.graph.nodes if is_module(folded, node, NORMS)]
     probe = probe_of(folded, input_shape) if norms else None
     before = None if probe is None else run(folded, probe)

@@ -258,7 +258,7 @@ def _check_layer(name: str, module: nn.Module) -> None:
         said = (module.out_channels, module.in_channels // module.groups, *module.kernel_size)
         options = (module.stride, module.padding, module.dilation)
     shape = tuple(weight.shape)
-    if shape != said or bias is not None and tuple(bias.shape) != shape[:1]:
+    if shape != said or (bias is not None and tuple(bias.shape) != shape[:1]):
         there = "no bias" if bias is None else f"a bias of shape {tuple(bias.shape)}"
         raise QnotesError(
             f"{name}: its options say weights of shape {said}; it has {shape} and {there}; make "

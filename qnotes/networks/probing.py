@@ -34,7 +34,7 @@ def check_same_function(
         return
     for gradients in (False, True):
         ours, theirs = (run(net, probe, gradients=gradients) for net in (network, graph))
-        if theirs is None or isinstance(theirs, Tensor) and not same(ours, theirs):
+        if theirs is None or (isinstance(theirs, Tensor) and not same(ours, theirs)):
             raise UnsupportedOperation(
                 f"{type(network).__name__} computes something else than its trace, for an input of "
                 f"shape {tuple(probe.shape)} with gradients {'on' if gradients else 'off'}: its "
@@ -58,7 +58,9 @@ def probe_of(graph: fx.GraphModule, input_shape: tuple[int, ...] | None = None) 
 def precision_of(network: nn.Module) -> torch.dtype:
     """Of the first weight; of the first buffer of a network without; float32 else."""
     tensors = (*network.parameters(), *network.buffers())
-    return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
+    return next(
+        (t.dtype for t in tensors if t.is_floating_point() or t.is_complex()), torch.float32
+    )
 
 
 def run(network: nn.Module, inputs: Tensor, *, gradients: bool = False) -> object:

@@ -16,6 +16,17 @@ from torch.nn.utils.weight_norm import WeightNorm
 from qnotes.errors import QnotesError, UnsupportedOperation, foreign
 from qnotes.networks.probing import check_same_function
 
+#: Modules of torch that do something else in training mode.
+MODAL = (
+    nn.modules.batchnorm._NormBase,
+    nn.modules.dropout._DropoutNd,
+    nn.RReLU,
+    nn.RNNBase,
+    nn.MultiheadAttention,
+    nn.Transformer,
+    nn.TransformerEncoderLayer,
+    nn.TransformerDecoderLayer,
+)
 #: Precisions whose numbers float64 holds without rounding.
 PRECISIONS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 EXPORT = "or export it with torch.export.export and pass the program to qnotes.from_export"
@@ -38,7 +49,22 @@ def trace(
     Raises:
         UnsupportedOperation, QnotesError: names the layer, what is wrong with it, what to do.
     """
+    graph, runner = _traced(network, copied)
+    if runner is not None:
+        check_same_function(runner, graph, input_shape)
+    return graph
+
+
+def graph_of(network: nn.Module) -> fx.GraphModule:
+    """The same without a run beside it, for whoever compares the graph with the network itself."""
+    return _traced(network, copied=False)[0]
+
+
+def _traced(network: nn.Module, copied: bool) -> tuple[fx.GraphModule, nn.Module | None]:
+    """The graph, and a copy of the network as it is, unless it is a graph module already."""
     check_module(network)
+    if isinstance(network, fx.GraphModule):
+        _check_graph(network)
     _check_parts(network)
     check_evaluation(network)
     if is_altered(network) or _calls_differently(network):
@@ -54,8 +80,8 @@ def trace(
     if not copied:
         _refuse_other_devices(network)
     if isinstance(network, fx.GraphModule):
-        _check_graph(network)
-        return _spelled_out(own_copy(network, weights=True).cpu()) if copied else network
+        graph = _spelled_out(own_copy(network, weights=True).cpu()) if copied else network
+        return graph, None
     if type(network).__module__.startswith("torch.nn.modules") and not list(network.children()):
         network = _alone(network)  # a layer is seen from outside
     runner = own_copy(network, weights=copied)
@@ -66,8 +92,7 @@ def trace(
         # A copy of its own: what the forward pass writes into attributes are then proxies.
         graph = tracer.trace(own_copy(runner))
         traced = fx.GraphModule(tracer.root, graph, type(network).__name__)
-    check_same_function(runner, traced, input_shape)
-    return _spelled_out(traced)
+    return _spelled_out(traced), runner
 
 
 def _alone(layer: nn.Module) -> nn.Module:
@@ -119,8 +144,9 @@ def check_evaluation(network: nn.Module, what: str = "the network") -> None:
             "call .eval() on it first"
         )
     for name, module in network.named_modules():
-        # Tracing leaves plain modules that only hold others, and never marks those.
-        if module.training and type(module) is not nn.Module:
+        # A mode makes no difference to most of torch's own, such as those that hold others.
+        foreign_class = not type(module).__module__.startswith("torch.nn.modules.")
+        if module.training and (foreign_class or isinstance(module, MODAL)):
             raise QnotesError(f"{name}: is in training mode; call .eval() on {what} first")
 
 
@@ -228,6 +254,15 @@ def _check_graph(network: fx.GraphModule) -> None:
         )
 
 
+def widened(graph: fx.GraphModule) -> fx.GraphModule:
+    """A copy in float64 of a graph whose weights are float16 or bfloat16; others as they are.
+
+    Codes, scales and sums of 16 bits cannot be computed in numbers of 16 bits.
+    """
+    narrow = any(weight.dtype.itemsize < 4 for weight in graph.parameters())
+    return own_copy(graph, weights=True).double() if narrow else graph
+
+
 def _spelled_out(graph: fx.GraphModule) -> fx.GraphModule:
     """Options of layers of our own as their weights have them, one number for each axis."""
     for module in graph.modules():
@@ -258,7 +293,8 @@ def _untraceable(network: nn.Module, tracer: _Tracer, error: Exception) -> str:
     else:
         why = "likely because its forward depends on the input's values or shape"
         remedy = "Take that out"
-    cause = f"{type(error).__name__}: {error}".strip().rstrip(":")
+    first, *_ = str(error).splitlines() or [""]
+    cause = f"{type(error).__name__}: {first}" if first else type(error).__name__
     return f"{where}{type(network).__name__} cannot be traced, {why} ({cause}). {remedy}, {EXPORT}"
 
 
@@ -284,7 +320,7 @@ class _Tracer(fx.Tracer):
         try:
             self.path_of_module(module)
         except NameError:
-            if any(module.parameters()):
+            if next(module.parameters(), None) is not None:
                 raise
             return forward(*args, **kwargs)
         return super().call_module(module, forward, args, kwargs)

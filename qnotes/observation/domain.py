@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from qnotes.errors import QnotesError
+from qnotes.errors import QnotesError, check_whole
 from qnotes.propagation.profiles import check_radius
 from qnotes.propagation.shapes import checked_shape
 
@@ -28,10 +28,11 @@ def random_inputs(
         radius: D.
         seed: of a generator of its own.
     """
-    generator = torch.Generator().manual_seed(seed)
-    uniform = _uniform((count, *input_shape[1:]), generator)
+    shape, count = checked_shape(input_shape), check_whole("count", count, 1)
+    generator = torch.Generator().manual_seed(check_whole("seed", seed, 0))
+    uniform = _uniform((count, *shape[1:]), generator)
     uniform[count // 2 :] = uniform[count // 2 :].sign()
-    return radius * uniform
+    return check_radius(radius, inward=True) * uniform
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Domain:
     @property
     def reach(self) -> Tensor:
         """Half the width of the box in each coordinate."""
-        return (self.high - self.low) / 2
+        return self.high / 2 - self.low / 2  # their difference may overflow
 
     def to(self, device: torch.device) -> Domain:
         """The same box on another device."""
@@ -61,7 +62,7 @@ class Domain:
 
     def placed(self, unit: Tensor) -> Tensor:
         """Points of [-1, 1]^N_0 moved to the box: corners to corners, 0 to the middle."""
-        return self.project((self.low + self.high) / 2 + unit.to(self.low) * self.reach)
+        return self.project(self.low / 2 + self.high / 2 + unit.to(self.low) * self.reach)
 
     def uniform(self, count: int, generator: torch.Generator) -> Tensor:
         """Random points of the box."""
@@ -90,18 +91,27 @@ def make_domain(
     box: tuple[float | Tensor, float | Tensor] | None,
 ) -> Domain:
     """[-radius, radius]^N_0, or the ball of that radius around an input, cut to a box if given."""
-    check_radius(radius)
+    checked = check_radius(radius, inward=True)
     middle = _middle(input_shape, center)
-    low, high = middle - radius, middle + radius
+    low, high = -_inside(-middle, checked), _inside(middle, checked)
     if box is None:
         return Domain(low, high)
     smallest, largest = _checked_box(box, middle)
     domain = Domain(torch.maximum(low, smallest), torch.minimum(high, largest))
     if (domain.low > domain.high).any():
         raise QnotesError(
-            f"box={box!r} leaves nothing of the inputs within {radius:g} of the center"
+            f"box={box!r} leaves nothing of the inputs within {radius:.17g} of the center"
         )
     return domain
+
+
+def _inside(middle: Tensor, radius: float) -> Tensor:
+    """middle + radius, rounded down to a number that is no further from the middle."""
+    end = middle + radius
+    taken = end - middle
+    lost = (middle - (end - taken)) + (radius - taken)  # end + lost is the exact sum (Knuth)
+    below = torch.nextafter(end, torch.full_like(end, -torch.inf))
+    return torch.where((lost < 0) | end.isinf(), below, end)
 
 
 def _middle(input_shape: tuple[int, ...] | None, center: Tensor | None) -> Tensor:
@@ -125,7 +135,7 @@ def _middle(input_shape: tuple[int, ...] | None, center: Tensor | None) -> Tenso
 def _checked_box(box, middle: Tensor) -> tuple[Tensor, Tensor]:
     """Its two corners, of the shape of an input."""
     try:
-        low, high = (torch.as_tensor(end).to(middle).broadcast_to(middle.shape) for end in box)
+        low, high = (torch.as_tensor(end, dtype=middle.dtype).to(middle).broadcast_to(middle.shape) for end in box)
     except (TypeError, ValueError, RuntimeError):
         low = high = torch.tensor(math.nan)
     if not (low < high).all():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from qnotes.errors import QnotesError
-from qnotes.networks.tracing import check_module
+from qnotes.errors import QnotesError, foreign
+from qnotes.networks.probing import precision_of
+from qnotes.networks.tracing import check_evaluation, check_module, own_copy
 
 BATCH = 64
 
@@ -15,19 +16,43 @@ def outputs(network: nn.Module, inputs: Tensor) -> Tensor:
     """Outputs of a network, computed batch by batch in the network's own precision.
 
     Args:
-        network: any network of one input and one output.
+        network: any network of one input and one output, all of it in evaluation mode. What it
+            writes into its attributes and buffers goes to a copy.
         inputs: of shape (inputs, ...), converted to the network's precision.
 
     Returns:
         One row for each input.
+
+    Raises:
+        QnotesError: for a network of which a part is in training mode, that cannot take the inputs,
+            or that returns anything but a tensor with a row for each.
     """
     _check_tensor("inputs", inputs)
     check_module(network)
-    precision = next(network.parameters()).dtype
+    check_evaluation(network)
+    running = own_copy(network)
     with torch.no_grad():
-        batches = inputs.to(precision).split(BATCH)
+        batches = inputs.to(precision_of(network)).split(BATCH)
         # A copy, since a network may overwrite its input.
-        return torch.cat([network(batch.clone()) for batch in batches])
+        return torch.cat([run_rows(running, batch.clone()) for batch in batches])
+
+
+def run_rows(network: nn.Module, inputs: Tensor) -> Tensor:
+    """What a network returns for a batch: a tensor with a row for each input, or an error."""
+    kind = type(network).__name__
+    with foreign(f"the network, {kind}, cannot take inputs of shape {tuple(inputs.shape)}"):
+        found = network(inputs)
+    if not isinstance(found, Tensor):
+        raise QnotesError(
+            f"{kind} returns {type(found).__name__}; expected one tensor: wrap it in a module that "
+            "returns the one that counts"
+        )
+    if not found.dim() or len(found) != len(inputs):
+        raise QnotesError(
+            f"{kind} returns a tensor of shape {tuple(found.shape)} for {len(inputs)} inputs; "
+            "expected a row for each"
+        )
+    return found
 
 
 def output_errors(network: nn.Module, quantized: nn.Module, inputs: Tensor) -> Tensor:
@@ -53,7 +78,7 @@ def distances(ours: Tensor, theirs: Tensor) -> Tensor:
             f"outputs have the shapes {tuple(ours.shape)} and {tuple(theirs.shape)}; expected the "
             "same: compare a network with its own quantized copy"
         )
-    return (ours.double() - theirs.double()).flatten(1).abs().amax(1)
+    return (ours.double() - theirs.double()).reshape(len(ours), -1).abs().amax(1)
 
 
 def margins(scores: Tensor) -> Tensor:
@@ -83,7 +108,13 @@ def accuracy(network: nn.Module, inputs: Tensor, labels: Tensor) -> float:
             f"labels must be one class number for each of at least one input; got the shape "
             f"{tuple(labels.shape)} for {len(inputs)} inputs"
         )
-    return (outputs(network, inputs).argmax(1) == labels).double().mean().item()
+    scores = outputs(network, inputs)
+    if scores.dim() != 2:
+        raise QnotesError(
+            f"{type(network).__name__} returns the shape {tuple(scores.shape)}; expected a score "
+            "for each class, (inputs, classes)"
+        )
+    return (scores.argmax(1).cpu() == labels.cpu()).double().mean().item()
 
 
 def _check_tensor(name: str, value: object) -> None:

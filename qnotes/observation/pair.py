@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from qnotes.errors import QnotesError
+from qnotes.networks.tracing import check_evaluation, own_copy
+from qnotes.observation.measured import run_rows
 
 
 def chosen_device(network: nn.Module, device: str | torch.device | None) -> torch.device:
@@ -28,11 +30,10 @@ class Pair:
 
     def __init__(self, network: nn.Module, quantized: nn.Module, place: torch.device) -> None:
         for name, net in (("network", network), ("quantized network", quantized)):
-            if net.training:
-                raise QnotesError(f"the {name} is in training mode; call .eval() on it first")
+            check_evaluation(net, f"the {name}")
         self.precision = torch.float64
         self.networks = [
-            copy.deepcopy(net).to(place, torch.float64).requires_grad_(False)
+            own_copy(net, weights=True).to(place, torch.float64).requires_grad_(False)
             for net in (network, quantized)
         ]
 
@@ -50,19 +51,14 @@ class Pair:
 
     def differences(self, inputs: Tensor) -> Tensor:
         """Differences of the outputs, a row an input."""
-        try:
-            # Copies, since a network may overwrite its input.
-            mine, its = (net(inputs.to(self.precision, copy=True)) for net in self.networks)
-        except RuntimeError as error:
-            raise QnotesError(
-                f"a network cannot take inputs of shape {tuple(inputs.shape)}: {error}"
-            ) from error
-        if mine.shape != its.shape or len(mine) != len(inputs):
+        # Copies, since a network may overwrite its input.
+        mine, its = (run_rows(net, inputs.to(self.precision, copy=True)) for net in self.networks)
+        if mine.shape != its.shape:
             raise QnotesError(
                 f"outputs of shapes {tuple(mine.shape)} and {tuple(its.shape)} for "
                 f"{len(inputs)} inputs; expected equal ones, a row an input"
             )
-        return (mine - its).flatten(1).double()
+        return (mine - its).reshape(len(mine), -1).double()
 
     def gradients(self, inputs: Tensor, outputs: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Gradient of one output's difference for each input, and all differences.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 
@@ -11,8 +10,8 @@ import torch
 from scipy.stats import beta, binom
 from torch import Tensor, nn
 
-from qnotes.errors import QnotesError
-from qnotes.networks.tracing import check_module
+from qnotes.errors import QnotesError, foreign, real
+from qnotes.networks.tracing import check_evaluation, check_module, own_copy
 from qnotes.observation.measured import distances, margins, outputs
 
 
@@ -160,24 +159,18 @@ def _both_outputs(
 def _finite_outputs(name: str, network: nn.Module, inputs: Tensor) -> Tensor:
     """Outputs of a copy in float64, on the CPU."""
     check_module(network)
-    # Tracing leaves plain modules that only hold others, and never marks those.
-    if any(m.training for m in network.modules() if m is network or type(m) is not nn.Module):
-        raise QnotesError(f"the {name} is in training mode; call .eval() on it first")
-    copied = copy.deepcopy(network).double().requires_grad_(False)
+    check_evaluation(network, f"the {name}")
+    copied = own_copy(network, weights=True).double().requires_grad_(False)
     place = next((parameter.device for parameter in copied.parameters()), inputs.device)
-    try:
-        found = outputs(copied, inputs.to(place)).cpu()
-    except (RuntimeError, TypeError) as error:
-        raise QnotesError(
-            f"the {name} cannot take inputs of shape {tuple(inputs.shape)}: {error}"
-        ) from error
+    with foreign(f"the {name} cannot take inputs of shape {tuple(inputs.shape)}"):
+        found = outputs(copied, inputs.double().to(place)).cpu()
     if not (found.is_floating_point() and torch.isfinite(found).all()):
         raise QnotesError(f"outputs of the {name} are complex, NaN or infinite")
     return found
 
 
 def _check_share(option: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+    if real(value) is None or not 0 < value < 1:
         raise QnotesError(f"{option} must be a number between 0 and 1, as in 0.95; got {value!r}")
 
 

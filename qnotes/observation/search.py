@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from qnotes.errors import QnotesError, check_whole
+from qnotes.errors import QnotesError, check_whole, real
+from qnotes.networks.tracing import check_module
 from qnotes.observation.domain import Domain, make_domain
 from qnotes.observation.measured import BATCH
 from qnotes.observation.pair import Pair, chosen_device
+from qnotes.observation.rounding import error_inward
 
 #: First step of the ascent from the starts, after a hop, and of the last one in float64, in parts
 #: of the way from the middle of the domain to its side: the last can reach any corner at once.
@@ -65,7 +67,12 @@ class Observation:
     """The worst input that a search found.
 
     Attributes:
-        error: largest distance of the outputs, in the maximum norm; a lower bound for E.
+        error: largest distance of the outputs, in the maximum norm, less `rounding`; a lower bound
+            for E.
+        rounding: what float64 may have added to that distance.
+        proven: whether that is proven, by a bound that runs along with the two networks. In deep
+            networks such a bound says too little, and `rounding` is an estimate: 64 times 2^-29 of
+            what float32 adds, or what all operations add to their own results, if that is more.
         sampled: the same for the random inputs alone, before the ascent.
         input: the input that reaches `error`, of shape (1, ...), float64, on the CPU.
         start: where the ascent to it began: ``uniform``, ``corner``, ``patches`` or
@@ -83,6 +90,8 @@ class Observation:
     start: str
     history: tuple[float, ...]
     effort: Effort
+    rounding: float = 0.0
+    proven: bool = False
 
 
 def observe(
@@ -119,7 +128,7 @@ def observe(
     4. The worst inputs ascend once more in float64, and their errors are computed there.
 
     Large networks run in float32 up to there, if it sees the errors. The result is always an error
-    of float64 copies: in float32, rounding alone can exceed a bound.
+    of float64 copies, rounded inward: rounding alone can exceed a bound.
 
     For one affine layer of at most 32 outputs the result is the largest error there is. Of 99
     random networks with one hidden layer and two or three inputs, whose largest error is known, it
@@ -154,9 +163,13 @@ def observe(
             that a network cannot take, or outputs that are not finite.
     """
     counts = {"samples": samples, "starts": starts, "steps": steps, "rounds": rounds, "seed": seed}
-    for name, value in counts.items():
+    samples, starts, steps, rounds, seed = (
         check_whole(name, value, 1 if name in ("samples", "starts") else 0)
+        for name, value in counts.items()
+    )
     _check_seconds(seconds)
+    check_module(network)
+    check_module(quantized)
     domain = make_domain(input_shape, radius, center, box)
     place = chosen_device(network, device)
     pair = Pair(network, quantized, place)
@@ -180,8 +193,7 @@ def observe(
 
 
 def _check_seconds(seconds: float | None) -> None:
-    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if seconds is not None and not (number and seconds > 0):
+    if seconds is not None and not (real(seconds) is not None and seconds > 0):
         raise QnotesError(f"seconds must be a positive number or None; got {seconds!r}")
 
 
@@ -413,13 +425,18 @@ class _Search:
         last = self.found.worst(1 if self.stopped == "seconds" else KEPT) + self.random
         alone = last.inputs.split(1)
         last.errors = torch.cat([self._differences(one).abs().amax(1) for one in alone])
-        sampled, worst = last.errors[-1].item(), last.worst(1)
-        error = worst.errors.item()
+        worst = last.worst(1)
+        with torch.no_grad():
+            inward = error_inward(self.exact, worst.inputs, worst.errors.item())
+        error, rounding, proven = inward
+        self.evaluations += not proven  # in float32
+        sampled = min(last.errors[-1].item(), error)
         between = [min(max(value, sampled), error) for value in self.history[:-1]]
         spent = time.monotonic() - self.began
         effort = Effort(self.evaluations, self.gradients, spent, self.stopped)
         history = (sampled, *between, error)
-        return Observation(error, sampled, worst.inputs.cpu(), worst.kinds[0], history, effort)
+        at = worst.inputs.cpu()
+        return Observation(error, sampled, at, worst.kinds[0], history, effort, rounding, proven)
 
 
 def _size(inputs: Tensor) -> float:

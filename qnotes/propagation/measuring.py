@@ -44,7 +44,7 @@ def profile(
         QnotesError: for networks that do not match, an input shape that does not fit, weights that
             are not finite, or a radius that is not positive.
     """
-    check_radius(radius)  # one number: all closed forms start from D
+    radius = check_radius(radius)  # one number: all closed forms start from D
     pair = checked_pair(network, quantized, input_shape=input_shape, radius=radius)
     links = linked(pair.operations, pair.shapes)
     return Profile(tuple(map(_layer, links.links)), links.input_width, radius, provenance or {})

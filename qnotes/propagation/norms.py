@@ -8,6 +8,7 @@ graph keeps its own two numbers here, where T2 has two for all coordinates of th
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -111,8 +112,14 @@ class Norms(Channels):
         return torch.maximum(its, bias_of(operation.module).abs().log()), gap
 
 
+def _exp_up(log: Tensor) -> float:
+    """The exponential, rounded up, which a number of float64 below the normal ones is not by `up`."""
+    value = up(log.exp().item(), 2)
+    return max(value, sys.float_info.min) if log > -math.inf else value
+
+
 def _row(name: str, read: Bounds) -> dict[str, object]:
-    sizes = [up(logs.max().exp().item(), 2) for logs in read]
+    sizes = [_exp_up(logs.max()) for logs in read]
     if not all(map(math.isfinite, sizes)):
         raise QnotesError(f"{name}: a bound is too large for float64; use qnotes.bounds")
     return {"name": name, "s": sizes[0], "e": sizes[1]}

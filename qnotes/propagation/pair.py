@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from qnotes.errors import QnotesError
 from qnotes.networks.operations import (
@@ -20,7 +20,6 @@ from qnotes.networks.operations import (
 from qnotes.networks.tracing import trace
 from qnotes.propagation.profiles import check_radius
 from qnotes.propagation.shapes import Shape, checked_shape, shapes_of
-
 
 #: Options of a layer that its weights say, too.
 SIZES = frozenset({"in_features", "out_features", "in_channels", "out_channels", "kernel_size"})
@@ -53,17 +52,16 @@ def checked_pair(
     That is checked where weights are read (`check_sums`), since reading them is what costs.
     """
     shape = checked_shape(input_shape)
-    _check_radii(radius, channels=shape[1])
-    found = matched(trace(network), trace(quantized))
+    radius = _checked_radii(radius, channels=shape[1])
+    found = matched(*(trace(net, input_shape=shape) for net in (network, quantized)))
     return Pair(found, shapes_of(found, shape), radius)
 
 
-def _check_radii(radius: float | Sequence[float], channels: int) -> None:
+def _checked_radii(radius: float | Sequence[float], channels: int) -> float | list[float]:
     several = isinstance(radius, Sequence) and not isinstance(radius, str)
     if several and len(radius) != channels:
         raise QnotesError(f"radius has {len(radius)} numbers; the input has {channels} channels")
-    for number in radius if several else [radius]:
-        check_radius(number)
+    return [check_radius(number) for number in radius] if several else check_radius(radius)
 
 
 def matched(network: fx.GraphModule, quantized: fx.GraphModule) -> tuple[Operation, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from qnotes.errors import QnotesError
+from qnotes.errors import QnotesError, real
 from qnotes.files import data_folder, write_whole
 
 FORMAT = 1
@@ -99,7 +99,7 @@ class Profile:
         object.__setattr__(self, "layers", tuple(self.layers))
         if not self.layers:
             raise QnotesError("a profile needs at least one layer; got none")
-        check_radius(self.radius)
+        object.__setattr__(self, "radius", check_radius(self.radius))
 
     @property
     def depth(self) -> int:
@@ -135,10 +135,19 @@ class Profile:
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
 
 
-def check_radius(radius: float) -> None:
-    """Refuse all but positive finite numbers."""
-    if not isinstance(radius, int | float) or not 0 < radius < math.inf:
-        raise QnotesError(f"radius must be a positive finite number; got {radius!r}")
+def check_radius(radius: float, *, inward: bool = False) -> float:
+    """The radius as a float; refuses all but positive finite numbers.
+
+    A whole number with many digits lies between two floats: a bound is about the larger box, and a
+    search (`inward`) about the smaller.
+    """
+    number = real(radius)
+    if number is None or not 0 < number < math.inf:
+        shown = repr(radius) if number is not None else f"{radius!r:.40}, which no float holds"
+        raise QnotesError(f"radius must be a positive finite number; got {shown}")
+    if inward and number > radius:
+        return math.nextafter(number, 0.0)
+    return math.nextafter(number, math.inf) if number < radius and not inward else number
 
 
 def stored_profile(name: str, *, bits: int, seed: int = 0) -> Profile:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, fx, nn
 
-from qnotes.errors import QnotesError, UnsupportedOperation
+from qnotes.errors import QnotesError, UnsupportedOperation, whole
 from qnotes.networks.operations import MAX_POOLS, ZERO_PADS, Operation, operations, uncovered
 from qnotes.propagation.walk import Domain, walk
 
@@ -23,10 +23,10 @@ def shapes_of(operations: Iterable[Operation], shape: Shape) -> dict[fx.Node, Sh
 def checked_shape(input_shape: Shape) -> Shape:
     """The shape of one input, (1, ...), from the shape of a batch."""
     try:
-        shape = tuple(input_shape)
+        shape = tuple(map(whole, input_shape))
     except TypeError:
         shape = ()
-    if len(shape) < 2 or not all(isinstance(size, int) and size > 0 for size in shape):
+    if len(shape) < 2 or not all(size is not None and size > 0 for size in shape):
         raise QnotesError(
             "input_shape must be positive integers, batch dimension first, such as "
             f"(1, 3, 224, 224); got {input_shape!r}"

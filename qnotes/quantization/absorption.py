@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
-from qnotes.errors import QnotesError
+from qnotes.errors import QnotesError, real
 from qnotes.networks.operations import PADDING
-from qnotes.networks.tracing import trace
+from qnotes.networks.tracing import trace, widened
 from qnotes.propagation.weights import bias_of
 from qnotes.quantization.channels import groups_of, product, replace
 from qnotes.quantization.regions import Boundary, Stop, find_regions
@@ -69,9 +69,9 @@ def absorb_biases(
         UnsupportedOperation: for an operation that the theory does not cover, by name.
     """
     check_source(statistics, inputs)
-    if not 0 <= deviations < math.inf:
+    if real(deviations) is None or not 0 <= deviations < math.inf:
         raise QnotesError(f"deviations must be a number from 0 on; got {deviations!r}")
-    model = trace(folded, copied=True)
+    model = widened(trace(folded, copied=True))
     found = find_regions(model)
     if inputs is not None:
         known = _smallest(model, inputs)

@@ -10,7 +10,7 @@ from dataclasses import replace as with_changes
 from torch import Tensor, fx, nn
 
 from qnotes.networks.operations import AFFINE, Operation
-from qnotes.networks.tracing import trace
+from qnotes.networks.tracing import trace, widened
 from qnotes.propagation.pair import matched
 from qnotes.propagation.values import watched
 from qnotes.propagation.walk import Domain, walk
@@ -83,7 +83,7 @@ def correct_bias(
         UnsupportedOperation: for an operation that the theory does not cover, by name.
     """
     check_source(statistics, inputs)
-    reference, model = trace(folded), trace(quantized_model, copied=True)
+    reference, model = trace(folded), widened(trace(quantized_model, copied=True))
     uses = Counter(step.name for step in matched(reference, model) if step.kind == AFFINE)
     shared = {name for name, count in uses.items() if count > 1}
     if inputs is not None:

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from qnotes.errors import QnotesError, check_choice
+from qnotes.errors import QnotesError, check_choice, real
 from qnotes.networks.operations import AFFINE_MODULES, operations
-from qnotes.networks.tracing import check_finite, trace
+from qnotes.networks.tracing import check_finite, trace, widened
 from qnotes.propagation.weights import bias_of
 from qnotes.quantization.channels import (
     by_channel,
@@ -104,17 +104,17 @@ def equalize(
     """
     check_choice("method", method, METHODS)
     check_choice("relu6", relu6, RELU6)
-    number = isinstance(strength, int | float) and not isinstance(strength, bool)
-    if not number or not 0 <= strength <= 1:
+    number = real(strength)
+    if number is None or not 0 <= number <= 1:
         raise QnotesError(f"strength must be a number from 0 to 1; got {strength!r}")
     reference = folded if relu6 == "refuse" else relu_network(folded)
-    model = trace(reference, copied=True)
+    model = widened(trace(reference, copied=True))
     found = find_regions(model)
     if relu6 == "refuse":
         _refuse_relu6(model)
     _check_weights(model, "")
     factors, residual = _all_factors(model, found, method)
-    factors = {name: values**strength for name, values in factors.items()}
+    factors = {name: values**number for name, values in factors.items()}
     for boundary in found.boundaries:
         rescale(model, boundary, factors[boundary.before])
     _check_weights(model, "equalized ")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.parametrize import register_parametrization, remove_parametrizations
 
-from qnotes.errors import QnotesError
+from qnotes.errors import QnotesError, foreign, whole
 from qnotes.networks.architectures import seeded
 from qnotes.networks.operations import AFFINE_MODULES, operations
 from qnotes.networks.tracing import trace
@@ -61,8 +61,10 @@ def finetune(
     scheme = Scheme(**options)
     if scheme.rounding != "nearest":
         raise QnotesError(f"finetune rounds to nearest; got rounding={scheme.rounding!r}")
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+    number = whole(epochs)
+    if number is None or number < 1:
         raise QnotesError(f"epochs must be a whole number of at least 1; got {epochs!r}")
+    images, labels = _checked_data(images, labels)
     model = trace(network, copied=True)
     operations(model)
     # Folding leaves biases that do not train, where a layer had none.
@@ -72,14 +74,33 @@ def finetune(
         scheme.check_bits(bits)
         for layer in layers:
             register_parametrization(layer, "weight", _StraightThrough(scheme, bits), unsafe=True)
-    with seeded(seed), one_thread():
-        fit(model, images, labels, epochs=epochs, learning_rate=learning_rate, progress=progress)
+    said = f"cannot train on images of shape {tuple(images.shape)}"
+    with seeded(seed), one_thread(), foreign(said):
+        fit(model, images, labels, epochs=number, learning_rate=learning_rate, progress=progress)
     if bits is not None:
         for layer in layers:
             remove_parametrizations(layer, "weight", leave_parametrized=False)
     if not all(torch.isfinite(weight).all() for weight in model.parameters()):
         raise QnotesError(f"training diverged at learning_rate={learning_rate}; use a smaller one")
     return model.double().eval()
+
+
+def _checked_data(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """In the precision of training."""
+    if not all(isinstance(tensor, Tensor) for tensor in (images, labels)):
+        came = f"{type(images).__name__} and {type(labels).__name__}"
+        raise QnotesError(f"images and labels must be tensors; got {came}")
+    if images.dim() != 4 or labels.shape != images.shape[:1] or not len(images):
+        raise QnotesError(
+            "images must be of shape (images, channels, height, width), with a label each; got "
+            f"{tuple(images.shape)} and {tuple(labels.shape)}"
+        )
+    if not images.is_floating_point() or labels.is_floating_point() or labels.is_complex():
+        raise QnotesError(
+            f"images must be floating point numbers and labels whole ones; got {images.dtype} and "
+            f"{labels.dtype}"
+        )
+    return images.to(torch.float32), labels.long()
 
 
 class _StraightThrough(nn.Module):

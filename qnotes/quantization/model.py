@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from qnotes.errors import QnotesError, check_choice
 from qnotes.networks.operations import AFFINE_MODULES, operations
-from qnotes.networks.tracing import check_finite, trace
+from qnotes.networks.tracing import check_finite, trace, widened
 from qnotes.quantization.calibration import calibration_inputs, round_on_data
 from qnotes.quantization.channels import is_channelwise
 from qnotes.quantization.grids import DIRECT, Codebook, Grid, put_on_grid, rows, stochastic
@@ -45,6 +45,7 @@ def quantize(
 
     Args:
         network: the reference, with batch norms folded (`qnotes.fold`); it is not changed.
+            Weights in float16 or bfloat16 are rounded, and returned, in float64.
         bits: width of a code, 1 to 16; or a mapping that gives each layer its own.
         granularity: ``tensor`` for one scale a layer, ``channel`` for one an output channel,
             ``group`` for one for every `group_size` weights of a channel. Channels differ much
@@ -130,7 +131,7 @@ def _checked(
     network: nn.Module, scheme: Scheme, calibration, bias_bits, channelwise: str
 ) -> _Source:
     """Check everything that was passed in, and find the ranges."""
-    traced = trace(network)
+    traced = widened(trace(network))
     operations(traced)  # refuses what is not covered, before anything is rounded
     modules = {n: m for n, m in traced.named_modules() if isinstance(m, AFFINE_MODULES)}
     for name, module in modules.items():

@@ -8,7 +8,7 @@ from functools import partial
 
 from torch import Tensor
 
-from qnotes.errors import QnotesError, check_choice, check_whole
+from qnotes.errors import QnotesError, check_choice, check_whole, real, whole
 from qnotes.quantization.grids import (
     CLIPS,
     CONVENTIONS,
@@ -61,7 +61,8 @@ class Scheme:
 
     def _check_numbers(self) -> None:
         grouped = self.granularity == "group"
-        if grouped and (not _whole(self.group_size) or self.group_size < 1):
+        size = whole(self.group_size)
+        if grouped and (size is None or size < 1):
             raise QnotesError(
                 "granularity='group' needs group_size, the number of weights that share a scale, "
                 f"as a whole number of at least 1; got {self.group_size!r}"
@@ -71,10 +72,16 @@ class Scheme:
                 f"group_size={self.group_size!r} goes with granularity='group'; got granularity="
                 f"{self.granularity!r}"
             )
-        number = isinstance(self.percentile, int | float) and not isinstance(self.percentile, bool)
-        if not number or not 0 < self.percentile <= 100:
+        percentile = real(self.percentile)
+        if percentile is None or not 0 < percentile <= 100:
             raise QnotesError(f"percentile must lie in (0, 100]; got {self.percentile!r}")
-        check_whole("seed", self.seed, 0)
+        plain = {
+            "group_size": size,
+            "percentile": percentile,
+            "seed": check_whole("seed", self.seed, 0),
+        }
+        for option, value in plain.items():  # a number of numpy's could not be written as JSON
+            object.__setattr__(self, option, value)
 
     def _check_levels_of_their_own(self) -> None:
         if not self.symmetric or self.convention != "narrow":
@@ -100,16 +107,17 @@ class Scheme:
     def check_bits(self, bits: object, layer: str = "") -> int:
         """Bits as a number that this scheme has a grid for, or a clear error."""
         where = f"{layer}: " if layer else ""
-        if not _whole(bits) or bits not in BITS:
+        width = whole(bits)
+        if width not in BITS:
             raise QnotesError(
                 f"{where}bits must be an integer from {BITS[0]} to {BITS[-1]}; got {bits!r}"
             )
-        if bits == 1 and (self.grid == "log2" or (self.uniform and self.symmetric)):
+        if width == 1 and (self.grid == "log2" or (self.uniform and self.symmetric)):
             raise QnotesError(
                 f"{where}with bits=1 a symmetric grid has the level 0 and no other on both sides; "
                 "use symmetric=False or grid='kmeans', which have two levels, or 2 bits"
             )
-        return bits
+        return width
 
     def bits_of_layers(self, bits: object, names: list[str]) -> dict[str, int]:
         """Bits for each layer: one number for all, or a mapping that names every layer."""
@@ -165,6 +173,3 @@ class Scheme:
         }
         return {name: value for name, value in vars(self).items() if matters.get(name, True)}
 
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from qnotes.errors import QnotesError
 from qnotes.files import write_whole
 from qnotes.networks.operations import AFFINE_MODULES
-from qnotes.networks.tracing import trace
+from qnotes.networks.tracing import trace, widened
 from qnotes.quantization.channels import is_channelwise
 from qnotes.quantization.grids import Codebook, Grid, Log2Grid, rows
 
@@ -167,7 +167,7 @@ def save_quantized(quantized: Quantized, path: str | Path) -> None:
         for name, layer in getattr(quantized, kind).items():
             held = {"codes": layer.codes, **vars(layer.grid)}
             listed = [key for key, value in held.items() if isinstance(value, Tensor)]
-            tensors |= {f"{kind}/{name}/{key}": held[key].contiguous() for key in listed}
+            tensors |= {f"{kind}/{name}/{key}": _alone(held[key]) for key in listed}
             about[kind][name] = {
                 "bits": layer.bits,
                 "kind": next(kind for kind, made in GRIDS.items() if type(layer.grid) is made),
@@ -178,10 +178,15 @@ def save_quantized(quantized: Quantized, path: str | Path) -> None:
     for name in quantized.layers:
         bias = quantized.model.get_submodule(name).bias
         if bias is not None:
-            tensors[f"bias/{name}"] = bias.detach().contiguous()
+            tensors[f"bias/{name}"] = _alone(bias)
     about["sha256"] = _hash(tensors)
     content = save(tensors, {"qnotes": json.dumps(about, ensure_ascii=False)})
     write_whole(path.parent, {path.name + ".safetensors": content})
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """A tensor that shares its memory with no other, as two layers may share a bias."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 def load_quantized(path: str | Path, network: nn.Module) -> Quantized:
@@ -197,7 +202,7 @@ def load_quantized(path: str | Path, network: nn.Module) -> Quantized:
     """
     path = Path(path)
     about, tensors = _read(path.with_name(path.name + ".safetensors"))
-    model = trace(network, copied=True)
+    model = widened(trace(network, copied=True))
     layers, biases = (
         {name: _layer(name, facts, tensors, model, kind) for name, facts in about[kind].items()}
         for kind in ("layers", "biases")

@@ -31,6 +31,7 @@ def test_every_promise_is_kept(small):
     assert (kept["log10"] > kept["tolerance"].map(math.log10) - 3).any()  # and not for nothing
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_the_constant_is_valid_for_all_bits(kind):
     for seed in range(8):

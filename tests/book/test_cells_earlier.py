@@ -36,6 +36,7 @@ def test_each_factor_has_its_place():
     assert len(set(parts.loc["rounding"])) == 1
 
 
+@pytest.mark.medium
 def test_fan_in_takes_the_place_of_width():
     network = qn.load("resnet18", weights="random")
     folded = qn.fold(network)

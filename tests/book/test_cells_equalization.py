@@ -141,6 +141,7 @@ def before_and_after():
     return found
 
 
+@pytest.mark.medium
 def test_cle_tightens_every_bound_of_the_mobilenet_trained_on_imagenet(before_and_after):
     before, after = (before_and_after["mobilenet_v2_features", s] for s in (0.0, 1.0))
     for bound in ("P2", "mean form", "product form", "T2"):
@@ -159,6 +160,7 @@ def test_cle_tightens_t2_but_not_t5_of_efficientnet_because_of_biases(before_and
     assert after["largest bias"] > 3 * before["largest bias"]
 
 
+@pytest.mark.medium
 def test_the_small_mobilenet_is_loosened_until_it_is_scrambled():
     """CLE brings one function to one place, from wherever it is written."""
     folded = qn.fold(qn.load("mobilenet_v2_x0_25"))

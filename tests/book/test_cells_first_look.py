@@ -46,6 +46,7 @@ def test_a_copy_in_float32_leaves_the_network_alone():
     assert network.weight.dtype == torch.float64
 
 
+@pytest.mark.medium
 def test_the_table_says_what_the_sweep_behind_the_figure_says():
     """Both measure the same parts of photographs, so the page shows one number and not two."""
     name, count, seed = "mobilenet_v2_features", 2, 3
@@ -89,6 +90,7 @@ def lite():
     return qn.fold(qn.load("efficientnet_lite0", weights="imagenet"))
 
 
+@pytest.mark.medium
 def test_the_palace_is_lost_with_few_bits_and_kept_with_eight(lite):
     found = definitions(CHAPTER, "classes", "photograph")
     looks = [lite, *(qn.quantize(lite, bits=width).model for width in (8, 4))]

@@ -85,6 +85,7 @@ def test_published_facts_need_no_download():
     assert 0.5 < accuracy < 1 and found["_file_size"] > 10
 
 
+@pytest.mark.medium
 def test_pretrained_weights_from_a_local_hub_folder(tmp_path, monkeypatch):
     stream = io.BytesIO()
     torch.save(qn.load(NAME, weights="random", seed=11).state_dict(), stream)
@@ -133,6 +134,7 @@ def test_a_margin_of_twice_the_error_keeps_the_class():
     assert min(one["same class"] for one in each) == 0
 
 
+@pytest.mark.medium
 def test_norms_of_trained_networks_follow_the_fan_in_less_than_those_of_random_ones():
     for name in ("mobilenet_v2_features", "efficientnet_lite0"):
         found = {}
@@ -145,6 +147,7 @@ def test_norms_of_trained_networks_follow_the_fan_in_less_than_those_of_random_o
         assert largest["imagenet"] > 5 * largest["random"]
 
 
+@pytest.mark.medium
 def test_the_gain_of_trained_networks_is_larger_and_comes_from_norms():
     for name in ("mobilenet_v2_features", "efficientnet_lite0"):
         gains = {}
@@ -211,6 +214,7 @@ def test_some_images_drawn_at_random(tmp_path):
     assert any(shares(tmp_path, [7, 30, 2], most=5, seed=seed)["right"] < 1 for seed in range(5))
 
 
+@pytest.mark.medium
 def test_a_real_classifier_on_images(tmp_path):
     network = qn.fold(qn.load("resnet18", weights="random")).float()
     found = accuracies(

@@ -40,6 +40,7 @@ def test_caps_start_from_the_domain(pair):
     assert found["s"][0] == 2.64
 
 
+@pytest.mark.medium
 def test_what_is_measured_does_not_depend_on_the_batches(pair):
     inputs = qn.random_inputs(SHAPE, count=5)
     found, whole = (cells.measured(*pair, inputs, at_once=count) for count in (2, 5))
@@ -124,6 +125,7 @@ def change(network, other, count=3):
     return cells.with_scale(ours, theirs)["relative change"]
 
 
+@pytest.mark.medium
 def test_one_scale_per_tensor_fails_and_two_layers_do_it(real):
     network, copies = real
     table = cells.spreads(network)

@@ -69,6 +69,7 @@ def test_a_filled_file_shows_both_and_how_far_apart_they_are(file):
     assert table["place"].tolist() == ["Table 1", "", "", "Figure 2", "p. 3", ""]
 
 
+@pytest.mark.medium
 def test_structure_is_that_of_the_profile():
     table = cells.compared(cells.read(data_folder() / "paper_numbers.csv").head(3), "digits")
     shape = qn.input_shape("resnet18", "random")

@@ -148,6 +148,7 @@ def test_tried_has_the_numbers_of_the_sweep(table, folded):
     assert found.loc[(8, "tensor"), "stored"] < found.loc[(8, "channel"), "stored"]
 
 
+@pytest.mark.medium
 def test_the_bound_hardly_sees_what_a_scale_per_tensor_costs_mobilenet():
     """Trained on ImageNet, 8 bits: tenths of a decade in the bound, the outputs in the network."""
     folded = qn.fold(qn.load("mobilenet_v2_features", weights="imagenet"))

@@ -31,6 +31,7 @@ EXECUTED = [f"_build/executed/{name}.ipynb" for name in CHAPTERS]
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("make"),  # the small project is built once
     pytest.mark.skipif(shutil.which("make") is None, reason="there is no make"),
 ]
 
@@ -148,6 +149,35 @@ def test_package_and_data_concern_every_chapter(project, change):
     change(project)
     assert make(project, "-j2", *EXECUTED).returncode == 0
     assert rerun(project, before) == set(CHAPTERS)
+
+
+@pytest.mark.parametrize("name", ["qnotes/in ner/module.py", "data/it's $HOME (1).json"])
+def test_names_that_make_would_take_apart(project, name):
+    for content in ("x = 1", "x = 2"):
+        before = times(project, *EXECUTED)
+        write(project, name, content)
+        result = make(project, *EXECUTED)
+        assert result.returncode == 0, result.stderr
+        assert rerun(project, before) == set(CHAPTERS)
+        before = times(project, *EXECUTED)
+        assert make(project, *EXECUTED).returncode == 0
+        assert rerun(project, before) == set()
+    (project / name).unlink()
+    assert make(project, *EXECUTED).returncode == 0
+    assert rerun(project, before) == set(CHAPTERS)
+
+
+def test_an_environment_at_a_path_with_spaces_and_quotes(project, tmp_path):
+    place = tmp_path / "it's \"mine\" here"
+    place.mkdir()
+    (place / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (place / "python").chmod(0o755)
+    there = Path(shutil.move(project, place / "the project"))
+    result = make(there, *EXECUTED, f"PYTHON={place}/python")
+    assert result.returncode == 0, result.stderr
+    before = times(there, *EXECUTED)
+    assert make(there, *EXECUTED, f"PYTHON={place}/python").returncode == 0
+    assert rerun(there, before) == set()
 
 
 def test_parameter_runs_who_declares_it(project):

@@ -32,6 +32,7 @@ OTHERS = ["search", "genindex", "prf-prf"]
 
 pytestmark = [
     pytest.mark.medium,
+    pytest.mark.xdist_group("site"),  # one browser and one server
     pytest.mark.skipif(
         not CHROMIUM and not os.environ.get("CI"),
         reason="needs Chromium (Debian: apt-get install chromium)",

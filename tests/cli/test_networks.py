@@ -137,6 +137,7 @@ def test_an_error_above_a_bound_is_told(file, capsys, monkeypatch):
     assert "above the bound P2" in capsys.readouterr().err
 
 
+@pytest.mark.medium
 def test_observe_from_images(capsys):
     call = ["observe", "resnet20", "--samples", "2", "--starts", "1", "--steps", "1", "--csv"]
     assert main([*call, "--images", "2"]) == 0
@@ -171,6 +172,57 @@ def test_input_that_cannot_be_used(call, message, file, capsys):
     assert printed.out == "" and message in printed.err
 
 
+OWN = """
+from __future__ import annotations
+from dataclasses import dataclass
+import sys
+from torch import nn
+
+@dataclass
+class Options:
+    width: int = 3
+
+def network():
+    return nn.Sequential(nn.Linear(2, Options().width)).eval()
+
+def breaks() -> nn.Module:
+    raise LookupError("no weights")
+
+def leaves() -> nn.Module:
+    sys.exit(1)
+
+def branches():
+    class Branch(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x) * (1 if isinstance(x, __import__("torch").Tensor) else 2)
+    return Branch(nn.Linear(2, 3)).eval()
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "status", "message"),
+    [
+        ("network", 0, ""),
+        ("breaks", 2, "LookupError: 'no weights'"),
+        ("leaves", 2, "ends the program with sys.exit(1)"),
+        ("branches", 2, "computes something else than its trace"),
+    ],
+)
+def test_files_of_others(tmp_path, capsys, function, status, message):
+    """String annotations, and functions that raise or exit: 1 would mean a violated bound."""
+    (tmp_path / "my own.py").write_text(OWN)
+    call = ["bounds", f"{tmp_path}/my own.py:{function}", "--input-shape", "1,2"]
+    assert main(call) == status
+    assert message.replace("'", "") in capsys.readouterr().err.replace("'", "")
+
+
+@pytest.mark.parametrize("content", ["import nothing_of_this_name", "x = (", "import sys; sys.exit(1)"])
+def test_files_that_cannot_be_imported(tmp_path, capsys, content):
+    (tmp_path / "own.py").write_text(content)
+    assert main(["bounds", f"{tmp_path}/own.py:network", "--input-shape", "1,2"]) == 2
+    assert "own.py" in capsys.readouterr().err
+
+
 def test_options_beside_a_stored_profile(tmp_path, capsys):
     path = tmp_path / "profile.json"
     qn.stored_profile("resnet20", bits=4).save(path)
@@ -196,6 +248,7 @@ def test_sweep(capsys):
     assert {"T2", "measured"} <= {row["theorem"] for row in printed}
 
 
+@pytest.mark.medium
 def test_roundings_that_look_at_data(capsys):
     given = ["resnet20", "--bits", "4", "--rounding", "gptq"]
     assert main(["profile", *given]) == 2

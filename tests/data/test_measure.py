@@ -32,6 +32,7 @@ def few_digits(monkeypatch):
     monkeypatch.setattr(measure, "digits", lambda split: (images[:8], labels[:8]))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", qn.names())
 def test_stored_profiles_are_fresh(name, few_digits):
     for bits, fresh in zip(STORED_BITS, measure.measure(name), strict=True):

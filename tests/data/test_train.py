@@ -93,6 +93,7 @@ def test_training_returns_what_was_measured(few_digits):
     assert all(p.is_contiguous() for p in trained.model.parameters())
 
 
+@pytest.mark.medium
 def test_training_is_seeded_and_leaves_the_random_state(few_digits):
     before = torch.get_rng_state()
     first, again, other = (
@@ -244,6 +245,7 @@ def test_command_trains_stores_and_compares(tmp_path, capsys, instant):
     assert list(read_manifest(tmp_path / "manifest.json")) == ["resnet20", "resnet32"]
 
 
+@pytest.mark.medium
 def test_command_trains_all_from_all_seeds_by_default(tmp_path, instant):
     assert main(["--data", str(tmp_path), "--epochs", "1"]) == 0
     manifest = read_manifest(tmp_path / "manifest.json")

@@ -70,6 +70,7 @@ def test_precision_moves_errors_by_little_and_bounds_by_nothing():
             assert single[key] == double[key]
 
 
+@pytest.mark.medium
 def test_accuracy_of_both_networks():
     found = rows(one(bits=3, accuracy=True, precision="float32"))
     folded = qn.fold(qn.load("resnet20"))

@@ -38,6 +38,7 @@ def counted(monkeypatch) -> list:
     return seen
 
 
+@pytest.mark.medium
 def test_rows_say_what_they_are_the_number_of(alone):
     assert list(alone["network"].unique()) == ["resnet56", "resnet20"]
     assert set(alone["sha256"]) == {
@@ -68,11 +69,13 @@ def test_a_long_sweep_goes_on_in_processes(alone, monkeypatch):
     assert [(cell.network, cell.bits) for cell in here] == [("resnet56", 4)]
 
 
+@pytest.mark.medium
 def test_workers_do_not_fight_for_cores():
     threads = joblib.Parallel(n_jobs=2)(joblib.delayed(torch.get_num_threads)() for _ in range(4))
     assert set(threads) == {max(1, joblib.cpu_count() // 2)}
 
 
+@pytest.mark.medium
 def test_threads_compute_the_same(alone):
     """torch.fx changes nn.Module while it traces: without care, threads get it mixed up."""
     with joblib.parallel_config("threading"):
@@ -103,6 +106,7 @@ def own_network() -> torch.nn.Module:
     return torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(48, 2)).eval()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_own_networks(jobs, tmp_path):
     layers = [torch.nn.Flatten(), torch.nn.Linear(36, 2), torch.nn.Sigmoid()]
@@ -134,6 +138,7 @@ def test_own_networks_are_remembered_by_their_weights(tmp_path, monkeypatch):
     assert len(seen) == 2
 
 
+@pytest.mark.medium
 def test_axes_of_all_kinds():
     schemes = {"coarse": {"granularity": "tensor"}, "affine": {"symmetric": False}}
     table = qn.sweep(

@@ -122,6 +122,7 @@ def _python(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.medium
 def test_torchvision_imports_after_a_failed_attempt_and_stays_imported():
     result = _python(
         "try:\n    import torchvision\nexcept RuntimeError:\n    pass\n"

@@ -31,6 +31,7 @@ def same(network: nn.Module, other: nn.Module, shape=IMAGE, count: int = 5) -> b
         return torch.equal(network(x.clone()), other(x.clone()))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["resnet20", "mobilenet_v2_x0_25"])
 def test_named_networks_have_the_profile_that_they_had(name, tmp_path):
     """After a round trip through a file: the same names, the same numbers, the same function."""
@@ -225,6 +226,7 @@ def test_training_mode_is_refused():
             from_export(program)
 
 
+@pytest.mark.medium
 def test_decomposed_programs_are_refused():
     program = exported(nn.Sequential(conv()).eval()).run_decompositions()
     with pytest.raises(qn.UnsupportedOperation, match=r"aten.convolution.*do not decompose"):

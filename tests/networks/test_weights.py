@@ -238,6 +238,7 @@ def test_provenance_of_digits():
 # -- random ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "resnet56", "mobilenet_v2_x0_25"])
 def test_random_weights_follow_the_seed(name):
     first, again, other = (

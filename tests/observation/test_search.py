@@ -56,6 +56,7 @@ def test_the_input_found_has_the_error_reported():
     assert again == pytest.approx(seen.error, rel=1e-12)
 
 
+@pytest.mark.medium
 def test_seeds_give_the_same_answer_again():
     network, changed, shape = pair("residual", 1)
     first, again, other = (
@@ -90,6 +91,7 @@ def test_linear_networks_worst_input_is_reached(radius, depth):
     assert seen.error == pytest.approx(worst, rel=1e-9)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("seed", "bits"), [(0, 4), (1, 8)])
 def test_more_than_sampling_finds(seed, bits):
     """The factor that the docstring names, on small convolutional networks; random inputs of
@@ -191,6 +193,7 @@ def test_images_are_projected():
     assert seen.input.abs().max() <= 0.5
 
 
+@pytest.mark.medium
 def test_starts_without_a_gradient_go_on_elsewhere():
     """Both networks are dead but near one corner; from where it lives, the way to it is short."""
     network = nn.Sequential(nn.Linear(2, 1), nn.ReLU()).double().eval()
@@ -258,7 +261,8 @@ def test_networks_that_overwrite_their_input():
     qn.accuracy(network, inputs, torch.zeros(3, dtype=torch.long))
     assert torch.equal(inputs, kept)
     seen = qn.observe(network, changed, input_shape=(1, 2), samples=4, steps=3)
-    assert qn.output_errors(network, changed, seen.input).item() == seen.error
+    error = qn.output_errors(network, changed, seen.input).item()
+    assert seen.proven and error - seen.rounding == seen.error < error
 
 
 @pytest.mark.parametrize(
@@ -274,7 +278,7 @@ def test_networks_that_overwrite_their_input():
         ({"seconds": "5"}, "seconds must be a positive number or None; got '5'"),
         ({"seconds": float("nan")}, "seconds must be a positive number or None; got nan"),
         ({"seed": "x"}, "seed must be a whole number, 0 or larger; got 'x'"),
-        ({"input_shape": (1, 3)}, r"a network cannot take inputs of shape \(\d+, 3\)"),
+        ({"input_shape": (1, 3)}, r"the network, Sequential, cannot take inputs of shape \(\d+, 3\)"),
         ({"images": torch.ones(4, 3)}, r"images must be a tensor of shape.*got \(4, 3\)"),
         ({"images": torch.ones(0, 2)}, r"images must be a tensor of shape.*got \(0, 2\)"),
         ({"images": torch.full((1, 2), torch.inf)}, "images have values that are NaN or infinite"),
@@ -372,7 +376,8 @@ class Recorder(nn.Module):
     seen: ClassVar[list] = []
 
     def forward(self, x):
-        self.seen.append(x.detach().clone())
+        if isinstance(x, torch.Tensor):  # not where it is traced
+            self.seen.append(x.detach().clone())
         return x
 
 
@@ -411,10 +416,11 @@ def clock(monkeypatch):
 @pytest.mark.parametrize("seconds", [0.5, 1, 3, 7, 20, 45])
 def test_a_budget_is_kept(watched, clock, seconds):
     seen = qn.observe(*watched, input_shape=(1, 4), seconds=seconds)
-    afterwards = 2  # the worst input and the worst random one, each alone
+    afterwards = 3  # the worst input and the worst random one, each alone; and in float32
     assert seen.effort.stopped == "seconds"
     assert len(Recorder.seen) == seen.effort.seconds < seconds + 1 + afterwards
-    assert qn.output_errors(*watched, seen.input).item() == seen.error >= seen.sampled > 0
+    error = qn.output_errors(*watched, seen.input).item()
+    assert error * (1 - 1e-9) <= seen.error <= error and seen.error >= seen.sampled > 0
 
 
 def test_a_budget_that_is_not_needed(watched, clock):
@@ -442,8 +448,9 @@ def test_large_networks_run_in_float32_and_errors_are_those_of_float64(watched, 
     seen = qn.observe(*watched, input_shape=(1, 4), steps=6)
     precisions = [inputs.dtype for inputs in Recorder.seen]
     assert precisions.count(torch.float32) > precisions.count(torch.float64)
-    assert set(precisions[-5:]) == {torch.float64}
-    assert qn.output_errors(*watched, seen.input).item() == seen.error
+    assert set(precisions[-6:-1]) == {torch.float64}  # the last one measures rounding
+    error = qn.output_errors(*watched, seen.input).item()
+    assert error * (1 - 1e-6) <= seen.error <= error
 
 
 def test_errors_that_float32_does_not_see(watched, large):
@@ -451,7 +458,7 @@ def test_errors_that_float32_does_not_see(watched, large):
     changed = copy.deepcopy(network)
     changed[1].weight.data += 1e-10
     seen = qn.observe(network, changed, input_shape=(1, 4), steps=6)
-    assert [inputs.dtype for inputs in Recorder.seen].count(torch.float32) <= 2
+    assert [inputs.dtype for inputs in Recorder.seen].count(torch.float32) <= 4
     assert 0 < seen.error < 1e-8
 
 

@@ -46,6 +46,7 @@ def dense(widths: tuple[int, ...], *, bias: bool = True, seed: int = 0):
     return network, changed
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_between_observed_errors_and_the_recursion(kind):
     for seed in range(NETWORKS):

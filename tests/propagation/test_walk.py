@@ -257,6 +257,7 @@ def test_each_operation_once_and_each_value_until_its_last_use(structure):
     assert visited == steps and not alive
 
 
+@pytest.mark.medium
 def test_tensors_are_freed():
     network = trace(plain(*[conv(2, 2) for _ in range(4)]).eval())
     made = []

@@ -21,6 +21,7 @@ def known(equalized):
     }
 
 
+@pytest.mark.medium
 def test_scaled_statistics_are_near_what_is_measured(equalized, known):
     """ReLU for ReLU6, and fewer images: not the same, but near."""
     measured = qn.measured_statistics(equalized.model, qn.digits("train")[0][:48])
@@ -29,6 +30,7 @@ def test_scaled_statistics_are_near_what_is_measured(equalized, known):
         assert apart.median() < 0.5
 
 
+@pytest.mark.medium
 def test_the_digits_networks_have_no_bias_to_absorb(equalized, known):
     """No mean lies three standard deviations above zero; with fewer, some do, and it is felt."""
     images = qn.digits("train")[0][:8]
@@ -41,6 +43,7 @@ def test_the_digits_networks_have_no_bias_to_absorb(equalized, known):
     assert sum("pads with zeros" in stop.reason for stop in absorbed.stops) == 16  # all depthwise
 
 
+@pytest.mark.medium
 def test_correction_works_on_equalized_networks(equalized, known):
     quantized = qn.quantize(equalized.model, bits=4, granularity="tensor").model
     corrected = qn.correct_bias(equalized.model, quantized, statistics=known)

@@ -41,6 +41,7 @@ def mean_errors(reference, model, inputs) -> dict[str, float]:
 # -- with inputs -----------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_with_inputs_all_means_are_those_of_the_reference(architecture):
     worst = 0.0
@@ -82,6 +83,7 @@ def test_biases_move_by_what_is_reported_and_weights_stay():
 # -- with statistics -------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.ReLU6, nn.Identity, nn.Dropout])
 def test_normal_inputs_leave_no_shift(activation):
     """One layer, so that its outputs are normal: the next mean is right up to sampling."""
@@ -207,6 +209,7 @@ def test_a_layer_that_is_used_twice_keeps_its_bias_with_inputs_too():
 # -- trained networks ------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["resnet20", "mobilenet_v2_x0_25"])
 def test_trained_networks(name):
     """Batch norms know the means well enough to undo a part of the shift; inputs undo it all."""

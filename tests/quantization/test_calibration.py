@@ -76,6 +76,7 @@ def objective(layer: nn.Module, weight: Tensor, ours: Tensor, theirs: Tensor) ->
         return (layer(ours) - changed(theirs)).square().transpose(0, 1).flatten(1).sum(1)
 
 
+@pytest.mark.medium
 @every_method
 def test_never_worse_than_nearest(rounding):
     """Channel by channel, for all kinds of networks and grids; and better for many channels."""
@@ -117,6 +118,7 @@ def test_never_worse_than_nearest(rounding):
     assert better > 10
 
 
+@pytest.mark.medium
 @every_method
 def test_between_nearest_and_the_best_of_all_codes(rounding):
     total = {"found": 0.0, "nearest": 0.0, "best": 0.0}
@@ -153,6 +155,7 @@ def nearest(request, folded):
     return options, tested, expected, distances(made, expected).mean()
 
 
+@pytest.mark.medium
 @every_method
 def test_digits(rounding, folded, nearest):
     """Rounding by 16 images makes the error on other images smaller."""

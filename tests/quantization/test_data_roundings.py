@@ -34,6 +34,7 @@ def test_a_weight_on_a_level_stays():
     assert torch.equal(adaptive(drawn.problem), drawn.problem.weight)
 
 
+@pytest.mark.medium
 def test_better_than_nearest_on_average():
     drawn = [draw(seed, fan_in=20, rows=8) for seed in range(3)]
     ratios = [d.error(adaptive(d.problem)).sum() / d.error(d.nearest).sum() for d in drawn]

@@ -30,6 +30,7 @@ def relative_change(equalized, shape, count: int = 6) -> float:
 # -- the function ----------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", qn.names())
 def test_trained_networks_keep_their_function(name):
     folded = qn.fold(qn.load(name))
@@ -43,6 +44,7 @@ def test_trained_networks_keep_their_function(name):
             assert not torch.allclose(before.weight, after.weight)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
 def test_full_size_networks_keep_their_function(name):
     folded = qn.fold(qn.load(name, weights="random"))
@@ -51,6 +53,7 @@ def test_full_size_networks_keep_their_function(name):
         assert relative_change(equalized, (1, 3, 32, 32), count=2) < 1e-9
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_random_networks_keep_their_function(architecture, method):
@@ -144,6 +147,7 @@ def all_reached(network: nn.Module) -> bool:
     return reached
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("bias", [False, True], ids=["T9", "with biases"])
 def test_path_is_the_optimum_and_cle_is_not_better(bias):
     better = reached = 0
@@ -189,6 +193,7 @@ def norms(network: nn.Module) -> list[float]:
     return [matrix.sum(1).max().item() for matrix in matrices(network)]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("bias", [False, True])
 def test_even_has_the_smallest_largest_norm(bias):
     """Not below the optimum by any method, and rows of all layers reach it."""
@@ -218,6 +223,7 @@ def _compare_with_random_rescalings(network: nn.Module, best: float) -> None:
         assert max(1, *norms(moved)) >= best * (1 - 1e-9)
 
 
+@pytest.mark.medium
 def test_even_is_the_best_for_the_mean_form():
     """T4 of a chain without biases: its mean is smallest where all norms are equal."""
     for seed in range(20):
@@ -404,6 +410,7 @@ def test_unknown_options(options, match):
         equalize(nn.Sequential(nn.Linear(1, 1)).eval(), **options)
 
 
+@pytest.mark.medium
 def test_product_form_falls_and_never_below_the_path():
     """T5 of a chain: its product of joint norms is what "path" minimizes."""
     for seed in range(20):

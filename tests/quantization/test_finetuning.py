@@ -47,6 +47,7 @@ def _linear(weight) -> nn.Linear:
     return linear
 
 
+@pytest.mark.medium
 def test_training_with_rounding_helps_the_rounded_network(trained):
     images, labels = qn.digits("test")
     losses = {
@@ -67,6 +68,7 @@ def test_biases_that_folding_made_are_trained_too():
     assert all((after[name] - value).abs().max() > 1e-4 for name, value in before.items())
 
 
+@pytest.mark.medium
 def test_what_comes_back_is_a_reference(trained):
     for network in trained.values():
         assert not network.training

@@ -88,12 +88,14 @@ numbers = st.floats(-1e3, 1e3, allow_subnormal=False)
 matrices = st.lists(st.lists(numbers, min_size=3, max_size=3), min_size=1, max_size=4)
 
 
+@pytest.mark.medium
 @given(matrices, schemes, st.sampled_from([torch.float32, torch.float64]))
 @steady
 def test_half_a_step_at_most(rows, scheme, dtype):
     check(torch.tensor(rows, dtype=torch.float64).to(dtype), scheme)
 
 
+@pytest.mark.medium
 @given(numbers, schemes)
 @steady
 def test_constant_weights(constant, scheme):
@@ -104,6 +106,7 @@ def test_constant_weights(constant, scheme):
         assert torch.allclose(levels, torch.full_like(levels, constant), rtol=1e-12, atol=0)
 
 
+@pytest.mark.medium
 @given(st.sampled_from([1e300, 1e-290, 1e-310, 5e-324]), schemes, st.integers(0, 9))
 @steady
 def test_huge_and_tiny_weights(magnitude, scheme, seed):

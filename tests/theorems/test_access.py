@@ -19,6 +19,7 @@ from tests.variants import variant
 FILES = sorted((Path(qn.theorems.__file__).parent).glob("[PT][0-9]*.py"))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "first",
     ["import qnotes.theorems", "import qnotes.theorems.T2_recursion", "qnotes.theorems()"],
@@ -36,6 +37,7 @@ assert theorems()["T2"] is theorems.T2_recursion.RECURSION
     subprocess.run([sys.executable, "-c", program], cwd=root, check=True)
 
 
+@pytest.mark.medium
 def test_theorems_need_no_torch_and_nothing_else_of_the_package(root):
     program = (
         "import sys; sys.modules['torch'] = None; import qnotes; qnotes.theorems(); "

@@ -32,6 +32,7 @@ def evaluated():
     return [bound_values(profile) for profile in profiles]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("smaller", "larger"), ALWAYS)
 def test_order(evaluated, smaller, larger):
     both = [v for v in evaluated if not math.isnan(v[smaller]) and not math.isnan(v[larger])]
