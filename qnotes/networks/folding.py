@@ -21,6 +21,10 @@ def fold(network: nn.Module, *, input_shape: tuple[int, ...] | None = None) -> f
     At inference a batch norm is affine, so `bn(conv(x))` is one convolution with other weights.
     Quantization starts from these weights, and every error is measured against this network.
 
+    A batch norm that does not follow a layer of its own, as in DenseNet, becomes a layer: a
+    depthwise convolution of size 1, under its own name (theory, T17). For a vector it is a linear
+    layer with a diagonal matrix. `qnotes.quantize` rounds it, too, unless told to keep it.
+
     A batch norm normalizes dimension 1, which is the one that a linear layer makes only if there is
     no other: the folded layer takes inputs of two dimensions alone, and raises for others.
 
@@ -36,8 +40,8 @@ def fold(network: nn.Module, *, input_shape: tuple[int, ...] | None = None) -> f
         A graph module on the CPU whose layers keep their names, computing the same function.
 
     Raises:
-        UnsupportedOperation: for a batch norm that does not directly follow a layer of its own, and
-            for a network that computes something else than its trace.
+        UnsupportedOperation: for a batch norm that is not affine or whose weights are also read by
+            themselves, and for a network that computes something else than its trace.
         QnotesError: for NaN or infinite weights, by the layer's name.
     """
     folded = trace(network, copied=True, input_shape=input_shape).double().eval()
@@ -45,7 +49,7 @@ def fold(network: nn.Module, *, input_shape: tuple[int, ...] | None = None) -> f
     probe = probe_of(folded, input_shape) if norms else None
     before = None if probe is None else run(folded, probe)
     for norm in norms:
-        _fold_into_previous(folded, norm)
+        _fold_or_place(folded, norm)
     folded.graph.lint()
     folded.delete_all_unused_submodules()
     folded.recompile()
@@ -65,14 +69,70 @@ def is_module(graph: fx.GraphModule, node: fx.Node, types: tuple[type, ...]) -> 
     return node.op == "call_module" and type(graph.get_submodule(str(node.target))) in types
 
 
-def _fold_into_previous(graph: fx.GraphModule, norm: fx.Node) -> None:
+def _fold_or_place(graph: fx.GraphModule, norm: fx.Node) -> None:
     layer = norm.all_input_nodes[0]
-    if not (isinstance(layer, fx.Node) and is_module(graph, layer, AFFINE_MODULES)):
+    for node in (layer, norm):
+        _refuse_read_weights(graph, node)
+    if _belongs_to(graph, layer, norm):
+        _fold_into_previous(graph, layer, norm)
+    else:
+        _place(graph, norm)
+
+
+def _belongs_to(graph: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> bool:
+    """Whether a norm follows a layer that nothing else reads, and both are used once."""
+    if not is_module(graph, layer, AFFINE_MODULES) or len(layer.users) > 1:
+        return False
+    modules = dict(graph.named_modules(remove_duplicate=False))
+    used = [modules[str(node.target)] for node in graph.graph.nodes if node.op == "call_module"]
+    own = [modules[str(node.target)] for node in (layer, norm)]
+    return all(sum(module is one for module in used) == 1 for one in own)
+
+
+def _place(graph: fx.GraphModule, norm: fx.Node) -> None:
+    """Put a layer of one weight a channel in the place of a norm."""
+    name = str(norm.target)
+    batch_norm = graph.get_submodule(name)
+    if type(batch_norm) not in NORMS:
+        return  # used in several places, and replaced at the first
+    _check_norm(name, batch_norm)
+    dimensions = _dimensions(graph, norm)
+    if dimensions is None:
         raise UnsupportedOperation(
-            f"{norm.target}: this batch norm follows {layer}, which is not a convolution or linear "
-            "layer, so there is nothing to fold it into"
+            f"{name}: whether this {type(batch_norm).__name__} reads a vector or an image cannot be "
+            "told from what it follows; put a Flatten or a convolution before it"
         )
-    _refuse_sharing(graph, layer, norm)
+    _make_affine(batch_norm)
+    scale = batch_norm.weight / (batch_norm.running_var + batch_norm.eps).sqrt()
+    bias = batch_norm.bias - batch_norm.running_mean * scale
+    channels = len(scale)
+    if dimensions:
+        options = {"groups": channels, "dtype": scale.dtype}
+        kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1]
+        module, weight = kind(channels, channels, 1, **options), scale
+    else:
+        module, weight = nn.Linear(channels, channels, dtype=scale.dtype), torch.diag(scale)
+        _take_vectors_alone(graph, norm)
+    module.weight = nn.Parameter(weight.detach().view_as(module.weight))
+    module.bias = nn.Parameter(bias.detach())
+    graph.set_submodule(name, module.eval())
+
+
+def _dimensions(graph: fx.GraphModule, norm: fx.Node) -> int | None:
+    """Dimensions of the image that a norm reads, 0 for a vector, as far as the graph says."""
+    at = norm
+    while at.op != "placeholder" and at.all_input_nodes:
+        kind = type(graph.get_submodule(str(at.target))) if at.op == "call_module" else None
+        if kind in (nn.Linear, nn.Flatten) or at.target in (torch.flatten, "flatten"):
+            return 0
+        name = kind.__name__ if kind else getattr(at.target, "__name__", "")
+        if name[-2:] in ("1d", "2d", "3d") and kind is not nn.BatchNorm1d:
+            return int(name[-2])
+        at = at.all_input_nodes[0]
+    return None
+
+
+def _fold_into_previous(graph: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:
     batch_norm = graph.get_submodule(str(norm.target))
     _check_norm(str(norm.target), batch_norm)
     module = graph.get_submodule(str(layer.target))
@@ -110,25 +170,13 @@ def _make_affine(norm: nn.Module) -> None:
         norm.bias = nn.Parameter(torch.zeros_like(norm.running_mean))
 
 
-def _refuse_sharing(graph: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:
-    if len(layer.users) > 1:
-        raise UnsupportedOperation(
-            f"{layer.target}: its output is read before and after {norm.target}, so the batch norm "
-            "cannot be folded into it"
-        )
-    modules = dict(graph.named_modules(remove_duplicate=False))
-    for node in (layer, norm):
-        reads = [other for other in graph.graph.nodes if other.op == "get_attr"]
-        for other in reads:  # what it reads would be other weights
-            if str(other.target).rpartition(".")[0] == node.target:
-                raise UnsupportedOperation(
-                    f"{node.target}: the network also reads {other.target} by itself, so a batch "
-                    "norm cannot be folded there"
-                )
-        calls = [other for other in graph.graph.nodes if other.op == "call_module"]
-        if sum(modules[str(o.target)] is modules[str(node.target)] for o in calls) > 1:
+def _refuse_read_weights(graph: fx.GraphModule, node: fx.Node) -> None:
+    """What the network reads by itself would be other weights."""
+    for other in graph.graph.nodes:
+        if other.op == "get_attr" and str(other.target).rpartition(".")[0] == node.target:
             raise UnsupportedOperation(
-                f"{node.target}: is used in several places, so a batch norm cannot be folded there"
+                f"{node.target}: the network also reads {other.target} by itself, so a batch "
+                "norm cannot be folded there"
             )
 
 

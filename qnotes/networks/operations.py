@@ -7,7 +7,8 @@ name. Adding an operation means adding a line here and proving that it is what t
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,15 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from qnotes.errors import QnotesError, UnsupportedOperation
+from qnotes.networks.activations import PLAIN, SLOPED, WITHOUT_SLOPE, slope_of
+from qnotes.networks.rearranging import (
+    Concatenation,
+    GatedProduct,
+    PositionsMean,
+    Rearrangement,
+    runs_of,
+    size_nodes,
+)
 from qnotes.networks.tracing import is_altered
 
 # Kinds of operation. A domain of the walk (`qnotes.propagation.walk`) has a rule for each.
@@ -25,6 +35,11 @@ ACTIVATION = "activation"  # coordinatewise, 1-Lipschitz, σ(0) = 0
 MAX_POOL, AVERAGE_POOL = "max_pool", "average_pool"  # 1-Lipschitz in the maximum norm
 FLATTEN = "flatten"
 PADDING = "padding"  # with zeros
+SLOPED_ACTIVATION = "sloped_activation"  # coordinatewise, κ-Lipschitz; σ(0) may be any number
+CONCATENATION = "concatenation"  # of channels
+GATED = "gated"  # a product with a bounded factor
+MEAN = "mean"  # over positions
+REARRANGEMENT = "rearrangement"  # of entries, each taken as it is, at most once
 IDENTITY = "identity"  # at inference
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -39,7 +54,8 @@ ZERO_PADS = (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d)
 KINDS = {
     **dict.fromkeys(AFFINE_MODULES, AFFINE),
     **dict.fromkeys(IDENTITIES, IDENTITY),
-    **dict.fromkeys((nn.ReLU, nn.ReLU6), ACTIVATION),
+    **dict.fromkeys(PLAIN, ACTIVATION),
+    **dict.fromkeys(SLOPED, SLOPED_ACTIVATION),
     **dict.fromkeys((*MAX_POOLS, *ADAPTIVE_MAX_POOLS), MAX_POOL),
     **dict.fromkeys((*AVERAGE_POOLS, *ADAPTIVE_AVERAGE_POOLS), AVERAGE_POOL),
     nn.Flatten: FLATTEN,
@@ -51,6 +67,15 @@ FUNCTIONS = {
     F.relu: nn.ReLU,
     torch.relu: nn.ReLU,
     F.relu6: nn.ReLU6,
+    F.leaky_relu: nn.LeakyReLU,
+    F.elu: nn.ELU,
+    F.hardtanh: nn.Hardtanh,
+    F.hardswish: nn.Hardswish,
+    F.silu: nn.SiLU,
+    F.gelu: nn.GELU,
+    F.hardsigmoid: nn.Hardsigmoid,
+    **dict.fromkeys((torch.sigmoid, F.sigmoid), nn.Sigmoid),
+    **dict.fromkeys((torch.tanh, F.tanh), nn.Tanh),
     torch.flatten: nn.Flatten,
     **dict(zip((F.max_pool1d, F.max_pool2d, F.max_pool3d), MAX_POOLS, strict=True)),
     **dict(zip((F.avg_pool1d, F.avg_pool2d, F.avg_pool3d), AVERAGE_POOLS, strict=True)),
@@ -58,11 +83,15 @@ FUNCTIONS = {
     F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
     F.adaptive_avg_pool3d: nn.AdaptiveAvgPool3d,
 }
-METHODS = {"relu": nn.ReLU, "flatten": nn.Flatten}
+METHODS = {"relu": nn.ReLU, "flatten": nn.Flatten, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 SUMS = (operator.add, operator.iadd, torch.add)
+PRODUCTS = (operator.mul, operator.imul, torch.mul)
+CONCATENATIONS = (torch.cat, torch.concat)
 COVERED = ", ".join(
     [module.__name__ for module in KINDS]
-    + ["relu", "flatten", "+", "and the functional forms of the pools and of zero padding"]
+    + ["relu", "flatten", "+", "cat of channels", "mean over positions", "x * gate"]
+    + ["views, permutations and pieces that keep entries as they are"]
+    + ["and the functional forms of activations, pools, zero padding and dropout"]
 )
 
 
@@ -92,22 +121,61 @@ class Operation:
     @property
     def in_place(self) -> bool:
         """Whether it overwrites what it reads."""
-        return bool(getattr(self.module, "inplace", False)) or self.node.target is operator.iadd
+        return bool(getattr(self.module, "inplace", False)) or self.node.target in IN_PLACE
+
+
+IN_PLACE = (operator.iadd, operator.imul)
 
 
 def operations(network: fx.GraphModule) -> list[Operation]:
-    """All nodes of a traced network as operations, in order; refuses what is not covered."""
+    """All values of a traced network as operations, in order; refuses what is not covered."""
     modules = dict(network.named_modules(remove_duplicate=False))
-    found = [_operation(network, node, modules) for node in network.graph.nodes]
-    inputs = [operation for operation in found if operation.kind == INPUT]
+    _refuse_without_slope(network, modules)
+    sizes = size_nodes(network.graph)
+    runs = runs_of(network.graph, sizes)
+    found: dict[fx.Node, Operation] = {}
+    for node in network.graph.nodes:
+        if node in sizes or runs.get(node, node) is None:
+            continue
+        operation = _operation(network, node, modules, runs, found)
+        if unknown := [read for read in operation.inputs if read not in found]:
+            raise uncovered(operation.name, f"reading {unknown[0].name}, which is no tensor,")
+        found[node] = operation
+    inputs = [operation for operation in found.values() if operation.kind == INPUT]
     if len(inputs) != 1:
         raise UnsupportedOperation(f"the network takes {len(inputs)} inputs; one is covered")
-    _refuse_lost_values(found)
-    return found
+    _refuse_lost_values(list(found.values()))
+    return list(found.values())
+
+
+def readers(found: Iterable[Operation]) -> dict[fx.Node, list[Operation]]:
+    """Who reads each value; a node's users may also be sizes, and parts of other operations."""
+    reading: dict[fx.Node, list[Operation]] = {}
+    for operation in found:
+        reading.setdefault(operation.node, [])
+        for node in dict.fromkeys(operation.inputs):
+            reading[node].append(operation)
+    return reading
+
+
+def _refuse_without_slope(network: fx.GraphModule, modules: Mapping[str, nn.Module]) -> None:
+    """Say first what no bound exists for, wherever it stands; the rest is only not covered."""
+    for node in network.graph.nodes:
+        if node.op == "call_module":
+            what = type(modules[str(node.target)]).__name__
+        else:
+            what = getattr(node.target, "__name__", str(node.target))
+        if node.op.startswith("call") and what in WITHOUT_SLOPE:
+            name = str(node.target) if node.op == "call_module" else node.name
+            raise uncovered(name, what, f" It {WITHOUT_SLOPE[what]}.")
 
 
 def _operation(
-    network: fx.GraphModule, node: fx.Node, modules: Mapping[str, nn.Module]
+    network: fx.GraphModule,
+    node: fx.Node,
+    modules: Mapping[str, nn.Module],
+    runs: Mapping[fx.Node, Rearrangement | None],
+    found: Mapping[fx.Node, Operation],
 ) -> Operation:
     reads = tuple(arg for arg in node.args if isinstance(arg, fx.Node))
     if node.op == "placeholder":
@@ -118,8 +186,18 @@ def _operation(
         return Operation(node, OUTPUT, None, reads)
     if node.op == "call_module" and len(reads) == len(node.args) == 1 and not node.kwargs:
         return _module_operation(node, modules[str(node.target)], reads)
+    if node in runs:
+        return Operation(node, REARRANGEMENT, runs[node], (runs[node].source,))
     if node.op == "call_function" and node.target in SUMS:
         return _sum_operation(node)
+    if node.op == "call_function" and node.target in PRODUCTS:
+        return _gated_operation(node, found)
+    if node.op == "call_function" and node.target in CONCATENATIONS:
+        return _concatenation(node)
+    if node.target in (torch.mean, "mean"):
+        return _mean_operation(node)
+    if _is_dropped_out(node):
+        return Operation(node, IDENTITY, nn.Identity(), _first_input(node))
     if node.target is F.pad:
         return Operation(node, PADDING, _zero_pad(node), _first_input(node))
     if node.op == "call_function" and node.target in FUNCTIONS:
@@ -208,6 +286,8 @@ def _check_options(name: str, module: nn.Module) -> None:
         raise uncovered(name, "average pooling with divisor_override (its norm may exceed 1)")
     if type(module) in ZERO_PADS and min(module.padding) < 0:
         raise uncovered(name, f"padding by {module.padding}, which cuts values off,")
+    if isinstance(module, nn.Hardtanh) and not module.min_val < module.max_val:
+        raise uncovered(name, f"a clamp to [{module.min_val}, {module.max_val}]")
     if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) != (1, -1):
         raise uncovered(name, f"flatten from {module.start_dim} to {module.end_dim}, not 1 to -1")
 
@@ -218,6 +298,8 @@ def _equivalent_module(network: fx.GraphModule, node: fx.Node, module: type) -> 
         options = {"start_dim": 0, "end_dim": -1} | given | dict(node.kwargs)
     else:
         normalized = node.normalized_arguments(network, normalize_to_only_use_kwargs=True)
+        if normalized is None and len(node.args) > 1:
+            raise uncovered(node.name, f"{node.target} of {node.args[1:]}")
         options = dict(normalized.kwargs) if normalized else dict(node.kwargs)
     options.pop("input", None)
     equivalent = module(**options)
@@ -258,6 +340,64 @@ def _sum_operation(node: fx.Node) -> Operation:
     return Operation(node, SUM, None, tuple(node.args))
 
 
+def _gated_operation(node: fx.Node, found: Mapping[fx.Node, Operation]) -> Operation:
+    """A product where one factor is a gate: what an activation of bounded range gives."""
+    factors = tuple(node.args)
+    tensors = len(factors) == 2 and all(isinstance(factor, fx.Node) for factor in factors)
+    if node.kwargs or not tensors:
+        raise uncovered(node.name, f"a product of {factors} {dict(node.kwargs)}")
+    ceilings = [_ceiling(found.get(factor), found) for factor in factors]
+    smallest = min(ceilings)
+    if smallest == float("inf"):
+        what = f"a product of {factors[0].name} and {factors[1].name}, neither of bounded range,"
+        raise uncovered(node.name, what)
+    module = GatedProduct(ceilings.index(smallest), smallest)
+    return Operation(node, GATED, module, factors)
+
+
+def _ceiling(operation: Operation | None, found: Mapping[fx.Node, Operation]) -> float:
+    """Largest absolute value that is known whatever the weights; infinite where none is."""
+    while operation is not None and operation.kind == IDENTITY:
+        operation = found[operation.inputs[0]]
+    known = operation is not None and operation.kind in (ACTIVATION, SLOPED_ACTIVATION)
+    return slope_of(operation.module).ceiling if known else float("inf")
+
+
+def _concatenation(node: fx.Node) -> Operation:
+    given = dict(zip(("tensors", "dim"), node.args, strict=False)) | dict(node.kwargs)
+    tensors, dim = given.pop("tensors", None), given.pop("dim", 0)
+    listed = isinstance(tensors, list | tuple) and all(isinstance(x, fx.Node) for x in tensors)
+    if given or not listed or not tensors or not isinstance(dim, int):
+        raise uncovered(node.name, f"cat of {tensors!r} along {dim!r}")
+    return Operation(node, CONCATENATION, Concatenation(dim), tuple(tensors))
+
+
+def _mean_operation(node: fx.Node) -> Operation:
+    names = ("input", "dim", "keepdim")
+    given = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+    dim, keepdim = given.pop("dim", None), given.pop("keepdim", False)
+    numbers = dim if isinstance(dim, list | tuple) else [dim]
+    if set(given) - {"input"} or not numbers or not all(isinstance(n, int) for n in numbers):
+        raise uncovered(node.name, f"mean over {dim!r}; a mean over dimensions of positions is")
+    return Operation(node, MEAN, PositionsMean(tuple(numbers), bool(keepdim)), _first_input(node))
+
+
+def _is_dropped_out(node: fx.Node) -> bool:
+    """Dropout and stochastic depth as functions, where they are the identity: not in training."""
+    vision = sys.modules.get("torchvision.ops.stochastic_depth")
+    functions = {F.dropout: ("p", "training"), F.dropout2d: ("p", "training")}
+    if vision is not None:
+        functions[vision.stochastic_depth] = ("p", "mode", "training")
+    if node.op != "call_function" or node.target not in functions:
+        return False
+    given = dict(zip(("input", *functions[node.target]), node.args, strict=False))
+    # Both are in training mode unless told, but for stochastic depth.
+    default = node.target in (F.dropout, F.dropout2d)
+    if (given | dict(node.kwargs)).get("training", default) is not False:
+        raise uncovered(node.name, f"{node.target.__name__} in training mode")
+    return True
+
+
 def uncovered(name: str, what: str, hint: str = "") -> UnsupportedOperation:
     """The error for what is not in the table."""
     return UnsupportedOperation(
@@ -267,17 +407,19 @@ def uncovered(name: str, what: str, hint: str = "") -> UnsupportedOperation:
 
 def _refuse_lost_values(found: list[Operation]) -> None:
     """Refuse a network that reads a tensor after an in-place operation has overwritten it."""
+    reading = readers(found)
     position = {operation.node: index for index, operation in enumerate(found)}
     memory: dict[fx.Node, list[fx.Node]] = {}  # nodes that may share storage, oldest first
     for index, operation in enumerate(found):
-        keeps = operation.in_place or isinstance(operation.module, (*IDENTITIES, nn.Flatten))
+        views = (*IDENTITIES, nn.Flatten, Rearrangement)
+        keeps = operation.in_place or isinstance(operation.module, views)
         shared = memory[operation.inputs[0]] if keeps and operation.inputs else []
         if operation.in_place:
             for older in shared:
-                late = [user for user in older.users if position[user] > index]
+                late = [user for user in reading[older] if position[user.node] > index]
                 if late:
                     raise UnsupportedOperation(
-                        f"{late[0].name}: reads {older.name} after {operation.name} has "
+                        f"{late[0].node.name}: reads {older.name} after {operation.name} has "
                         "overwritten it. Set inplace=False there, or write x = x + y for x += y."
                     )
         memory[operation.node] = shared

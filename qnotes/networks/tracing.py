@@ -299,10 +299,16 @@ def _untraceable(network: nn.Module, tracer: _Tracer, error: Exception) -> str:
 
 
 class _Proxy(fx.Proxy):
-    """A traced value that remembers `x += y`; plain fx reads it as `x + y` and loses the write."""
+    """A traced value that remembers `x += y`; plain fx reads it as `x + y` and loses the write.
+
+    The same for `x *= y`.
+    """
 
     def __iadd__(self, other: object) -> fx.Proxy:
         return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+
+    def __imul__(self, other: object) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operator.imul, (self, other), {})
 
 
 class _Tracer(fx.Tracer):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from qnotes.networks.activations import GATES, slope_of
 from qnotes.networks.operations import Operation
 from qnotes.propagation.outward import EPSILON, log_up
 from qnotes.propagation.pair import Pair, checked_pair
@@ -24,8 +25,6 @@ from qnotes.propagation.weights import absolute_blocks, bias_of, check_sums
 LEAST = 2.0**-500
 #: A sum of products above this has lost nothing that counts to products that became 0.
 SAFE = 2.0**-900
-#: ln of the largest value that ReLU6 takes, rounded up.
-LN_CEILING = math.log(6) * (1 + 4 * EPSILON)
 
 
 def vector_bound(
@@ -36,13 +35,17 @@ def vector_bound(
     radius: float | Sequence[float] = 1.0,
     clip_relu6: bool = False,
 ) -> np.ndarray:
-    """The vector form T8: for each channel of the output, a bound on its error (theory, T8).
+    """The vector form T8: for each channel of the output, a bound on its error (theory, T8, T17).
 
     v ← |W'| v + |b'| and u ← |W| u + |W - W'| v + |b - b'|, where a convolution has the sum over
     its kernel's positions for |W|. Vectors are added where values are. Pools keep the channels, and
     flattening repeats a channel for each of its positions. The border of an image is ignored, which
     makes the bound larger, not smaller. The cost is that of reading the weights, whatever the size
     of the input.
+
+    Activations with a slope κ multiply u by κ and v by their growth, and add σ(0) to v; the ranges
+    of sigmoid, Hardsigmoid and tanh are used. A gate g with values up to 1 makes
+    |x g - x' g'| ≤ |x - x'| + |x'| |g - g'|.
 
     The result is rounded up: after each sum of n terms by n + 8 (1 + s) units of 2^-52, where s is
     the largest size of a logarithm in it.
@@ -54,7 +57,7 @@ def vector_bound(
         radius: D; inputs lie in [-D, D]^N_0. Or a number for each channel of the input, such as the
             `radii` of `qnotes.preprocessing`: T8 starts from v_0, not only from D·1.
         clip_relu6: also use that ReLU6 takes values between 0 and 6, so that neither v nor u
-            exceeds 6 after it. T8 does not.
+            exceeds 6 after it; likewise for Hardtanh. T8 does not.
 
     Returns:
         Decimal logarithms, one for each channel of the output; the largest bounds E. It raises what
@@ -76,7 +79,7 @@ class Channels(ErrorDomain):
 
     def __init__(self, pair: Pair, *, cap_sizes: bool = False, cap_errors: bool = False) -> None:
         self.pair = pair
-        self.caps = Bounds(*(LN_CEILING if cap else math.inf for cap in (cap_sizes, cap_errors)))
+        self.caps = Bounds(cap_sizes, cap_errors)
 
     def input(self, operation: Operation) -> Bounds:
         channels = self.pair.shapes[operation.node][1]
@@ -96,10 +99,35 @@ class Channels(ErrorDomain):
         return log_up(torch.logaddexp(first, second), 2)
 
     def activation(self, operation: Operation, read: Bounds) -> Bounds:
-        """1-Lipschitz with σ(0) = 0, and ReLU6 has a ceiling."""
-        if not isinstance(operation.module, nn.ReLU6):
-            return read
-        return Bounds(*(logs.clamp_max(cap) for logs, cap in zip(read, self.caps, strict=True)))
+        """κ-Lipschitz; σ(0) is what it adds to the size of 0 (theory, T17)."""
+        known = slope_of(operation.module)
+        size, error = _scaled(read.size, known.growth), _scaled(read.error, known.slope)
+        if known.offset:
+            size = self.added(size, torch.full_like(size, _log(known.offset)))
+        of_gate = type(operation.module) in GATES
+        if of_gate or self.caps.size:
+            size = size.clamp_max(_log(known.ceiling))
+        if of_gate or self.caps.error:
+            error = error.clamp_max(_log(known.span))
+        return Bounds(size, error)
+
+    sloped_activation = activation
+
+    def gated(self, operation: Operation, first: Bounds, second: Bounds) -> Bounds:
+        """|x g - x' g'| ≤ |x - x'| |g| + |x'| |g - g'|, with |g| below its ceiling."""
+        values, gate = (first, second) if operation.module.gate else (second, first)
+        ceiling = _log(operation.module.ceiling)
+        size = values.size + gate.size.clamp_max(ceiling)
+        carried, made = values.error + ceiling, values.size + gate.error
+        return Bounds(log_up(size), self.added(log_up(carried), log_up(made)))
+
+    def concatenation(self, operation: Operation, *reads: Bounds) -> Bounds:
+        return Bounds(*(torch.cat(logs) for logs in zip(*reads, strict=True)))
+
+    def rearrangement(self, operation: Operation, read: Bounds) -> Bounds:
+        """The largest of the channels that a channel takes its entries from."""
+        rows = operation.module.channels(self.pair.shapes[operation.inputs[0]])
+        return Bounds(*(logs[rows].amax(1) for logs in read))
 
     def max_pool(self, operation: Operation, read: Bounds) -> Bounds:
         """Channel by channel; or all of them, where a pool takes channels for positions."""
@@ -111,6 +139,10 @@ class Channels(ErrorDomain):
 
     average_pool = max_pool
 
+    def mean(self, operation: Operation, read: Bounds) -> Bounds:
+        """Over positions of each channel."""
+        return read
+
     def padding(self, operation: Operation, read: Bounds) -> Bounds:
         """Zeros are no larger than what is there, and the same in both networks."""
         return read
@@ -118,6 +150,17 @@ class Channels(ErrorDomain):
     def flatten(self, operation: Operation, read: Bounds) -> Bounds:
         positions = math.prod(self.pair.shapes[operation.inputs[0]][2:])
         return Bounds(*(logs.repeat_interleave(positions) for logs in read))
+
+
+def _log(number: float) -> float:
+    """ln of a positive number, rounded up."""
+    logarithm = math.log(number)
+    return logarithm + 4 * (1 + abs(logarithm)) * EPSILON if math.isfinite(logarithm) else logarithm
+
+
+def _scaled(logs: Tensor, factor: float) -> Tensor:
+    """Of numbers times a factor; times 1 they stay as they are."""
+    return logs if factor == 1 else log_up(logs + _log(factor))
 
 
 def weighted_sums(operation: Operation, *channels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

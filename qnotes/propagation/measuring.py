@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import torch
 from torch import Tensor, nn
 
 from qnotes.networks.operations import CONVOLUTIONS, Operation
-from qnotes.propagation.chain import Link, linked
+from qnotes.propagation.chain import Block, Link, linked
 from qnotes.propagation.outward import EPSILON, up
 from qnotes.propagation.pair import checked_pair
 from qnotes.propagation.profiles import Layer, Profile, check_radius
@@ -49,34 +51,55 @@ def profile(
 
 
 def _layer(link: Link) -> Layer:
-    layers = [term.operation for term in link.terms if term.operation]
-    identities = len(link.terms) - len(layers)
+    """Blocks side by side have the largest of their numbers each: they are rows of one matrix."""
+    blocks = [_block(block, link) for block in link.blocks]
+    largest = {
+        entry.name: max(getattr(block, entry.name) for block in blocks)
+        for entry in fields(Layer)
+        if entry.name not in ("name", "kind")
+    }
+    kinds = {block.kind for block in blocks}
+    kind = next(kind for kind in ("convolution", "dense", "sum") if kind in kinds)
+    return Layer(name=link.name, kind=kind, **largest)
+
+
+def _block(block: Block, link: Link) -> Layer:
+    layers = [term.operation for term in block.terms if term.operation]
+    identities = len(block.terms) - len(layers)
     zeros = torch.zeros(3, 1, dtype=torch.float64)
     weights = [_rows(layer) for layer in layers] or [(zeros, zeros[:, 0])]
     sums = sum(rows for rows, _ in weights)  # of W, W' and W - W'; sum() makes a new tensor
     sums[:2] += identities
     biases = [_biases(layer) for layer in layers] or [zeros]
     joined = _joined(biases)
-    check_sums(link.name, layers, [sums, joined])
+    check_sums(block.name, layers, [sums, joined])
     largest = torch.stack([entries for _, entries in weights]).amax(0)
     fan_in = sum(layer.module.weight[0].numel() for layer in layers)
-    reads = [term.source.size for term in link.terms if term.operation]
+    reads = [term.size for term in block.terms if term.operation]
     row = sum(min(o.module.weight[0].numel(), size) for o, size in zip(layers, reads, strict=True))
     at_least = 1.0 if link.carries else 0.0  # what a carried coordinate's row sums to
+    peak = max(float(identities > 0), *(_top(v[:2]) for v in (largest, joined, *biases)))
+    plain = block.slope == 1 and block.offset == 0
+
+    def sloped(value: float, terms: int = 1, offset: float = 0.0) -> float:
+        """Of κ W and κ b, and what the activation makes of 0; rounded up (theory, T17)."""
+        return up(value, terms) if plain else up(block.slope * value + offset, terms + 2)
+
     return Layer(
-        name=link.name,
+        name=block.name,
         kind=_kind(layers),
         fan_in=fan_in,
         reads=max([row, *reads]),
         row=row + identities,
         width=link.width,
-        norm=up(max(at_least, _top(sums[:2])), fan_in),
-        joint_norm=up(max(at_least, _top(sums[:2] + joined[:2])), fan_in),
-        gap=up(_top(largest[2]), 1),
-        gap_norm=up(_top(sums[2]), fan_in),
-        bias_norm=up(_top(joined[:2]), 1),
-        bias_gap=up(_top(joined[2]), 1),
-        peak=max(float(identities > 0), *(_top(v[:2]) for v in (largest, joined, *biases))),
+        norm=max(at_least, sloped(_top(sums[:2]), fan_in)),
+        joint_norm=max(at_least, sloped(_top(sums[:2] + joined[:2]), fan_in, block.offset)),
+        gap=sloped(_top(largest[2])),
+        gap_norm=sloped(_top(sums[2]), fan_in),
+        bias_norm=sloped(_top(joined[:2]), offset=block.offset),
+        bias_gap=sloped(_top(joined[2])),
+        peak=peak if plain else sloped(peak, offset=block.offset),
+        slope=block.slope,
     )
 
 

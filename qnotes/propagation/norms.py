@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -19,7 +21,7 @@ from qnotes.networks.operations import AFFINE, Operation
 from qnotes.propagation.channels import Channels, weighted_sums
 from qnotes.propagation.outward import log_up, up
 from qnotes.propagation.pair import checked_pair
-from qnotes.propagation.walk import Bounds, walk
+from qnotes.propagation.walk import Bounds, propagate, walk
 from qnotes.propagation.weights import bias_of
 
 
@@ -67,6 +69,28 @@ def relu6_bounds(
             rows.append(_row(visit.operation.name, visit.reads[0]))
     rows.append(_row("output", visit.result))
     return pd.DataFrame(rows)
+
+
+def graph_bound(
+    network: nn.Module,
+    quantized: nn.Module,
+    *,
+    input_shape: tuple[int, ...],
+    radius: float | Sequence[float] = 1.0,
+) -> np.ndarray:
+    """T2 on the graph: for each channel of the output, a bound on its error (theory, T2, T17).
+
+    Without the caps of ReLU6, and for every covered network: a gate is no layer of the chain, and
+    so has no profile, but has its place here.
+
+    Args:
+        network, quantized, input_shape, radius: as for `qnotes.propagation.channels.vector_bound`.
+
+    Returns:
+        Decimal logarithms, one for each channel of the output; the largest bounds E.
+    """
+    pair = checked_pair(network, quantized, input_shape=input_shape, radius=radius)
+    return log_up(propagate(pair.operations, Norms(pair)).error).numpy() / math.log(10)
 
 
 class Norms(Channels):

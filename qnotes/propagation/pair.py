@@ -7,10 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
+import torch
 from torch import fx, nn
 
 from qnotes.errors import QnotesError
-from qnotes.networks.operations import AFFINE_MODULES, Operation, operations
+from qnotes.networks.operations import (
+    AFFINE_MODULES,
+    SLOPED_ACTIVATION,
+    Operation,
+    operations,
+)
 from qnotes.networks.tracing import trace
 from qnotes.propagation.profiles import check_radius
 from qnotes.propagation.shapes import Shape, checked_shape, shapes_of
@@ -61,10 +67,27 @@ def _checked_radii(radius: float | Sequence[float], channels: int) -> float | li
 def matched(network: fx.GraphModule, quantized: fx.GraphModule) -> tuple[Operation, ...]:
     """The operations of two traced networks side by side; refuses those that do not match."""
     check_same_graph(network, quantized)
-    return tuple(
+    found = tuple(
         replace(ours, quantized=theirs.module)
         for ours, theirs in zip(operations(network), operations(quantized), strict=True)
     )
+    for operation in found:
+        if operation.kind == SLOPED_ACTIVATION:
+            _check_same_activation(operation)
+    return found
+
+
+def _check_same_activation(operation: Operation) -> None:
+    """Refuse two activations with slopes of their own that differ: T1 has one σ for both."""
+    ours, theirs = (
+        list(module.parameters()) for module in (operation.module, operation.quantized)
+    )
+    if not all(map(torch.equal, ours, theirs)):
+        what = type(operation.module).__name__
+        raise QnotesError(
+            f"{operation.name}: the slopes of {what} differ in the quantized network; the bounds "
+            "are about two networks with the same activations"
+        )
 
 
 def check_same_graph(network: fx.GraphModule, quantized: fx.GraphModule) -> None:

@@ -48,6 +48,9 @@ class Layer:
         bias_norm: β_ℓ, largest absolute bias.
         bias_gap: largest change of one bias.
         peak: largest absolute entry, weights and biases.
+        slope: κ_ℓ, largest slope of the activations after the layer (theory, T17). An activation
+            σ with slope κ and σ(0) = c is 1-Lipschitz after κ W and κ b, so all other numbers are
+            those of κ W and κ b, and \|c\| counts as a bias: in joint_norm, bias_norm and peak.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Layer:
     bias_norm: float
     bias_gap: float
     peak: float
+    slope: float = 1.0
 
     def __post_init__(self) -> None:
         for entry in fields(self):

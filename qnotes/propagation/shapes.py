@@ -100,6 +100,57 @@ class Shapes(Domain):
 
     flatten = average_pool
 
+    def sloped_activation(self, operation: Operation, shape: Shape) -> Shape:
+        module = operation.module
+        if isinstance(module, nn.PReLU) and module.num_parameters not in (1, shape[1]):
+            raise _misfit(operation, ["batch", module.num_parameters, "..."], shape)
+        return shape
+
+    def concatenation(self, operation: Operation, *shapes: Shape) -> Shape:
+        """Of channels, of equal images."""
+        sizes = len(shapes[0])
+        if operation.module.dim % sizes != 1:
+            what = f"cat along dimension {operation.module.dim} of shapes {shapes}, not of channels,"
+            raise uncovered(operation.name, what)
+        others = {(shape[0], *shape[2:]) for shape in shapes}
+        if len(others) > 1:
+            raise QnotesError(f"{operation.name}: cannot put shapes {shapes} behind one another")
+        return (shapes[0][0], sum(shape[1] for shape in shapes), *shapes[0][2:])
+
+    def gated(self, operation: Operation, first: Shape, second: Shape) -> Shape:
+        """Each of one input's factors is as long as the other, or 1, in every dimension."""
+        fits = len(first) == len(second) and all(
+            one == two or 1 in (one, two) for one, two in zip(first, second, strict=True)
+        )
+        if not fits or first[0] != second[0]:
+            raise uncovered(operation.name, f"a product of shapes {first} and {second}")
+        return tuple(map(max, first, second))
+
+    def mean(self, operation: Operation, shape: Shape) -> Shape:
+        """Over positions alone."""
+        module = operation.module
+        fits = all(-len(shape) <= number < len(shape) for number in module.dim)
+        numbers = {number % len(shape) for number in module.dim} if fits else {0}
+        if numbers & {0, 1} or len(numbers) != len(module.dim):
+            what = f"the mean over {module.dim} of shape {shape}, which is not over positions alone,"
+            raise uncovered(operation.name, what)
+        return self.average_pool(operation, shape)
+
+    def rearrangement(self, operation: Operation, shape: Shape) -> Shape:
+        """As torch says; each input of a batch has to stay one."""
+        module = operation.module
+        try:
+            if not module.keeps_inputs_apart(shape):
+                what = f"moving entries of shape {shape} between the inputs of a batch"
+                raise uncovered(operation.name, what)
+            return tuple(module(torch.empty(shape, device="meta")).shape)
+        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+            if isinstance(error, UnsupportedOperation):
+                raise
+            raise QnotesError(
+                f"{operation.name}: cannot take an input of shape {shape}: {error}"
+            ) from error
+
     def padding(self, operation: Operation, shape: Shape) -> Shape:
         """Zeros around an image; channels that are zeros would be other channels."""
         axes = ZERO_PADS.index(type(operation.module)) + 1

@@ -28,12 +28,13 @@ class Values(Domain):
         return tuple(self.inputs.clone() for _ in range(self.networks))
 
     @torch.no_grad()
-    def affine(self, operation: Operation, read: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def affine(self, operation: Operation, *reads: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Any module: each network's own."""
         modules = (operation.module, operation.quantized)[: self.networks]
-        return tuple(module(value) for module, value in zip(modules, read, strict=True))
+        return tuple(module(*values) for module, *values in zip(modules, *reads, strict=True))
 
     activation = max_pool = average_pool = flatten = padding = identity = affine
+    sloped_activation = concatenation = gated = mean = rearrangement = affine
 
     def sum(self, operation: Operation, first: tuple, second: tuple) -> tuple[Tensor, ...]:
         return tuple(one + other for one, other in zip(first, second, strict=True))

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+
+
+def is_channelwise(module: nn.Module) -> bool:
+    """Whether each channel has one weight, and reads itself: a batch norm that was not folded."""
+    weight = module.weight
+    if isinstance(module, nn.Linear):
+        square = weight.shape[0] == weight.shape[1] > 1
+        return square and torch.equal(weight, torch.diag(weight.diagonal()))
+    return module.groups == len(weight) > 1 and weight[0].numel() == 1
 
 
 def groups_of(module: nn.Module) -> int:

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
-from qnotes.errors import QnotesError
+from qnotes.errors import QnotesError, check_choice
 from qnotes.networks.operations import AFFINE_MODULES, operations
 from qnotes.networks.tracing import check_finite, trace, widened
 from qnotes.quantization.calibration import calibration_inputs, round_on_data
+from qnotes.quantization.channels import is_channelwise
 from qnotes.quantization.grids import DIRECT, Codebook, Grid, put_on_grid, rows, stochastic
 from qnotes.quantization.scheme import CALIBRATED, Scheme
 from qnotes.quantization.stored import Quantized, QuantizedLayer
 
 #: Biases are rounded to the nearest level of one symmetric grid a layer.
 BIAS_SCHEME = Scheme(granularity="tensor")
+CHANNELWISE = ("round", "keep")
 
 
 def quantize(
@@ -36,6 +38,7 @@ def quantize(
     seed: int = 0,
     calibration: Tensor | Iterable | None = None,
     bias_bits: int | None = None,
+    channelwise: str = "round",
     progress: bool = False,
 ) -> Quantized:
     """Round the weights of every linear and convolutional layer to a grid.
@@ -68,6 +71,8 @@ def quantize(
             an iterable of such batches, or of pairs of a batch and labels. Others do not use it.
         bias_bits: width of the codes of biases, which get one symmetric grid a layer; without it,
             biases stay as they are.
+        channelwise: what to do with layers of one weight a channel, such as batch norms that could
+            not be folded: ``round`` them like all others, or ``keep`` them as they are.
         progress: show a bar over layers for roundings that look at data.
 
     Returns:
@@ -80,7 +85,7 @@ def quantize(
     scheme = Scheme(
         granularity, symmetric, group_size, convention, grid, clip, rounding, percentile, seed
     )
-    source = _checked(network, scheme, calibration, bias_bits)
+    source = _checked(network, scheme, calibration, bias_bits, channelwise)
     return _quantized(source, scheme.bits_of_layers(bits, list(source.modules)), progress)
 
 
@@ -90,6 +95,7 @@ def quantize_each(
     *,
     calibration: Tensor | Iterable | None = None,
     bias_bits: int | None = None,
+    channelwise: str = "round",
     **options,
 ) -> Iterator[Quantized]:
     """The same network at several bit-widths, one after the other; its ranges are found once.
@@ -97,13 +103,13 @@ def quantize_each(
     Args:
         network: the reference; it is not changed.
         bits: widths of a code.
-        calibration, bias_bits, options: as for `quantize`.
+        calibration, bias_bits, channelwise, options: as for `quantize`.
 
     Raises:
         QnotesError: as `quantize`, for all bit-widths before the first is made.
     """
     scheme = Scheme(**options)
-    source = _checked(network, scheme, calibration, bias_bits)
+    source = _checked(network, scheme, calibration, bias_bits, channelwise)
     widths = [scheme.bits_of_layers(width, list(source.modules)) for width in bits]
     return (_quantized(source, of_layers) for of_layers in widths)
 
@@ -121,13 +127,18 @@ class _Source:
 
 
 @torch.no_grad()
-def _checked(network: nn.Module, scheme: Scheme, calibration, bias_bits) -> _Source:
+def _checked(
+    network: nn.Module, scheme: Scheme, calibration, bias_bits, channelwise: str
+) -> _Source:
     """Check everything that was passed in, and find the ranges."""
     traced = widened(trace(network))
     operations(traced)  # refuses what is not covered, before anything is rounded
     modules = {n: m for n, m in traced.named_modules() if isinstance(m, AFFINE_MODULES)}
     for name, module in modules.items():
         check_finite(name, {"weight": module.weight, "bias": module.bias})
+    check_choice("channelwise", channelwise, CHANNELWISE)
+    kept = {n for n, m in modules.items() if channelwise == "keep" and is_channelwise(m)}
+    modules = {name: module for name, module in modules.items() if name not in kept}
     if not modules:
         raise QnotesError("the network has no layer with weights, so nothing is quantized")
     if bias_bits is not None:
@@ -160,7 +171,7 @@ def _quantized(source: _Source, bits: Mapping[str, int], progress: bool = False)
     if source.bias_bits is None:
         return Quantized(model, layers, described)
     described["bias_bits"] = source.bias_bits
-    return Quantized(model, layers, described, _quantize_biases(model, source.bias_bits))
+    return Quantized(model, layers, described, _quantize_biases(model, source))
 
 
 def _rounded(source: _Source, model, grids, progress) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -176,10 +187,11 @@ def _rounded(source: _Source, model, grids, progress) -> Iterator[tuple[str, Ten
         yield name, *put_on_grid(rows(module.weight), grids[name], function)
 
 
-def _quantize_biases(model: fx.GraphModule, bits: int) -> dict[str, QuantizedLayer]:
-    found = {}
-    for name, module in model.named_modules():
-        if isinstance(module, AFFINE_MODULES) and module.bias is not None:
+def _quantize_biases(model: fx.GraphModule, source: _Source) -> dict[str, QuantizedLayer]:
+    found, bits = {}, source.bias_bits
+    for name in source.modules:
+        module = model.get_submodule(name)
+        if module.bias is not None:
             bias = module.bias.detach()
             grid = BIAS_SCHEME.grids(rows(bias))(bits)
             codes, levels = put_on_grid(rows(bias), grid, DIRECT["nearest"])

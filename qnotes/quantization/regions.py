@@ -14,15 +14,20 @@ from torch import fx, nn
 
 from qnotes.networks.operations import (
     AFFINE,
+    CONCATENATION,
+    GATED,
     IDENTITIES,
     INPUT,
     OUTPUT,
     POINTWISE_MODULES,
+    REARRANGEMENT,
     SUM,
     ZERO_PADS,
     Operation,
     operations,
+    readers,
 )
+from qnotes.networks.rearranging import PositionsMean
 from qnotes.networks.tracing import trace
 
 #: Pools by the number of dimensions that they pool over.
@@ -31,7 +36,11 @@ POOLS = {
     for dimensions in (1, 2, 3)
 }
 #: Operations with σ(c x) = c σ(x) for c > 0. Max pooling pads with -inf, which stays -inf.
-HOMOGENEOUS = (*IDENTITIES, nn.ReLU, nn.Flatten, *POOLS[1], *POOLS[2], *POOLS[3], *ZERO_PADS)
+HOMOGENEOUS = (
+    *IDENTITIES,
+    *(nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.Flatten, PositionsMean),
+    *(*POOLS[1], *POOLS[2], *POOLS[3], *ZERO_PADS),
+)
 
 
 @dataclass(frozen=True)
@@ -92,10 +101,10 @@ def find_regions(network: nn.Module) -> Regions:
     """
     graph = trace(network)
     found = operations(graph)
-    by_node = {operation.node: operation for operation in found}
+    reading = readers(found)
     fixed = _fixed_layers(graph, found)
     sources = [operation for operation in found if operation.kind in (INPUT, AFFINE)]
-    ends = [_follow(source, by_node, fixed) for source in sources]
+    ends = [_follow(source, reading, fixed) for source in sources]
     boundaries = [end for end in ends if isinstance(end, Boundary)]
     stops = tuple(end for end in ends if isinstance(end, Stop))
     return Regions(_runs(boundaries), stops)
@@ -126,7 +135,7 @@ def _fixed_layers(graph: fx.GraphModule, found: list[Operation]) -> dict[str, st
 
 
 def _follow(
-    source: Operation, by_node: dict[fx.Node, Operation], fixed: dict[str, str]
+    source: Operation, reading: dict[fx.Node, list[Operation]], fixed: dict[str, str]
 ) -> Boundary | Stop:
     """From a layer forward to the next one, or to what is in the way."""
     if source.kind == INPUT:
@@ -136,15 +145,16 @@ def _follow(
     at, between, units = source, [], len(source.module.weight)
     made = dimensions = dimensions_of(source.module)
     while True:
-        if len(at.node.users) != 1:
-            what = "is read more than once" if at.node.users else "is not read"
+        if len(reading[at.node]) != 1:
+            what = "is read more than once" if reading[at.node] else "is not read"
             return Stop(source.name, at.name, what)
-        at = by_node[next(iter(at.node.users))]
+        (at,) = reading[at.node]
         if at.kind == AFFINE:
             break
         if reason := _obstacle(at, dimensions):
             return Stop(source.name, at.name, reason)
-        dimensions = 0 if isinstance(at.module, nn.Flatten) else dimensions
+        if isinstance(at.module, nn.Flatten) or _drops_positions(at.module):
+            dimensions = 0
         between.append(at)
     reason = fixed.get(at.name) or misfit(
         at.module, units=units, of_image=made > 0, dimensions=dimensions
@@ -164,11 +174,21 @@ def _obstacle(operation: Operation, dimensions: int) -> str | None:
         return "it is the output of the network"
     if operation.kind == SUM:
         return "it is a sum: its other summand would need the same factors"
+    if operation.kind == CONCATENATION:
+        return "it is a concatenation: its other parts would be read with the same layer"
+    if operation.kind == GATED:
+        return "it is a product with a gate"
+    if operation.kind == REARRANGEMENT:
+        return "it moves channels, or leaves some of them out"
     if type(operation.module) not in HOMOGENEOUS:
         return f"{type(operation.module).__name__} is not positively homogeneous"
     if mixes_units(operation.module, dimensions):
         return "it pools or pads over several units, which have factors of their own"
     return None
+
+
+def _drops_positions(module: nn.Module) -> bool:
+    return isinstance(module, PositionsMean) and not module.keepdim
 
 
 def mixes_units(module: nn.Module, dimensions: int) -> bool:

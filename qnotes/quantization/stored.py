@@ -19,6 +19,7 @@ from qnotes.errors import QnotesError
 from qnotes.files import write_whole
 from qnotes.networks.operations import AFFINE_MODULES
 from qnotes.networks.tracing import trace, widened
+from qnotes.quantization.channels import is_channelwise
 from qnotes.quantization.grids import Codebook, Grid, Log2Grid, rows
 
 #: Bits of a scale, of a level of a codebook, and of a number that is not quantized.
@@ -207,7 +208,8 @@ def load_quantized(path: str | Path, network: nn.Module) -> Quantized:
         for kind in ("layers", "biases")
     )
     known = {name for name, m in model.named_modules() if isinstance(m, AFFINE_MODULES)}
-    if known != set(layers):
+    kept = {n for n in known - set(layers) if is_channelwise(model.get_submodule(n))}
+    if known - kept != set(layers):
         raise QnotesError(
             f"{path.name} holds the layers {', '.join(layers)}; the network has "
             f"{', '.join(sorted(known))}"

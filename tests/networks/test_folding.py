@@ -1,11 +1,14 @@
 """Folding a batch norm changes weights, not the function; what cannot be folded is refused."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 import qnotes as qn
-from tests.random_networks import Net, Residual
+from qnotes.quantization.channels import is_channelwise
+from tests.random_networks import Net, Residual, hard_inputs, largest_error
 
 
 def stir(network: nn.Module, seed: int) -> nn.Module:
@@ -120,35 +123,67 @@ def test_folding_twice_changes_nothing():
 
 SHARED_CONV = nn.Conv2d(2, 2, 1)
 SHARED_NORM = nn.BatchNorm2d(2)
+#: A network, the shape of an input, and the norms that become layers of their own.
+PLACED = [
+    (nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1)), (3, 2, 5, 5), {"0"}),
+    (nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU(), nn.BatchNorm2d(2)), (3, 2, 5, 5), {"2"}),
+    (nn.Sequential(nn.Conv3d(2, 2, 1), nn.ReLU(), nn.BatchNorm3d(2)), (3, 2, 3, 3, 3), {"2"}),
+    (nn.Sequential(nn.Conv1d(2, 2, 1), nn.ReLU(), nn.BatchNorm1d(2)), (3, 2, 5), {"2"}),
+    (nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.BatchNorm1d(3, affine=False)), (3, 4), {"2"}),
+    (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(8), nn.Linear(8, 2)), (3, 2, 2, 2), {"1"}),
+    (nn.Sequential(SHARED_CONV, nn.BatchNorm2d(2), SHARED_CONV), (3, 2, 5, 5), {"1"}),
+    (
+        nn.Sequential(nn.Conv2d(2, 2, 1), SHARED_NORM, nn.Conv2d(2, 2, 1), SHARED_NORM),
+        (3, 2, 5, 5),
+        {"1"},
+    ),
+    (
+        Net(
+            lambda s, x: (lambda y: s.norm(y) + y)(s.conv(x)),
+            conv=nn.Conv2d(2, 2, 1),
+            norm=nn.BatchNorm2d(2),
+        ),
+        (3, 2, 5, 5),
+        {"norm"},
+    ),
+    (
+        Net(
+            lambda s, x: s.norm(torch.cat([s.a(x), s.b(x)], 1)),
+            a=nn.Conv2d(2, 1, 1),
+            b=nn.Conv2d(2, 2, 1),
+            norm=nn.BatchNorm2d(3),
+        ),
+        (3, 2, 5, 5),
+        {"norm"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("network", "shape", "names"), PLACED)
+def test_norms_that_follow_no_layer_of_their_own_become_layers(network, shape, names):
+    network = stir(network, 0).double().eval()
+    folded, x = qn.fold(network), torch.randn(shape, dtype=torch.float64)
+    assert torch.allclose(network(x), folded(x), rtol=1e-12)
+    modules = dict(folded.named_modules(remove_duplicate=False))
+    assert all(is_channelwise(modules[name]) for name in names)
+    assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in modules.values())
+    quantized = qn.quantize(folded, bits=3, granularity="tensor")
+    kept = qn.quantize(folded, bits=3, granularity="tensor", channelwise="keep")
+    assert set(quantized.layers) - set(kept.layers) == names
+    for which in (quantized.model, kept.model):
+        profile = qn.profile(folded, which, input_shape=shape, radius=2.0)
+        bound = qn.bounds(profile)["log10"].min()
+        assert math.log10(largest_error(folded, which, hard_inputs(shape, 2.0))) <= bound
+
+
+def test_a_norm_of_nobody_knows_what():
+    with pytest.raises(qn.UnsupportedOperation, match="0: whether this BatchNorm1d reads a vector"):
+        qn.fold(nn.Sequential(nn.BatchNorm1d(2), nn.ReLU()).eval())
 
 
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (
-            nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1)),
-            r"^0: this batch norm follows \w+, which is not a convolution or linear layer",
-        ),
-        (
-            nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU(), nn.BatchNorm2d(2)),
-            r"^2: this batch norm follows _1",
-        ),
-        (
-            nn.Sequential(SHARED_CONV, nn.BatchNorm2d(2), SHARED_CONV),
-            r"^0: is used in several places",
-        ),
-        (
-            nn.Sequential(nn.Conv2d(2, 2, 1), SHARED_NORM, nn.Conv2d(2, 2, 1), SHARED_NORM),
-            r"^1: is used in several places",
-        ),
-        (
-            Net(
-                lambda s, x: (lambda y: s.norm(y) + y)(s.conv(x)),
-                conv=nn.Conv2d(2, 2, 1),
-                norm=nn.BatchNorm2d(2),
-            ),
-            r"^conv: its output is read before and after norm",
-        ),
         (
             nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2, track_running_stats=False)),
             r"^1: this batch norm keeps no running statistics",

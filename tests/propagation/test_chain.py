@@ -186,7 +186,8 @@ def test_a_sum_without_weights_is_a_layer_of_its_own():
     )
     ours = qn.fold(net.eval())
     layers = qn.profile(ours, ours, input_shape=(1, 2)).layers
-    assert [layer.kind for layer in layers] == ["dense", "dense", "sum"]
+    assert [layer.kind for layer in layers] == ["dense", "sum"]
+    assert layers[0].name == "a, b"  # side by side
     assert (layers[-1].fan_in, layers[-1].gap, layers[-1].gap_norm) == (0, 0, 0)
     assert layers[-1].norm == pytest.approx(2)
 

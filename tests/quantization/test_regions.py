@@ -42,7 +42,7 @@ def conv(channels: int = 2, out: int = 2, kernel: int = 3, **options) -> nn.Conv
 @pytest.mark.parametrize("module", POINTWISE_MODULES, ids=lambda module: module.__name__)
 def test_what_is_called_homogeneous_is_homogeneous(module):
     """Every covered operation, so that a new one cannot be missed; factors of each channel."""
-    operation = (module(2) if module in SIZED else module()).eval()
+    operation = (module(2) if module in SIZED else module()).double().eval()
     dimensions = SIZED.get(module, 1 if module is nn.Dropout1d else 2)
     torch.manual_seed(0)
     x = 20 * torch.randn(3, 2, *[5] * dimensions, dtype=torch.float64)
