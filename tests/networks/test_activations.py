@@ -36,7 +36,7 @@ def test_no_slope_is_exceeded_and_each_is_reached(module):
     steps = y.diff().abs() / x.diff()
     assert known.slope * (1 - 1e-4) <= steps.max() <= known.slope + 1e-9
     assert abs(abs(zero) - known.offset) <= ROUNDING
-    growth = ((y - zero).abs() / x.abs())[x != 0]
+    growth = ((y - zero).abs() / x.abs())[x.abs() > 1e-6]  # nearer, rounding is all there is
     assert growth.max() <= known.growth + 1e-9 and known.growth <= known.slope
     for many in (x, 1e6 * x):
         y = module(many)
@@ -52,7 +52,7 @@ def test_far_apart_pairs(module):
     torch.manual_seed(0)
     x, y = 20 * torch.randn(2, 10_000, dtype=torch.float64)
     apart = (module(x) - module(y)).abs()
-    assert (apart <= known.slope * (x - y).abs() + ROUNDING).all()
+    assert (apart <= known.slope * (x - y).abs() * (1 + ROUNDING) + ROUNDING).all()
 
 
 def test_gates_are_bounded():
