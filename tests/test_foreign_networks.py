@@ -104,6 +104,15 @@ def keeps_its_values():
     return Keeps(), VECTOR
 
 
+def two_names_for_one_layer():
+    layer = conv(padding=1)
+    graph = fx.symbolic_trace(
+        Net(lambda s, x: s.b(s.a(x)) + s.c(x), a=layer, b=normed()[1], c=conv(padding=1)).eval()
+    )
+    graph.c = graph.a
+    return graph, IMAGE
+
+
 EXACT = (
     made_in_forward,
     bare_layer,
@@ -113,6 +122,7 @@ EXACT = (
     synchronized_norm,
     layers_in_another_mode,
     keeps_its_values,
+    two_names_for_one_layer,
 )
 
 
@@ -161,15 +171,6 @@ def hooked():
 def read_by_itself():
     network = normed()
     return Net(lambda s, x: s.b(s.a(x)) + s.a.bias.sum(), a=network[0], b=network[1])
-
-
-def two_names_for_one_layer():
-    layer = conv(padding=1)
-    graph = fx.symbolic_trace(
-        Net(lambda s, x: s.b(s.a(x)) + s.c(x), a=layer, b=normed()[1], c=conv(padding=1)).eval()
-    )
-    graph.c = graph.a
-    return graph
 
 
 def pruned():
@@ -271,7 +272,6 @@ REFUSED = {
     "method hidden": (hidden_method, "0: has hooks or a forward of its own"),
     "hook before a norm": (hooked, "0: has hooks or a forward of its own.*remove them"),
     "bias read by itself": (read_by_itself, "a: the network also reads a.bias by itself"),
-    "layer under two names": (two_names_for_one_layer, "a: is used in several places"),
     "pruned": (pruned, "0: BasePruningMethod computes.*prune.remove"),
     "weight norm": (lambda: parametrized("weight_norm"), "0: .*'weight'.*remove_parametrizations"),
     "spectral norm": (lambda: parametrized("spectral_norm"), "0: .*remove_parametrizations"),

@@ -297,14 +297,26 @@ def _equivalent_module(network: fx.GraphModule, node: fx.Node, module: type) -> 
         given = dict(zip(("start_dim", "end_dim"), node.args[1:], strict=False))
         options = {"start_dim": 0, "end_dim": -1} | given | dict(node.kwargs)
     else:
-        normalized = node.normalized_arguments(network, normalize_to_only_use_kwargs=True)
+        normalized = _normalized(network, node)
         if normalized is None and len(node.args) > 1:
             raise uncovered(node.name, f"{node.target} of {node.args[1:]}")
         options = dict(normalized.kwargs) if normalized else dict(node.kwargs)
     options.pop("input", None)
-    equivalent = module(**options)
+    try:
+        equivalent = module(**options)
+    except (AssertionError, TypeError, ValueError) as error:
+        what = f"{module.__name__} with {options} ({error})"
+        raise uncovered(node.name, what) from error
     _check_options(node.name, equivalent)
     return equivalent
+
+
+def _normalized(network: fx.GraphModule, node: fx.Node):
+    """The arguments by name; None where torch cannot tell, as for functions of numbers, too."""
+    try:
+        return node.normalized_arguments(network, normalize_to_only_use_kwargs=True)
+    except RuntimeError:
+        return None
 
 
 def zero_pad(name: str, pad: Sequence[int], mode: str, value: float | None) -> nn.Module:

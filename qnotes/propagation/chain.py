@@ -239,11 +239,9 @@ class _Terms(Domain):
 
     def concatenation(self, operation: Operation, *reads: _Known) -> Parts:
         """The parts of all, next to one another in the state."""
-        return tuple(
-            part
-            for node, read in zip(operation.inputs, reads, strict=True)
-            for part in self.closed(node, read)
-        )
+        distinct = dict(zip(operation.inputs, reads, strict=True))
+        closed = {node: self.closed(node, read) for node, read in distinct.items()}
+        return tuple(part for node in operation.inputs for part in closed[node])
 
     def gated(self, operation: Operation, *reads: _Known) -> Parts:
         raise UnsupportedOperation(

@@ -135,7 +135,8 @@ def test_a_slope_is_reached(kind):
     network, moved = around(kind(), STEEPEST[kind])
     error = math.log10(largest_error(network, moved, hard_inputs((1, 1), 1.0)))
     found = all_bounds(network, moved, (1, 1), 1.0)
-    assert error <= min(found["T2"], found["T8"]) <= error + 0.005
+    # The error is a difference of numbers near 1, which rounding moves by 1e-11 of it.
+    assert error - 1e-10 <= min(found["T2"], found["T8"]) <= error + 0.005
 
 
 @pytest.mark.parametrize("kind", [nn.SiLU, nn.GELU, nn.Hardswish])
@@ -305,7 +306,7 @@ def test_layers_side_by_side_are_one():
     profile = qn.profile(network, network, input_shape=SHAPE)
     assert [layer.name for layer in profile.layers] == ["c, a", "b", "d"]
     assert profile.layers[2].reads == 6 * 4 and profile.layers[2].fan_in == 6
-    assert profile.layers[0].width == 3 * 16 + 2 * 16 + 2 * 16  # c, and a and x for later
+    assert profile.layers[0].width == 3 * 16 + 2 * 4 + 2 * 4  # c, and a and x for later, pooled
     one, other = (network.get_submodule(name).weight.abs().flatten(1).sum(1).max() for name in "ca")
     assert profile.layers[0].norm == pytest.approx(max(one.item(), other.item(), 1.0))
     assert profile.layers[0].slope == activations.GELU

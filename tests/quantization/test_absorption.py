@@ -6,6 +6,7 @@ from torch import nn
 
 import qnotes as qn
 from qnotes.networks.operations import ZERO_PADS
+from qnotes.networks.rearranging import PositionsMean
 from qnotes.quantization.absorption import absorb_biases
 from qnotes.quantization.regions import HOMOGENEOUS, POOLS
 from qnotes.quantization.statistics import ChannelStatistics, measured_statistics
@@ -118,10 +119,11 @@ def test_padding_that_adds_nothing_is_no_stop():
 @pytest.mark.parametrize("module", HOMOGENEOUS, ids=lambda module: module.__name__)
 def test_what_lies_between_carries_a_constant(module):
     """Every operation of a boundary: what is taken away before it is missing after it."""
-    if module is nn.ReLU or module in ZERO_PADS:
-        return  # the one needs y ≥ c, the others stop it
+    if module in (nn.ReLU, nn.LeakyReLU, nn.PReLU) or module in ZERO_PADS:
+        return  # the first ones need y ≥ c ≥ 0, the others stop it
     is_pool = any(module in pools for pools in POOLS.values())
-    operation = (module(2) if is_pool else module()).eval()
+    given = (2,) if is_pool else ((2, 3),) if module is PositionsMean else ()
+    operation = module(*given).eval()
     pooled = next((d for d, pools in POOLS.items() if module in pools), 2)
     dimensions = 1 if module is nn.Dropout1d else pooled
     generator = torch.Generator().manual_seed(0)

@@ -55,7 +55,7 @@ def test_batch_norms_without_parameters_and_in_a_row():
 
 
 def test_a_batch_norm_that_cannot_be_folded_is_refused():
-    with pytest.raises(qn.UnsupportedOperation, match="0: this batch norm follows"):
+    with pytest.raises(qn.UnsupportedOperation, match="0: whether this BatchNorm1d reads a vector"):
         batch_norm_statistics(nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 1)).eval())
 
 
