@@ -1,4 +1,4 @@
-"""`certify`: upper bounds on the error of each output, by the domain that one asks for or by all."""
+"""`certify`: upper bounds on the error of each output, by one domain or by all of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Certificate:
     """Upper bounds on the error of each output, from `certify`.
 
     Attributes:
-        log10: decimal logarithms, of the shape of the output; (images, ...) for balls around images.
+        log10: decimal logarithms, of the shape of the output; (images, ...) for balls around them.
         method: that was asked for.
         layers: a row for each operation: ``name``, ``domain`` that has the smallest bound on the
             largest error of its value there, ``log10`` of that bound.

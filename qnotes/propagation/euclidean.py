@@ -66,9 +66,7 @@ class Euclidean(Domain):
 
     def norms(self, operation: Operation) -> list[float]:
         """Upper bounds on the spectral norms of W, of W' and of W - W'."""
-        ours, theirs = (
-            m.weight.detach().double() for m in (operation.module, operation.quantized)
-        )
+        ours, theirs = (m.weight.detach().double() for m in (operation.module, operation.quantized))
         images = [self.pair.shapes[node][2:] for node in (operation.inputs[0], operation.node)]
         weights = (ours, theirs, ours - theirs)
         return [spectral_norm(operation.module, weight, *images) for weight in weights]

@@ -120,7 +120,8 @@ class Smallest(Domain):
             for name, domain in self.domains.items()
         }
         said = {name: known(value, shape) for name, value in values.items()}
-        said |= {n: facts[operation.node] for n, facts in self.facts.items() if operation.node in facts}
+        node = operation.node
+        said |= {name: facts[node] for name, facts in self.facts.items() if node in facts}
         everything = _all(said)
         tight = {name: tightened(value, everything, shape) for name, value in values.items()}
         return tight | {"said": said, "known": everything}

@@ -115,8 +115,9 @@ def symbols(module: nn.Module, weight: Tensor, frequencies: Tensor, sides: Seque
 def verified_definite(matrices: Tensor, margin: Tensor) -> bool:
     """Whether Hermitian matrices are positive definite beyond any doubt of rounding.
 
-    If floating-point Cholesky runs to its end on A - c, c at least n times the rounding of the
-    diagonal's sum, then A is positive definite (Rump 2006, "Verification of positive definiteness").
+    If floating-point Cholesky runs to its end on A - c, with c at least n times the rounding of the
+    diagonal's sum, then A is positive definite (Rump 2006, "Verification of positive
+    definiteness").
 
     Args:
         matrices: (batch, n, n), of float64; their lower triangles are read.
