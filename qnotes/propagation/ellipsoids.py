@@ -1,0 +1,572 @@
+"""T14: ellipsoids, block diagonal over frequencies, joint over everything that is alive.
+
+S' - S'(c) and Δ travel together in one joint ellipsoid (`joint`), and with them every value that
+will be read again, so that what a skip connection and its branch have in common cancels. The
+diagonals D of T14 (c) are free: any are sound, and `optimizing` finds good ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx, nn
+
+from qnotes.errors import QnotesError
+from qnotes.networks.operations import (
+    ACTIVATION, ADAPTIVE_AVERAGE_POOLS, AFFINE, AVERAGE_POOL, CONVOLUTIONS, FLATTEN, INPUT,
+    MAX_POOL, PADDING, Operation,
+)  # fmt: skip
+from qnotes.propagation.euclidean import _made, column_sum, log_length, sharing
+from qnotes.propagation.intervals import Intervals
+from qnotes.propagation.joint import ERROR, Joint, Member, raised
+from qnotes.propagation.outward import EPSILON
+from qnotes.propagation.pair import Pair
+from qnotes.propagation.regions import Region
+from qnotes.propagation.smallest import Known
+from qnotes.propagation.spectral import (
+    half, largest_eigenvalue, paddings, sides_needed, symbols, waves,
+)  # fmt: skip
+from qnotes.propagation.walk import Domain
+
+#: A diagonal that is too small grows by this much, so often, until it is large enough.
+GROWTH, TRIES = 0.1, 400
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a node is: its place in a joint ellipsoid, and the image that it stands for.
+
+    Attributes:
+        image: sides of the image on the torus.
+        masked: whether it is 0 outside of the image; otherwise what is there means nothing.
+    """
+
+    image: tuple[int, ...]
+    masked: bool
+    flattened: bool = False
+
+
+@dataclass
+class Diagonals:
+    """The free numbers of T14, as logarithms relative to the mean of Z's diagonal."""
+
+    found: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Ellipsoids(Domain):
+    """Joint ellipsoids around one center.
+
+    Args:
+        pair: that is walked.
+        region: of inputs, of one image.
+        diagonals: used where they are known, and added where not.
+        small: for finding diagonals only: on a torus so many times as large as it must be divided,
+            without rounding and without what is known at the center.
+    """
+
+    def __init__(
+        self, pair: Pair, region: Region, diagonals: Diagonals, *, small: int | None = None
+    ) -> None:
+        self.pair, self.region, self.diagonals = pair, region, diagonals
+        self.exact = small is None
+        self.tori = tori(pair, small)
+        self.joints: dict[fx.Node, Joint] = {}
+        self.last = {n: operation for operation in pair.operations for n in operation.inputs}
+        middle = region.center
+        self.points = Intervals(pair, Region(middle, middle)) if self.exact else None
+        self.centers: dict[fx.Node, object] = {}
+        self.peaks: dict[fx.Node, Tensor] = {}
+
+    # ------------------------------------------------------------ keeping joints
+
+    def apply(self, operation: Operation, reads: tuple) -> Value:
+        result = super().apply(operation, reads)
+        if self.points is not None:
+            centers = tuple(self.centers[node] for node in operation.inputs)
+            self.centers[operation.node] = self.points.apply(operation, centers)
+        return result
+
+    def forget(self, node: fx.Node) -> None:
+        self.centers.pop(node, None)
+        joint = self.joints.pop(node, None)
+        if joint is not None:
+            self._store(joint.only([n for n in joint.members if n is not node]), joint)
+
+    def _store(self, joint: Joint, before: Joint | None = None) -> None:
+        for node in list(self.joints):
+            if before is not None and self.joints[node] is before:
+                del self.joints[node]
+        for node in joint.members:
+            self.joints[node] = joint
+
+    def _kept(self, operation: Operation, joint: Joint) -> list[fx.Node]:
+        """What else is read later."""
+        return [node for node in joint.members if self.last.get(node) is not operation]
+
+    def _start(self, node: fx.Node, channels: int, matrix: Tensor, exact=None) -> None:
+        sides = self.tori[node]
+        member = Member(sides, channels)
+        self._store(Joint(sides, {node: member}, matrix, self.exact))
+
+    # ------------------------------------------------------------ the rules
+
+    def input(self, operation: Operation) -> Value:
+        """x - c in the ball of radius ‖reach‖₂, each channel with its own share of it."""
+        channels, *image = self.region.low.shape[1:]
+        reach = self.region.reach.reshape(channels, -1)
+        lengths = log_length(reach).exp() * (1 + 1e-12)
+        total = lengths.square().sum()
+        weights = torch.where(lengths > 0, lengths, 1e-9 * lengths.max().clamp_min(1e-300))
+        numbers = weights * weights.sum() * (1 + 1e-12) if channels > 1 else total[None]
+        numbers = torch.cat([numbers, torch.zeros_like(numbers)])
+        frequencies = len(half(self.tori[operation.node])[0])
+        matrix = torch.diag(numbers).to(torch.complex128).expand(frequencies, -1, -1)
+        self._start(operation.node, channels, matrix)
+        return Value(tuple(image), True)
+
+    def affine(self, operation: Operation, read: Value) -> Value:
+        node, source = operation.node, operation.inputs[0]
+        ours, theirs = (
+            m.weight.detach().double() for m in (operation.module, operation.quantized)
+        )
+        if isinstance(operation.module, nn.Linear):
+            made = self._dense(operation, read, ours, theirs)
+        else:
+            if max(operation.module.kernel_size) > 1:
+                read = self._masked(operation, read)
+            made = self._convolved(operation, read, operation.module, ours, theirs)
+        if self.points is not None:
+            known = _made(operation, self.centers[source].theirs)
+            self._add(node, known, operation.name)
+        return made
+
+    def _convolved(self, operation, read: Value, module, ours: Tensor, theirs: Tensor) -> Value:
+        node, source = operation.node, operation.inputs[0]
+        joint = self.joints[source]
+        fine, sides = joint.members[source].sides, self.tori[node]
+        coarse = tuple(map(math.gcd, joint.sides, sides))
+        moved = joint.coarser(coarse)
+        before, after = moved.aliases(fine), moved.aliases(sides)
+        shares = 1 / math.sqrt(math.prod(f // s for f, s in zip(fine, sides, strict=True)))
+        flat = before.reshape(-1, len(fine))
+        pieces = [
+            symbols(module, weight, flat, fine).view(*before.shape[:2], *weight.shape[:2]) * shares
+            for weight in (ours, theirs, ours - theirs)
+        ]
+        sizes = [w.abs().flatten(2).sum(2)[None, None] * shares for w in (ours, theirs, ours - theirs)]
+        groups = module.groups
+        same = (before[:, None] % torch.tensor(sides) == after[:, :, None]).all(-1)
+        maps = _two_networks([_spread(piece, groups) for piece in pieces])
+        bounds = _two_networks([_spread(size, groups) for size in sizes])
+        maps, bounds = (_aliased(t, same) for t in (maps, bounds))
+        member = Member(sides, len(ours))
+        taps = ours[0, 0].numel()
+        kept = self._kept(operation, joint)
+        self._store(moved.mapped(node, member, [source], kept, [maps], [bounds], taps), joint)
+        image = tuple(self.pair.shapes[node][2:])
+        masked = read.masked and image == read.image and taps == 1 and not any(
+            first for first, _ in paddings(module))  # fmt: skip
+        return Value(image, masked or image == tuple(sides))
+
+    def _dense(self, operation, read: Value, ours: Tensor, theirs: Tensor) -> Value:
+        """A sum over all positions: over all frequencies."""
+        return self._read_all(
+            operation, read, *(w.view(len(w), -1, *read.image) for w in (ours, theirs))
+        )
+
+    def _read_all(self, operation, read: Value, ours: Tensor, theirs: Tensor) -> Value:
+        """Weights (out, channels, ...), a number for each position of the image."""
+        node, source = operation.node, operation.inputs[0]
+        joint = self.joints[source]
+        sides = joint.members[source].sides
+        frequencies = joint.aliases(sides)
+        places = torch.cartesian_prod(*map(torch.arange, read.image)).view(-1, len(sides)) \
+            if sides else torch.zeros(1, 0, dtype=torch.long)  # fmt: skip
+        phases = waves(places, frequencies.reshape(-1, len(sides)), sides)
+        phases = phases / math.sqrt(math.prod(sides))
+        pieces, sizes = [], []
+        for weight in (ours, theirs, ours - theirs):
+            flat = weight.reshape(-1, len(places))
+            found = phases @ flat.to(phases.dtype).T
+            pieces.append(found.view(*frequencies.shape[:2], *weight.shape[:2]))
+            total = flat.abs().sum(1).view(1, 1, *weight.shape[:2])
+            sizes.append(total / math.sqrt(math.prod(sides)))
+        maps, bounds = (_two_networks(t) for t in (pieces, sizes))
+        maps = maps.transpose(1, 2).flatten(2)
+        bounds = bounds.transpose(1, 2).expand(-1, -1, maps.shape[2] // bounds.shape[3], -1)
+        self._sum_over_frequencies(joint, operation, maps, bounds.flatten(2), len(places))
+        return Value(tuple(self.pair.shapes[node][2:]), True)
+
+    def _sum_over_frequencies(self, joint, operation, maps, bounds, terms: int) -> None:
+        node, source = operation.node, operation.inputs[0]
+        block = joint.block(source)
+        own = (maps @ block @ maps.mH).real * joint.multiplicity[:, None, None]
+        matrix = own.sum(0, keepdim=True).to(torch.complex128)
+        if self.exact:
+            reach = (bounds @ joint._roots([source])[..., None])[..., 0]
+            reach = (reach.square() * joint.multiplicity[:, None]).sum(0, keepdim=True).sqrt()
+            matrix = raised(matrix, reach, terms + maps.shape[-1] + len(maps))
+        self._start(node, matrix.shape[-1] // 2, matrix)
+
+    def sum(self, operation: Operation, first: Value, second: Value) -> Value:
+        node, (one, other) = operation.node, operation.inputs
+        result = Value(first.image, first.masked and second.masked, first.flattened)
+        joint = self._together(operation, one, other)
+        reads = list(dict.fromkeys((one, other)))
+        member = joint.members[one]
+        eye = torch.eye(joint.size(member), dtype=torch.complex128) * (3 - len(reads))
+        maps = [eye.expand(len(joint.matrix), -1, -1)] * len(reads)
+        sizes = [matrix.real for matrix in maps]
+        kept = self._kept(operation, joint)
+        self._store(joint.mapped(node, member, reads, kept, maps, sizes, 4), joint)
+        return result
+
+    def _together(self, operation, one: fx.Node, other: fx.Node) -> Joint:
+        """The joint ellipsoid of two values; of two ellipsoids, by T14 (b) with traces for α."""
+        first, second = self.joints[one], self.joints[other]
+        if first is second:
+            return first
+        coarse = tuple(map(math.gcd, first.sides, second.sides))
+        parts = [joint.only(self._kept(operation, joint) + [one, other]) for joint in (first, second)]
+        parts = [joint.coarser(coarse) for joint in parts]
+        roots = [j.block(n).diagonal(dim1=-2, dim2=-1).real.sum(-1).max().sqrt()
+                 for j, n in zip(parts, (one, other), strict=True)]  # fmt: skip
+        alpha = (roots[0] / (roots[0] + roots[1])).clamp(1e-9, 1 - 1e-9).nan_to_num(0.5)
+        matrices = [parts[0].matrix / alpha, parts[1].matrix / (1 - alpha)]
+        zeros = torch.zeros(len(matrices[0]), matrices[1].shape[-1], matrices[0].shape[-1])
+        matrix = torch.cat([
+            torch.cat([matrices[0], zeros.mT.to(matrices[0].dtype)], -1),
+            torch.cat([zeros.to(matrices[0].dtype), matrices[1]], -1),
+        ], -2)  # fmt: skip
+        found = Joint(coarse, parts[0].members | parts[1].members, matrix, self.exact)
+        if self.exact:
+            found = Joint(coarse, found.members, raised(
+                matrix * (1 + 16 * EPSILON), matrix.diagonal(dim1=-2, dim2=-1).real.sqrt(), 4
+            ), True)  # fmt: skip
+        self._store(found, first)
+        self._store(found, second)
+        return found
+
+    def activation(self, operation: Operation, read: Value) -> Value:
+        """σ, and with it the mask of zero padding: slopes in [0, 1]."""
+        self._activate(operation, operation.node, operation.inputs[0], operation.name)
+        return Value(read.image, True, read.flattened)
+
+    def _activate(self, operation, node: fx.Node, read: fx.Node, name: str) -> None:
+        joint = self.joints[read]
+        kept = self._kept(operation, joint) if node is not read else \
+            [n for n in joint.members if n is not read]  # fmt: skip
+        block = joint.block(read)
+        channels = joint.members[read].channels
+        mean = block.diagonal(dim1=-2, dim2=-1).real.view(len(block), -1, 2, channels)
+        mean = (mean.mean(1) * joint.multiplicity[:, None, None]).sum(0) / joint.multiplicity.sum()
+        scale = mean.clamp_min(1e-12 * mean.detach().amax(1, keepdim=True)).clamp_min(1e-290)
+        logs = self._diagonal(name, block, scale)
+        for _ in range(TRIES):
+            found = joint.activated(node, read, kept, scale * logs.exp())
+            if found is not None:
+                self._store(found, joint)
+                return
+            logs.data += GROWTH
+        raise QnotesError(f"{name}: no diagonal could be verified")
+
+    def _diagonal(self, name: str, block: Tensor, scale: Tensor) -> Tensor:
+        """Known logarithms, or those of λ_max."""
+        if name not in self.diagonals.found:
+            with torch.no_grad():
+                root = scale.reshape(-1).repeat(block.shape[-1] // scale.numel()).sqrt()
+                top = torch.linalg.eigvalsh(block / (root[:, None] * root))[:, -1].max()
+                logs = top.log().clamp_min(-0.5) * torch.ones_like(scale)
+            self.diagonals.found[name] = logs.requires_grad_()
+        return self.diagonals.found[name]
+
+    def _masked(self, operation: Operation, read: Value) -> Value:
+        """What lies outside of the image must be 0 now: slopes 0 and 1."""
+        if read.masked:
+            return read
+        node = operation.inputs[0]
+        self._activate(operation, node, node, f"mask of {node.name}")
+        return Value(read.image, True, read.flattened)
+
+    def max_pool(self, operation: Operation, read: Value) -> Value:
+        """T14: E(κ D) for a diagonal D above Q."""
+        return self._pooled(operation, sharing(operation, self.pair))
+
+    def _pooled(self, operation: Operation, grown: float) -> Value:
+        node, source = operation.node, operation.inputs[0]
+        joint = self.joints[source].only([source])
+        channels = joint.members[source].channels
+        blocks = joint.matrix
+        scale = blocks.diagonal(dim1=-2, dim2=-1).real.view(len(blocks), -1, 2, channels).amax((0, 1))
+        scale = scale.clamp_min(1e-12 * scale.detach().amax(1, keepdim=True)).clamp_min(1e-290)
+        root = scale.reshape(-1).repeat(blocks.shape[-1] // scale.numel()).sqrt()
+        scaled = blocks / (root[:, None] * root)
+        margin = 16 * EPSILON * blocks.shape[-1] * torch.ones(len(blocks), dtype=torch.float64)
+        top = largest_eigenvalue(scaled, margin) if self.exact else torch.linalg.eigvalsh(scaled).max()
+        if self.pair.shapes[node][1] != channels:
+            raise QnotesError(f"{operation.name}: pooling over channels has no rule in ellipsoids")
+        numbers = scale.reshape(-1) * top * (grown * (1 + 1e-12))
+        frequencies = len(half(self.tori[node])[0])
+        matrix = torch.diag(numbers).to(torch.complex128).expand(frequencies, -1, -1)
+        self._start(node, channels, matrix)
+        return Value(tuple(self.pair.shapes[node][2:]), True)
+
+    def average_pool(self, operation: Operation, read: Value) -> Value:
+        shape, made = (self.pair.shapes[n] for n in (operation.inputs[0], operation.node))
+        if len(made) > 2 and set(made[2:]) == {1} and made[1] == shape[1] and _covers(operation, shape):
+            return self._global(operation, read)
+        module = _uniform(operation.module, shape)
+        if module is None or self.tori[operation.node] is None:
+            return self._pooled(operation, column_sum(operation, self.pair))
+        read = self._masked(operation, read)
+        return self._convolved(operation, read, module, *[module.weight.detach()] * 2)
+
+    def _global(self, operation: Operation, read: Value) -> Value:
+        """The mean of an image: frequency 0 only, where there are zeros around it."""
+        source, joint = operation.inputs[0], self.joints[operation.inputs[0]]
+        channels = joint.members[source].channels
+        if not read.masked:
+            weights = torch.eye(channels, dtype=torch.float64) / math.prod(read.image)
+            weights = weights.view(channels, channels, *[1] * len(read.image))
+            weights = weights.expand(-1, -1, *read.image)
+            return self._read_all(operation, read, weights, weights)
+        sides = joint.members[source].sides
+        frequencies = joint.aliases(sides)
+        at_zero = (frequencies == 0).all(-1).double()
+        factor = math.sqrt(math.prod(sides)) / math.prod(read.image)
+        eye = torch.eye(2 * channels, dtype=torch.float64) * factor
+        maps = (at_zero[:, None, :, None] * eye[:, None]).flatten(2)
+        self._sum_over_frequencies(joint, operation, maps.to(torch.complex128), maps, 4)
+        return Value(tuple(self.pair.shapes[operation.node][2:]), True)
+
+    def padding(self, operation: Operation, read: Value) -> Value:
+        """The image moves on its torus."""
+        read = self._masked(operation, read)
+        node, source = operation.node, operation.inputs[0]
+        joint = self.joints[source]
+        member = joint.members[source]
+        axes = len(member.sides)
+        first = torch.tensor([list(operation.module.padding[::2])[::-1]])
+        frequencies = joint.aliases(member.sides)
+        shift = waves(-first, frequencies.reshape(-1, axes), member.sides).view(*frequencies.shape[:2])
+        maps = torch.diag_embed(shift.repeat_interleave(2 * member.channels, 1))
+        kept = self._kept(operation, joint)
+        moved = joint.mapped(node, member, [source], kept, [maps], [maps.abs()], 32)
+        self._store(moved, joint)
+        return Value(tuple(self.pair.shapes[node][2:]), True)
+
+    def _renamed(self, operation: Operation) -> None:
+        node, source = operation.node, operation.inputs[0]
+        joint = self.joints[source]
+        eye = torch.eye(joint.size(joint.members[source]), dtype=torch.complex128)
+        eye = eye.expand(len(joint.matrix), -1, -1)
+        kept = self._kept(operation, joint)
+        moved = joint.mapped(node, joint.members[source], [source], kept, [eye], [eye.real], 1)
+        self._store(moved, joint)
+
+    def flatten(self, operation: Operation, read: Value) -> Value:
+        self._renamed(operation)
+        return Value(read.image, read.masked, True)
+
+    def identity(self, operation: Operation, read: Value) -> Value:
+        self._renamed(operation)
+        return read
+
+    output = identity
+
+    def _add(self, node: fx.Node, known, name: str) -> None:
+        """What is known of Δ at the center, up to rounding, as a vector on the torus."""
+        joint = self.joints[node]
+        member = joint.members[node]
+        middle = (known.low / 2 + known.high / 2)[0]
+        off = log_length(torch.maximum(known.high - middle, middle - known.low)).exp().item()
+        flat, size = middle.reshape(member.channels, -1), log_length(middle[None]).exp().item()
+        if not size and not off:
+            return
+        sides, image = member.sides, middle.shape[1:]
+        frequencies = joint.aliases(sides)
+        transformed = _transformed(flat.view(member.channels, *image), sides)
+        found = transformed[:, _index(frequencies, sides)].movedim(0, -1)
+        terms = sum(sides) + 32
+        off = off * 1.001 + 64 * terms * EPSILON * math.sqrt(math.prod(sides)) * size
+        vectors = torch.zeros(*found.shape[:2], 2, member.channels, dtype=torch.complex128)
+        vectors[:, :, ERROR] = found
+        joint_now = joint.plus(node, vectors.flatten(1))
+        joint_now = _with_ball(joint_now, node, off)
+        self._store(joint_now, joint)
+
+    # ------------------------------------------------------------ what it says
+
+    def facts(self, node: fx.Node) -> Known:
+        """Bounds on coordinates and lengths of a value."""
+        shape, joint = self.pair.shapes[node], self.joints[node]
+        peaks, lengths = joint.peaks(node).log(), joint.lengths(node).log()
+        member = joint.members[node]
+        many = math.prod(shape[1:]) // member.channels
+        axes = [1] * (len(shape) - 2)
+        if len(shape) == 2:
+            peaks = peaks.repeat_interleave(many, 1)
+        nothing = torch.full_like(peaks[0], math.inf).view(1, -1, *axes)
+        return Known(peaks[ERROR].view(1, -1, *axes), lengths[ERROR, None], nothing, lengths[:1])
+
+
+def _index(frequencies: Tensor, sides: Sequence[int]) -> Tensor:
+    place = torch.zeros(frequencies.shape[:-1], dtype=torch.long)
+    for axis, side in enumerate(sides):
+        place = place * side + frequencies[..., axis] % side
+    return place
+
+
+def _transformed(image: Tensor, sides: Sequence[int]) -> Tensor:
+    """The unitary Fourier transform on a torus, (channels, frequencies), axis by axis."""
+    found = image.to(torch.complex128)
+    for axis, side in enumerate(sides):
+        turns = torch.arange(side)[:, None]
+        places = torch.arange(image.shape[axis + 1])[:, None]
+        table = waves(-places, turns, [side]) / math.sqrt(side)
+        found = torch.tensordot(found, table, dims=([axis + 1], [1])).movedim(-1, axis + 1)
+    return found.flatten(1)
+
+
+def _with_ball(joint: Joint, node: fx.Node, radius: float) -> Joint:
+    """With anything of at most this length added to Δ: small, so that α is near 1."""
+    if not radius:
+        return joint
+    errors = joint.block(node).diagonal(dim1=-2, dim2=-1).real
+    largest = errors.view(len(errors), -1, 2, joint.members[node].channels)[:, :, ERROR].max()
+    tau = min(1.0, max(1e-9, radius / math.sqrt(max(largest.item(), 1e-300))))
+    numbers = torch.zeros(2, joint.members[node].channels, dtype=torch.float64)
+    numbers[ERROR] = radius * radius * (1 + 1 / tau) * (1 + 1e-12)
+    rows = joint.rows(node)
+    diagonal = torch.zeros(joint.matrix.shape[-1], dtype=torch.float64)
+    diagonal[rows] = numbers.reshape(-1).repeat(joint.size(joint.members[node]) // numbers.numel())
+    matrix = joint.matrix * ((1 + tau) * (1 + 1e-12)) + torch.diag(diagonal)
+    reach = matrix.diagonal(dim1=-2, dim2=-1).real.sqrt()
+    return Joint(joint.sides, joint.members, raised(matrix, reach, 4), joint.exact)
+
+
+def _spread(piece: Tensor, groups: int) -> Tensor:
+    """(..., out, in / groups) as (..., out, in)."""
+    if groups == 1:
+        return piece
+    out, read = piece.shape[-2:]
+    split = piece.view(*piece.shape[:-2], groups, out // groups, read)
+    full = torch.zeros(*piece.shape[:-2], groups, out // groups, groups, read, dtype=piece.dtype)
+    which = torch.arange(groups)
+    full[..., which, :, which, :] = split.movedim(-3, 0)
+    return full.view(*piece.shape[:-2], out, groups * read)
+
+
+def _two_networks(pieces: Sequence[Tensor]) -> Tensor:
+    """[[W', 0], [W - W', W]], (..., aliases, 2 out, 2 in)."""
+    ours, theirs, change = pieces
+    above = torch.cat([theirs, torch.zeros_like(theirs)], -1)
+    return torch.cat([above, torch.cat([change, ours], -1)], -2)
+
+
+def _aliased(maps: Tensor, same: Tensor) -> Tensor:
+    """(..., read aliases, 2 out, 2 in) as (..., made aliases · 2 out, read aliases · 2 in)."""
+    full = maps[:, None] * same[..., None, None]
+    return full.transpose(2, 3).flatten(3).flatten(1, 2)
+
+
+def _covers(operation: Operation, shape: tuple[int, ...]) -> bool:
+    """Whether average pooling to one position takes all positions alike."""
+    if type(operation.module) in ADAPTIVE_AVERAGE_POOLS:
+        return True
+    columns = torch.ones(1, 1, *shape[2:], dtype=torch.float64, requires_grad=True)
+    with torch.enable_grad():
+        (columns,) = torch.autograd.grad(operation.module(columns).sum(), columns)
+    return bool((columns - 1 / math.prod(shape[2:])).abs().max() <= 1e-15)
+
+
+def _uniform(module: nn.Module, shape: tuple[int, ...]) -> nn.Module | None:
+    """Average pooling as a convolution; None where windows differ."""
+    if type(module) in ADAPTIVE_AVERAGE_POOLS or module.ceil_mode:
+        return None
+    axes = len(shape) - 2
+    if axes != int(type(module).__name__[-2]):
+        return None
+    kernel, stride, padding = (
+        (option,) * axes if isinstance(option, int) else tuple(option)
+        for option in (module.kernel_size, module.stride, module.padding)
+    )
+    if any(padding) and not module.count_include_pad:
+        return None
+    channels = shape[1]
+    same = CONVOLUTIONS[axes - 1](
+        channels, channels, kernel, stride, padding, groups=channels, bias=False
+    ).double()
+    same.weight.data.fill_(1 / math.prod(kernel))
+    return same
+
+
+# ---------------------------------------------------------------- sides of the tori
+
+
+def tori(pair: Pair, small: int | None = None) -> dict[fx.Node, tuple[int, ...]]:
+    """Sides of each value's torus: large enough for zeros around it, divisible by all strides.
+
+    Values that strides connect are a family: their sides are those of one torus, divided.
+    """
+    family: dict[fx.Node, tuple[int, tuple[int, ...]]] = {}
+    needs: dict[int, list[tuple[tuple[int, ...], list[int]]]] = {}
+    for number, operation in enumerate(pair.operations):
+        node, shape = operation.node, pair.shapes[operation.node]
+        image = list(shape[2:])
+        if operation.kind == INPUT or not operation.inputs:
+            found = (number, (1,) * len(image))
+        else:
+            found = _family(pair, operation, number, family[operation.inputs[0]])
+        family[node] = found
+        wants = needs.setdefault(found[0], [])
+        if operation.kind != FLATTEN:
+            wants.append((found[1], image))
+        module = _convolution(operation, pair)
+        if module is not None:
+            origin, steps = family[operation.inputs[0]]
+            read = pair.shapes[operation.inputs[0]][2:]
+            needs[origin].append((steps, sides_needed(module, read, image)))
+    whole = {number: _sides(wants, small) for number, wants in needs.items()}
+    return {
+        node: tuple(side // step for side, step in zip(whole[number], steps, strict=True))
+        for node, (number, steps) in family.items()
+    }
+
+
+def _convolution(operation: Operation, pair: Pair) -> nn.Module | None:
+    if operation.kind == AFFINE:
+        return operation.module if isinstance(operation.module, CONVOLUTIONS) else None
+    if operation.kind == AVERAGE_POOL:
+        return _uniform(operation.module, pair.shapes[operation.inputs[0]])
+    return None
+
+
+def _family(pair: Pair, operation: Operation, number: int, read) -> tuple[int, tuple[int, ...]]:
+    shape = pair.shapes[operation.node]
+    module = _convolution(operation, pair)
+    if module is not None:
+        steps = tuple(a * b for a, b in zip(read[1], module.stride, strict=True))
+        whole = operation.kind == AVERAGE_POOL and set(shape[2:]) == {1}
+        return (number, (1,) * len(shape[2:])) if whole else (read[0], steps)
+    if operation.kind in (AFFINE, MAX_POOL, AVERAGE_POOL):
+        return (number, (1,) * len(shape[2:]))
+    return read
+
+
+def _sides(wants: list[tuple[tuple[int, ...], list[int]]], small: int | None) -> tuple[int, ...]:
+    axes = len(wants[0][0])
+    sides = []
+    for axis in range(axes):
+        common = math.lcm(*(steps[axis] for steps, _ in wants))
+        needed = max(math.ceil(need[axis] * steps[axis] / common) for steps, need in wants)
+        if small is not None:
+            needed = min(needed, small)
+        sides.append(needed * common)
+    return tuple(sides)
+
+
+_ = (ACTIVATION, PADDING)
