@@ -27,12 +27,14 @@ from qnotes.propagation.pair import Pair
 from qnotes.propagation.regions import Region
 from qnotes.propagation.smallest import Known
 from qnotes.propagation.spectral import (
-    half, largest_eigenvalue, paddings, sides_needed, symbols, waves,
+    grid, half, index, largest_eigenvalue, paddings, sides_needed, symbols, waves,
 )  # fmt: skip
 from qnotes.propagation.walk import Domain
 
-#: A diagonal that is too small grows by this much, so often, until it is large enough.
-GROWTH, TRIES = 0.1, 400
+#: A diagonal that is too small grows by this factor, at most so often.
+GROWTH, TRIES = 1.02, 100
+#: Matrices with more rows than this have their largest eigenvalue guessed by powers.
+LARGE = 256
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,20 @@ class Value:
 
 @dataclass
 class Diagonals:
-    """The free numbers of T14, as logarithms relative to the mean of Z's diagonal."""
+    """The free numbers of T14 for each activation: D = λ (½ + exp(level)) exp(shape) m.
 
-    found: dict[str, Tensor] = field(default_factory=dict)
+    m is the mean of Z's diagonal over frequencies, a number a channel, and λ the smallest number for
+    which λ exp(shape) m is above Z: so 2D is above Z, on whatever torus.
+    """
+
+    found: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def of(self, name: str, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Shape and level; the first time those of D = λ m."""
+        if name not in self.found:
+            level = torch.tensor(math.log(0.5), dtype=torch.float64)
+            self.found[name] = (torch.zeros_like(like).requires_grad_(), level.requires_grad_())
+        return self.found[name]
 
 
 class Ellipsoids(Domain):
@@ -68,10 +81,16 @@ class Ellipsoids(Domain):
     """
 
     def __init__(
-        self, pair: Pair, region: Region, diagonals: Diagonals, *, small: int | None = None
+        self,
+        pair: Pair,
+        region: Region,
+        diagonals: Diagonals,
+        *,
+        small: int | None = None,
+        cache: dict[str, tuple] | None = None,
     ) -> None:
         self.pair, self.region, self.diagonals = pair, region, diagonals
-        self.exact = small is None
+        self.exact, self.cache = small is None, cache
         self.tori = tori(pair, small)
         self.joints: dict[fx.Node, Joint] = {}
         self.last = {n: operation for operation in pair.operations for n in operation.inputs}
@@ -149,6 +168,24 @@ class Ellipsoids(Domain):
         fine, sides = joint.members[source].sides, self.tori[node]
         coarse = tuple(map(math.gcd, joint.sides, sides))
         moved = joint.coarser(coarse)
+        key = (operation.name, moved.sides)
+        if self.cache is not None and key in self.cache:
+            maps, bounds = self.cache[key]
+        else:
+            maps, bounds = self._maps(moved, module, fine, sides, ours, theirs)
+        if self.cache is not None:
+            self.cache[key] = maps, bounds
+        member = Member(sides, len(ours))
+        taps = ours[0, 0].numel()
+        kept = self._kept(operation, joint)
+        self._store(moved.mapped(node, member, [source], kept, [maps], [bounds], taps), joint)
+        image = tuple(self.pair.shapes[node][2:])
+        masked = read.masked and image == read.image and taps == 1 and not any(
+            first for first, _ in paddings(module))  # fmt: skip
+        return Value(image, masked or image == tuple(sides))
+
+    def _maps(self, moved: Joint, module, fine, sides, ours: Tensor, theirs: Tensor) -> tuple:
+        """A convolution at the frequencies of a joint ellipsoid, and bounds on its entries."""
         before, after = moved.aliases(fine), moved.aliases(sides)
         shares = 1 / math.sqrt(math.prod(f // s for f, s in zip(fine, sides, strict=True)))
         flat = before.reshape(-1, len(fine))
@@ -161,15 +198,7 @@ class Ellipsoids(Domain):
         same = (before[:, None] % torch.tensor(sides) == after[:, :, None]).all(-1)
         maps = _two_networks([_spread(piece, groups) for piece in pieces])
         bounds = _two_networks([_spread(size, groups) for size in sizes])
-        maps, bounds = (_aliased(t, same) for t in (maps, bounds))
-        member = Member(sides, len(ours))
-        taps = ours[0, 0].numel()
-        kept = self._kept(operation, joint)
-        self._store(moved.mapped(node, member, [source], kept, [maps], [bounds], taps), joint)
-        image = tuple(self.pair.shapes[node][2:])
-        masked = read.masked and image == read.image and taps == 1 and not any(
-            first for first, _ in paddings(module))  # fmt: skip
-        return Value(image, masked or image == tuple(sides))
+        return _aliased(maps, same), _aliased(bounds, same)
 
     def _dense(self, operation, read: Value, ours: Tensor, theirs: Tensor) -> Value:
         """A sum over all positions: over all frequencies."""
@@ -183,8 +212,7 @@ class Ellipsoids(Domain):
         joint = self.joints[source]
         sides = joint.members[source].sides
         frequencies = joint.aliases(sides)
-        places = torch.cartesian_prod(*map(torch.arange, read.image)).view(-1, len(sides)) \
-            if sides else torch.zeros(1, 0, dtype=torch.long)  # fmt: skip
+        places = grid(read.image)
         phases = waves(places, frequencies.reshape(-1, len(sides)), sides)
         phases = phases / math.sqrt(math.prod(sides))
         pieces, sizes = [], []
@@ -264,24 +292,16 @@ class Ellipsoids(Domain):
         mean = block.diagonal(dim1=-2, dim2=-1).real.view(len(block), -1, 2, channels)
         mean = (mean.mean(1) * joint.multiplicity[:, None, None]).sum(0) / joint.multiplicity.sum()
         scale = mean.clamp_min(1e-12 * mean.detach().amax(1, keepdim=True)).clamp_min(1e-290)
-        logs = self._diagonal(name, block, scale)
+        shape, level = self.diagonals.of(name, scale)
+        shape = scale * shape.exp()
+        numbers = shape * _top(block, shape) * (0.5 + level.exp())
         for _ in range(TRIES):
-            found = joint.activated(node, read, kept, scale * logs.exp())
+            found = joint.activated(node, read, kept, numbers)
             if found is not None:
                 self._store(found, joint)
                 return
-            logs.data += GROWTH
-        raise QnotesError(f"{name}: no diagonal could be verified")
-
-    def _diagonal(self, name: str, block: Tensor, scale: Tensor) -> Tensor:
-        """Known logarithms, or those of λ_max."""
-        if name not in self.diagonals.found:
-            with torch.no_grad():
-                root = scale.reshape(-1).repeat(block.shape[-1] // scale.numel()).sqrt()
-                top = torch.linalg.eigvalsh(block / (root[:, None] * root))[:, -1].max()
-                logs = top.log().clamp_min(-0.5) * torch.ones_like(scale)
-            self.diagonals.found[name] = logs.requires_grad_()
-        return self.diagonals.found[name]
+            numbers = numbers * GROWTH
+        raise QnotesError(f"{name}: no diagonal of ellipsoids could be verified")
 
     def _masked(self, operation: Operation, read: Value) -> Value:
         """What lies outside of the image must be 0 now: slopes 0 and 1."""
@@ -316,10 +336,11 @@ class Ellipsoids(Domain):
 
     def average_pool(self, operation: Operation, read: Value) -> Value:
         shape, made = (self.pair.shapes[n] for n in (operation.inputs[0], operation.node))
-        if len(made) > 2 and set(made[2:]) == {1} and made[1] == shape[1] and _covers(operation, shape):
+        whole = set(made[2:]) == {1} and made[1] == shape[1]
+        if whole and _covers(operation, shape):
             return self._global(operation, read)
-        module = _uniform(operation.module, shape)
-        if module is None or self.tori[operation.node] is None:
+        module = None if whole else _uniform(operation.module, shape)
+        if module is None:
             return self._pooled(operation, column_sum(operation, self.pair))
         read = self._masked(operation, read)
         return self._convolved(operation, read, module, *[module.weight.detach()] * 2)
@@ -389,7 +410,7 @@ class Ellipsoids(Domain):
         sides, image = member.sides, middle.shape[1:]
         frequencies = joint.aliases(sides)
         transformed = _transformed(flat.view(member.channels, *image), sides)
-        found = transformed[:, _index(frequencies, sides)].movedim(0, -1)
+        found = transformed[:, index(frequencies, sides)].movedim(0, -1)
         terms = sum(sides) + 32
         off = off * 1.001 + 64 * terms * EPSILON * math.sqrt(math.prod(sides)) * size
         vectors = torch.zeros(*found.shape[:2], 2, member.channels, dtype=torch.complex128)
@@ -413,11 +434,23 @@ class Ellipsoids(Domain):
         return Known(peaks[ERROR].view(1, -1, *axes), lengths[ERROR, None], nothing, lengths[:1])
 
 
-def _index(frequencies: Tensor, sides: Sequence[int]) -> Tensor:
-    place = torch.zeros(frequencies.shape[:-1], dtype=torch.long)
-    for axis, side in enumerate(sides):
-        place = place * side + frequencies[..., axis] % side
-    return place
+def _top(block: Tensor, shape: Tensor) -> Tensor:
+    """The largest eigenvalue relative to a diagonal: a guess, verified by whoever uses it."""
+    root = shape.reshape(-1).repeat(block.shape[-1] // shape.numel()).sqrt()
+    scaled = block / (root[:, None] * root)
+    with torch.no_grad():
+        if block.shape[-1] > LARGE:
+            vectors = torch.ones_like(scaled[..., :1])
+            for _ in range(12):
+                vectors = scaled @ vectors
+                vectors = vectors / torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+        elif not block.requires_grad:
+            return torch.linalg.eigvalsh(scaled)[:, -1].max().clamp_min(1e-12)
+        else:
+            vectors = torch.linalg.eigh(scaled)[1][..., -1:]
+        which = (vectors.mH @ scaled @ vectors).real.argmax()
+        vector = vectors[which]
+    return (vector.mH @ scaled[which] @ vector).real.squeeze().clamp_min(1e-12)
 
 
 def _transformed(image: Tensor, sides: Sequence[int]) -> Tensor:
@@ -428,7 +461,7 @@ def _transformed(image: Tensor, sides: Sequence[int]) -> Tensor:
         places = torch.arange(image.shape[axis + 1])[:, None]
         table = waves(-places, turns, [side]) / math.sqrt(side)
         found = torch.tensordot(found, table, dims=([axis + 1], [1])).movedim(-1, axis + 1)
-    return found.flatten(1)
+    return found.reshape(len(image), -1)
 
 
 def _with_ball(joint: Joint, node: fx.Node, radius: float) -> Joint:

@@ -7,7 +7,6 @@ Matrices are float64 and count as exact; what rounding may have taken is added t
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from torch import Tensor, fx
 
 from qnotes.errors import QnotesError
 from qnotes.propagation.outward import EPSILON
-from qnotes.propagation.spectral import half, index, verified_definite
+from qnotes.propagation.spectral import grid, half, index, verified_definite
 
 #: What travels for each channel: S' - S'(c), then Δ.
 MOVED, ERROR = 0, 1
@@ -65,8 +64,7 @@ class Joint:
     def aliases(self, sides: Sequence[int]) -> Tensor:
         """The frequencies on a finer torus at each of ours: (frequencies, aliases, axes)."""
         ratio = [fine // own for fine, own in zip(sides, self.sides, strict=True)]
-        steps = torch.tensor(list(itertools.product(*map(range, ratio)))).view(-1, len(ratio))
-        return self.frequencies[:, None] + steps * torch.tensor(self.sides, dtype=torch.long)
+        return self.frequencies[:, None] + grid(ratio) * torch.tensor(self.sides, dtype=torch.long)
 
     def size(self, member: Member) -> int:
         """Rows of a member."""

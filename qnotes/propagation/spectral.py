@@ -55,6 +55,8 @@ def sides_needed(module: nn.Module, read: Sequence[int], made: Sequence[int]) ->
 def grid(sides: Sequence[int]) -> Tensor:
     """All frequencies of a torus, (frequencies, axes), as whole numbers."""
     axes = [torch.arange(side) for side in sides]
+    if not axes:
+        return torch.zeros(1, 0, dtype=torch.long)
     return torch.cartesian_prod(*axes).view(-1, len(sides))
 
 
