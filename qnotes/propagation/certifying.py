@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from qnotes.errors import QnotesError
+from qnotes.errors import QnotesError, UnsupportedOperation
 from qnotes.propagation.channels import Channels
+from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids
 from qnotes.propagation.euclidean import Euclidean
 from qnotes.propagation.intervals import Intervals
 from qnotes.propagation.norms import Norms
+from qnotes.propagation.optimizing import optimize
 from qnotes.propagation.outward import log_up
 from qnotes.propagation.pair import Pair, checked_pair
 from qnotes.propagation.regions import Region, checked_region
@@ -31,7 +33,10 @@ CHEAP = {
     "intervals": Intervals,
     "euclidean": Euclidean,
 }
-METHODS = (BEST, *CHEAP)
+ELLIPSOIDS = "ellipsoids"
+METHODS = (BEST, *CHEAP, ELLIPSOIDS)
+#: Frequencies of each axis on which diagonals are found first, and then.
+FIRST, SECOND = 3, 5
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ def certify(
     center: Tensor | None = None,
     within: tuple[float, float] | None = None,
     method: str = BEST,
+    seconds: float = 10.0,
     provenance: Mapping[str, object] | None = None,
 ) -> Certificate:
     """An upper bound on the error of each output, for all inputs of a region (theory, section 5).
@@ -87,8 +93,11 @@ def certify(
         center: images, (images, ...): then the region is the ball of this radius, in the maximum
             norm, around each of them; radius 0 is the image alone. Without it, it is [-D, D]^N_0.
         within: the values that inputs can have at all, such as (0, 1).
-        method: ``norms`` (T2), ``channels`` (T8), ``intervals`` (T10), ``euclidean`` (T11); or
-            ``best``: after each operation the smallest of what all say goes on.
+        method: ``norms`` (T2), ``channels`` (T8), ``intervals`` (T10), ``euclidean`` (T11),
+            ``ellipsoids`` (T14); or ``best``: after each operation the smallest of what all say
+            goes on.
+        seconds: for finding the diagonals of T14; more make the bound smaller. With 0 they are
+            multiples of λ_max. The evaluation that follows takes its own time.
         provenance: of the networks, kept with the result.
 
     Returns:
@@ -104,12 +113,12 @@ def certify(
     shape = tuple(region.low.shape)
     with torch.no_grad():
         pair = checked_pair(network, quantized, input_shape=shape, radius=region.radii)
-        steps = _certified(pair, region, method)
+        steps = _certified(pair, region, method, seconds)
     layers = pd.DataFrame(steps.rows, columns=["name", "domain", "log10"])
     about = {"radius": radius, "images": 0 if center is None else len(center), "within": within}
     log10 = steps.peaks if center is not None else steps.peaks[0]
-    seconds = time.perf_counter() - start
-    return Certificate(log10, method, layers, {**(provenance or {}), **about}, seconds)
+    taken = time.perf_counter() - start
+    return Certificate(log10, method, layers, {**(provenance or {}), **about}, taken)
 
 
 @dataclass(frozen=True)
@@ -118,9 +127,14 @@ class _Steps:
     rows: list[tuple[str, str, float]]
 
 
-def _certified(pair: Pair, region: Region, method: str) -> _Steps:
+def _certified(pair: Pair, region: Region, method: str, seconds: float) -> _Steps:
     if method == BEST:
-        return _smallest(pair, region)
+        return _smallest(pair, region, seconds)
+    if method == ELLIPSOIDS:
+        facts = _ellipsoids(pair, region, seconds)
+        rows = [(o.name, method, _log10(facts[o.node].peaks).max()) for o in pair.operations]
+        last = pair.operations[-1].node
+        return _Steps(_outputs(facts[last], region, pair.shapes[last]), rows)
     rows = []
     for visit in walk(pair.operations, CHEAP[method](pair, region)):
         shape = pair.shapes[visit.operation.node]
@@ -129,14 +143,45 @@ def _certified(pair: Pair, region: Region, method: str) -> _Steps:
     return _Steps(_outputs(facts, region, shape), rows)
 
 
-def _smallest(pair: Pair, region: Region) -> _Steps:
+def _ellipsoids(pair: Pair, region: Region, seconds: float) -> dict[fx.Node, Known]:
+    """What T14 says of each value: diagonals for the first image, used around every one."""
+    diagonals, first = Diagonals(), Region(region.low[:1], region.high[:1])
+    if seconds > 0 and bool((region.reach > 0).any()):
+        for share, small in ((0.6, FIRST), (0.4, SECOND)):
+            optimize(pair, first, diagonals, seconds=share * seconds, small=small)
+    found = [
+        _walked(pair, Region(low[None], high[None]), diagonals)
+        for low, high in zip(region.low, region.high, strict=True)
+    ]
+    return {node: _stacked([one[node] for one in found]) for node in found[0]}
+
+
+def _walked(pair: Pair, region: Region, diagonals: Diagonals) -> dict[fx.Node, Known]:
+    domain = Ellipsoids(pair, region, diagonals)
+    facts = {}
+    for visit in walk(pair.operations, domain):
+        _ = visit.result
+        facts[visit.operation.node] = domain.facts(visit.operation.node)
+    return facts
+
+
+def _stacked(facts: list[Known]) -> Known:
+    return Known(*(torch.cat(parts) for parts in zip(*facts, strict=True)))
+
+
+def _smallest(pair: Pair, region: Region, seconds: float) -> _Steps:
     domains: dict[str, Domain] = {
         "channels": Channels(pair, cap_sizes=True, cap_errors=True),
         "intervals": Intervals(pair, region),
         "euclidean": Euclidean(pair, region),
     }
     rows = []
-    for visit in walk(pair.operations, Smallest(pair, domains)):
+    facts = {}
+    try:
+        facts = {ELLIPSOIDS: _ellipsoids(pair, region, seconds)}
+    except UnsupportedOperation:  # the others have a rule
+        pass
+    for visit in walk(pair.operations, Smallest(pair, domains, facts)):
         facts, said = visit.result["known"], visit.result["said"]
         rows.append((visit.operation.name, winner(said), _log10(facts.peaks).max()))
     return _Steps(_outputs(facts, region, pair.shapes[visit.operation.node]), rows)

@@ -8,21 +8,23 @@ diagonals D of T14 (c) are free: any are sound, and `optimizing` finds good ones
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import torch
 from torch import Tensor, fx, nn
 
-from qnotes.errors import QnotesError
+from qnotes.errors import QnotesError, UnsupportedOperation
 from qnotes.networks.operations import (
-    ACTIVATION, ADAPTIVE_AVERAGE_POOLS, AFFINE, AVERAGE_POOL, CONVOLUTIONS, FLATTEN, INPUT,
-    MAX_POOL, PADDING, Operation,
+    ADAPTIVE_AVERAGE_POOLS, AFFINE, AVERAGE_POOL, CONVOLUTIONS, FLATTEN, INPUT, MAX_POOL,
+    MAX_POOLS, Operation,
 )  # fmt: skip
 from qnotes.propagation.euclidean import _made, column_sum, log_length, sharing
 from qnotes.propagation.intervals import Intervals
 from qnotes.propagation.joint import ERROR, Joint, Member, raised
-from qnotes.propagation.outward import EPSILON
+from qnotes.propagation.outward import EPSILON, log_up
 from qnotes.propagation.pair import Pair
 from qnotes.propagation.regions import Region
 from qnotes.propagation.smallest import Known
@@ -33,6 +35,8 @@ from qnotes.propagation.walk import Domain
 
 #: A diagonal that is too small grows by this factor, at most so often.
 GROWTH, TRIES = 1.02, 100
+#: Shorter than any vector that counts.
+LEAST = 1e-140
 #: Matrices with more rows than this have their largest eigenvalue guessed by powers.
 LARGE = 256
 
@@ -97,7 +101,6 @@ class Ellipsoids(Domain):
         middle = region.center
         self.points = Intervals(pair, Region(middle, middle)) if self.exact else None
         self.centers: dict[fx.Node, object] = {}
-        self.peaks: dict[fx.Node, Tensor] = {}
 
     # ------------------------------------------------------------ keeping joints
 
@@ -148,9 +151,7 @@ class Ellipsoids(Domain):
 
     def affine(self, operation: Operation, read: Value) -> Value:
         node, source = operation.node, operation.inputs[0]
-        ours, theirs = (
-            m.weight.detach().double() for m in (operation.module, operation.quantized)
-        )
+        ours, theirs = (m.weight.detach().double() for m in (operation.module, operation.quantized))
         if isinstance(operation.module, nn.Linear):
             made = self._dense(operation, read, ours, theirs)
         else:
@@ -188,12 +189,14 @@ class Ellipsoids(Domain):
         """A convolution at the frequencies of a joint ellipsoid, and bounds on its entries."""
         before, after = moved.aliases(fine), moved.aliases(sides)
         shares = 1 / math.sqrt(math.prod(f // s for f, s in zip(fine, sides, strict=True)))
-        flat = before.reshape(-1, len(fine))
+        flat = before.flatten(0, 1)
         pieces = [
             symbols(module, weight, flat, fine).view(*before.shape[:2], *weight.shape[:2]) * shares
             for weight in (ours, theirs, ours - theirs)
         ]
-        sizes = [w.abs().flatten(2).sum(2)[None, None] * shares for w in (ours, theirs, ours - theirs)]
+        sizes = [
+            w.abs().flatten(2).sum(2)[None, None] * shares for w in (ours, theirs, ours - theirs)
+        ]
         groups = module.groups
         same = (before[:, None] % torch.tensor(sides) == after[:, :, None]).all(-1)
         maps = _two_networks([_spread(piece, groups) for piece in pieces])
@@ -202,6 +205,16 @@ class Ellipsoids(Domain):
 
     def _dense(self, operation, read: Value, ours: Tensor, theirs: Tensor) -> Value:
         """A sum over all positions: over all frequencies."""
+        node, source = operation.node, operation.inputs[0]
+        joint = self.joints[source]
+        if not joint.sides:  # a vector stays with what else is alive
+            weights = (ours, theirs, ours - theirs)
+            matrix = _two_networks([weight[None] for weight in weights])
+            sizes = _two_networks([weight.abs()[None] for weight in weights])
+            member, kept = Member((), len(ours)), self._kept(operation, joint)
+            maps = [matrix.to(torch.complex128)]
+            self._store(joint.mapped(node, member, [source], kept, maps, [sizes], 1), joint)
+            return Value((), True)
         return self._read_all(
             operation, read, *(w.view(len(w), -1, *read.image) for w in (ours, theirs))
         )
@@ -213,7 +226,7 @@ class Ellipsoids(Domain):
         sides = joint.members[source].sides
         frequencies = joint.aliases(sides)
         places = grid(read.image)
-        phases = waves(places, frequencies.reshape(-1, len(sides)), sides)
+        phases = waves(places, frequencies.flatten(0, 1), sides)
         phases = phases / math.sqrt(math.prod(sides))
         pieces, sizes = [], []
         for weight in (ours, theirs, ours - theirs):
@@ -258,7 +271,9 @@ class Ellipsoids(Domain):
         if first is second:
             return first
         coarse = tuple(map(math.gcd, first.sides, second.sides))
-        parts = [joint.only(self._kept(operation, joint) + [one, other]) for joint in (first, second)]
+        parts = [
+            joint.only(self._kept(operation, joint) + [one, other]) for joint in (first, second)
+        ]
         parts = [joint.coarser(coarse) for joint in parts]
         roots = [j.block(n).diagonal(dim1=-2, dim2=-1).real.sum(-1).max().sqrt()
                  for j, n in zip(parts, (one, other), strict=True)]  # fmt: skip
@@ -320,12 +335,18 @@ class Ellipsoids(Domain):
         joint = self.joints[source].only([source])
         channels = joint.members[source].channels
         blocks = joint.matrix
-        scale = blocks.diagonal(dim1=-2, dim2=-1).real.view(len(blocks), -1, 2, channels).amax((0, 1))
+        scale = (
+            blocks.diagonal(dim1=-2, dim2=-1).real.view(len(blocks), -1, 2, channels).amax((0, 1))
+        )
         scale = scale.clamp_min(1e-12 * scale.detach().amax(1, keepdim=True)).clamp_min(1e-290)
         root = scale.reshape(-1).repeat(blocks.shape[-1] // scale.numel()).sqrt()
         scaled = blocks / (root[:, None] * root)
         margin = 16 * EPSILON * blocks.shape[-1] * torch.ones(len(blocks), dtype=torch.float64)
-        top = largest_eigenvalue(scaled, margin) if self.exact else torch.linalg.eigvalsh(scaled).max()
+        top = (
+            largest_eigenvalue(scaled, margin)
+            if self.exact
+            else torch.linalg.eigvalsh(scaled).max()
+        )
         if self.pair.shapes[node][1] != channels:
             raise QnotesError(f"{operation.name}: pooling over channels has no rule in ellipsoids")
         numbers = scale.reshape(-1) * top * (grown * (1 + 1e-12))
@@ -369,10 +390,9 @@ class Ellipsoids(Domain):
         node, source = operation.node, operation.inputs[0]
         joint = self.joints[source]
         member = joint.members[source]
-        axes = len(member.sides)
         first = torch.tensor([list(operation.module.padding[::2])[::-1]])
         frequencies = joint.aliases(member.sides)
-        shift = waves(-first, frequencies.reshape(-1, axes), member.sides).view(*frequencies.shape[:2])
+        shift = waves(-first, frequencies.flatten(0, 1), member.sides).view(*frequencies.shape[:2])
         maps = torch.diag_embed(shift.repeat_interleave(2 * member.channels, 1))
         kept = self._kept(operation, joint)
         moved = joint.mapped(node, member, [source], kept, [maps], [maps.abs()], 32)
@@ -405,8 +425,8 @@ class Ellipsoids(Domain):
         middle = (known.low / 2 + known.high / 2)[0]
         off = log_length(torch.maximum(known.high - middle, middle - known.low)).exp().item()
         flat, size = middle.reshape(member.channels, -1), log_length(middle[None]).exp().item()
-        if not size and not off:
-            return
+        if size < LEAST:
+            flat, off = 0 * flat, off + size
         sides, image = member.sides, middle.shape[1:]
         frequencies = joint.aliases(sides)
         transformed = _transformed(flat.view(member.channels, *image), sides)
@@ -415,16 +435,15 @@ class Ellipsoids(Domain):
         off = off * 1.001 + 64 * terms * EPSILON * math.sqrt(math.prod(sides)) * size
         vectors = torch.zeros(*found.shape[:2], 2, member.channels, dtype=torch.complex128)
         vectors[:, :, ERROR] = found
-        joint_now = joint.plus(node, vectors.flatten(1))
-        joint_now = _with_ball(joint_now, node, off)
-        self._store(joint_now, joint)
+        found = joint.plus(node, vectors.flatten(1))
+        self._store(_with_ball(found, node, max(off, LEAST)), joint)
 
     # ------------------------------------------------------------ what it says
 
     def facts(self, node: fx.Node) -> Known:
         """Bounds on coordinates and lengths of a value."""
         shape, joint = self.pair.shapes[node], self.joints[node]
-        peaks, lengths = joint.peaks(node).log(), joint.lengths(node).log()
+        peaks, lengths = log_up(joint.peaks(node).log()), log_up(joint.lengths(node).log())
         member = joint.members[node]
         many = math.prod(shape[1:]) // member.channels
         axes = [1] * (len(shape) - 2)
@@ -543,34 +562,67 @@ def _uniform(module: nn.Module, shape: tuple[int, ...]) -> nn.Module | None:
 def tori(pair: Pair, small: int | None = None) -> dict[fx.Node, tuple[int, ...]]:
     """Sides of each value's torus: large enough for zeros around it, divisible by all strides.
 
-    Values that strides connect are a family: their sides are those of one torus, divided.
+    Values that strides connect are a family: their sides are those of one torus, divided. What is
+    added belongs to one family.
+
+    Args:
+        small: a side that is enough for finding diagonals.
     """
-    family: dict[fx.Node, tuple[int, tuple[int, ...]]] = {}
-    needs: dict[int, list[tuple[tuple[int, ...], list[int]]]] = {}
+    steps: dict[fx.Node, tuple[int, tuple[Fraction, ...]]] = {}
+    needs: list[tuple[fx.Node, list[int]]] = []
     for number, operation in enumerate(pair.operations):
-        node, shape = operation.node, pair.shapes[operation.node]
-        image = list(shape[2:])
-        if operation.kind == INPUT or not operation.inputs:
-            found = (number, (1,) * len(image))
+        node, image = operation.node, list(pair.shapes[operation.node][2:])
+        reads = [steps[read] for read in operation.inputs]
+        if len(reads) == 2 and reads[0] != reads[1]:
+            _unite(operation, steps, *reads)
+            reads = [steps[read] for read in operation.inputs]
+        stride = _stride(pair, operation)
+        if stride is None:
+            steps[node] = (number, (Fraction(1),) * len(image))
         else:
-            found = _family(pair, operation, number, family[operation.inputs[0]])
-        family[node] = found
-        wants = needs.setdefault(found[0], [])
+            family, own = reads[0]
+            steps[node] = (family, tuple(map(operator.mul, own, stride)))
         if operation.kind != FLATTEN:
-            wants.append((found[1], image))
+            needs.append((node, image))
         module = _convolution(operation, pair)
         if module is not None:
-            origin, steps = family[operation.inputs[0]]
-            read = pair.shapes[operation.inputs[0]][2:]
-            needs[origin].append((steps, sides_needed(module, read, image)))
-    whole = {number: _sides(wants, small) for number, wants in needs.items()}
+            source = operation.inputs[0]
+            needs.append((source, sides_needed(module, pair.shapes[source][2:], image)))
+    whole = {family: _sides(steps, needs, family, small) for family, _ in steps.values()}
     return {
-        node: tuple(side // step for side, step in zip(whole[number], steps, strict=True))
-        for node, (number, steps) in family.items()
+        node: tuple(int(side / step) for side, step in zip(whole[family], own, strict=True))
+        for node, (family, own) in steps.items()
     }
 
 
+def _unite(operation: Operation, steps: dict, first: tuple, second: tuple) -> None:
+    """Make two families one, in which both values have the same sides."""
+    if first[0] == second[0]:
+        raise UnsupportedOperation(
+            f"{operation.name}: adds images that were made smaller in different ways, for which "
+            "ellipsoids have no rule"
+        )
+    ratio = [one / other for one, other in zip(first[1], second[1], strict=True)]
+    for node, (family, own) in steps.items():
+        if family == second[0]:
+            steps[node] = (first[0], tuple(map(operator.mul, own, ratio)))
+
+
+def _stride(pair: Pair, operation: Operation) -> tuple[int, ...] | None:
+    """Of what an operation makes on the torus of what it reads; None where it starts a torus."""
+    axes = len(pair.shapes[operation.node]) - 2
+    if operation.kind in (INPUT, AFFINE, MAX_POOL, AVERAGE_POOL):
+        module = _convolution(operation, pair) or operation.module
+        whole = operation.kind == AVERAGE_POOL and set(pair.shapes[operation.node][2:]) == {1}
+        if whole or not isinstance(module, (*CONVOLUTIONS, *MAX_POOLS)):
+            return None
+        stride = module.stride
+        return (stride,) * axes if isinstance(stride, int) else tuple(stride)
+    return (1,) * len(pair.shapes[operation.inputs[0]][2:])
+
+
 def _convolution(operation: Operation, pair: Pair) -> nn.Module | None:
+    """The convolution that an operation is, if it is one."""
     if operation.kind == AFFINE:
         return operation.module if isinstance(operation.module, CONVOLUTIONS) else None
     if operation.kind == AVERAGE_POOL:
@@ -578,28 +630,13 @@ def _convolution(operation: Operation, pair: Pair) -> nn.Module | None:
     return None
 
 
-def _family(pair: Pair, operation: Operation, number: int, read) -> tuple[int, tuple[int, ...]]:
-    shape = pair.shapes[operation.node]
-    module = _convolution(operation, pair)
-    if module is not None:
-        steps = tuple(a * b for a, b in zip(read[1], module.stride, strict=True))
-        whole = operation.kind == AVERAGE_POOL and set(shape[2:]) == {1}
-        return (number, (1,) * len(shape[2:])) if whole else (read[0], steps)
-    if operation.kind in (AFFINE, MAX_POOL, AVERAGE_POOL):
-        return (number, (1,) * len(shape[2:]))
-    return read
-
-
-def _sides(wants: list[tuple[tuple[int, ...], list[int]]], small: int | None) -> tuple[int, ...]:
-    axes = len(wants[0][0])
-    sides = []
+def _sides(steps: dict, needs: list, family: int, small: int | None) -> tuple[int, ...]:
+    wanted = [(steps[node][1], sides) for node, sides in needs if steps[node][0] == family]
+    axes = len(next(own for number, own in steps.values() if number == family))
+    found = []
     for axis in range(axes):
-        common = math.lcm(*(steps[axis] for steps, _ in wants))
-        needed = max(math.ceil(need[axis] * steps[axis] / common) for steps, need in wants)
-        if small is not None:
-            needed = min(needed, small)
-        sides.append(needed * common)
-    return tuple(sides)
-
-
-_ = (ACTIVATION, PADDING)
+        own = [numbers[axis] for number, numbers in steps.values() if number == family]
+        common = math.lcm(*(step.numerator for step in own))
+        needed = max(math.ceil(sides[axis] * numbers[axis] / common) for numbers, sides in wanted)
+        found.append((needed if small is None else min(needed, small)) * common)
+    return tuple(found)

@@ -105,7 +105,7 @@ def joined(ours: Tensor, theirs: Tensor, error: Tensor, center: Signed) -> Lengt
 
 def log_length(sizes: Tensor) -> Tensor:
     """ln of the ℓ² norm of each image, rounded up."""
-    flat = sizes.flatten(1)
+    flat = sizes.abs().flatten(1)
     largest = flat.amax(1, keepdim=True)
     shares = torch.where(largest > 0, flat / largest, 0.0)
     shares = torch.where(shares > 0, shares.clamp_min(2.0**-500), shares)

@@ -92,7 +92,9 @@ class Joint:
 
     def _part(self, rows: list[fx.Node], columns: list[fx.Node]) -> Tensor:
         places = [
-            torch.cat([torch.arange(0)] + [torch.arange(s.start, s.stop) for s in map(self.rows, n)])
+            torch.cat(
+                [torch.arange(0)] + [torch.arange(s.start, s.stop) for s in map(self.rows, n)]
+            )
             for n in (rows, columns)
         ]
         return self.matrix[:, places[0]][:, :, places[1]]

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from qnotes.errors import QnotesError
+from qnotes.networks.operations import OUTPUT
 from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids
 from qnotes.propagation.pair import Pair
 from qnotes.propagation.regions import Region
-from qnotes.propagation.walk import propagate
+from qnotes.propagation.walk import walk
 
 #: Of a step, in logarithms of diagonals.
 STEP = 0.05
@@ -26,8 +27,11 @@ LEAST_LEVEL = -5.0
 
 def error_logs(domain: Ellipsoids, pair: Pair) -> Tensor:
     """ln of the bound on each channel of the output."""
-    propagate(pair.operations[:-1], domain)
-    return domain.last_peaks.log()
+    for visit in walk(pair.operations, domain):
+        _ = visit.result
+        if visit.operation.kind == OUTPUT:
+            return domain.facts(visit.operation.node).peaks.flatten()
+    raise AssertionError("a network has an output")
 
 
 def optimize(

@@ -32,6 +32,11 @@ def drawn(kind: str, seed: int):
     return network, change_weights(rng, network), shape, rng.choice([0.1, 1.0, 3.0])
 
 
+def certify(*networks, **options) -> qn.Certificate:
+    """Little time for diagonals: any are sound."""
+    return qn.certify(*networks, seconds=0.1, **options)
+
+
 def log10_errors(network, changed, inputs) -> np.ndarray:
     """Of each output, the largest over inputs."""
     with torch.no_grad():
@@ -44,7 +49,7 @@ def log10_errors(network, changed, inputs) -> np.ndarray:
 def test_no_error_exceeds_it(kind, method):
     for seed in range(NETWORKS):
         network, changed, shape, radius = drawn(kind, seed)
-        found = qn.certify(network, changed, input_shape=shape, radius=radius, method=method)
+        found = certify(network, changed, input_shape=shape, radius=radius, method=method)
         errors = log10_errors(network, changed, hard_inputs(shape, radius, seed))
         assert (errors <= found.log10 + SLACK).all(), (kind, seed, errors, found.log10)
 
@@ -56,7 +61,7 @@ def test_no_error_in_a_ball_exceeds_it(kind, method):
         network, changed, shape, radius = drawn(kind, seed)
         center = torch.randn(2, *shape[1:], dtype=torch.float64)
         radius = 0.01 * radius
-        found = qn.certify(network, changed, center=center, radius=radius, method=method)
+        found = certify(network, changed, center=center, radius=radius, method=method)
         for image, bound in zip(center, found.log10, strict=True):
             inputs = image + hard_inputs(shape, radius, seed)
             errors = log10_errors(network, changed, inputs)
@@ -68,9 +73,9 @@ def test_the_best_is_never_worse_than_a_part(kind):
     for seed in range(NETWORKS):
         network, changed, shape, radius = drawn(kind, seed)
         options = {"input_shape": shape, "radius": radius}
-        best = qn.certify(network, changed, **options).log10
-        for method in certifying.CHEAP:
-            part = qn.certify(network, changed, **options, method=method).log10
+        best = certify(network, changed, **options).log10
+        for method in certifying.METHODS[1:]:
+            part = certify(network, changed, **options, method=method).log10
             assert (best <= part + SLACK).all(), (seed, method)
 
 
@@ -80,7 +85,7 @@ def test_radius_0_is_the_error_itself(kind, method):
     for seed in range(NETWORKS):
         network, changed, shape, _ = drawn(kind, seed)
         center = torch.randn(3, *shape[1:], dtype=torch.float64)
-        found = qn.certify(network, changed, center=center, radius=0, method=method).bound
+        found = certify(network, changed, center=center, radius=0, method=method).bound
         with torch.no_grad():
             errors = (network(center.clone()) - changed(center.clone())).abs().numpy()
             scale = network(center.clone()).abs().max().item()
@@ -92,8 +97,8 @@ def test_a_batch_is_its_images():
     center = torch.randn(3, *shape[1:], dtype=torch.float64)
     for method in ("intervals", "euclidean"):
         options = {"radius": 0.01, "method": method}
-        together = qn.certify(network, changed, center=center, **options).log10
-        alone = [qn.certify(network, changed, center=x[None], **options).log10[0] for x in center]
+        together = certify(network, changed, center=center, **options).log10
+        alone = [certify(network, changed, center=x[None], **options).log10[0] for x in center]
         assert together == pytest.approx(np.array(alone), abs=1e-9)
 
 
@@ -103,9 +108,9 @@ def test_inputs_outside_of_what_there_is_do_not_count():
     network[0].weight.data.fill_(1.0)
     changed[0].weight.data.fill_(2.0)
     center = torch.tensor([[0.75]], dtype=torch.float64)
-    found = qn.certify(network, changed, center=center, radius=0.5, within=(0, 1))
+    found = certify(network, changed, center=center, radius=0.5, within=(0, 1))
     assert found.bound == pytest.approx(np.array([[1.0]]))
-    whole = qn.certify(network, changed, center=center, radius=0.5)
+    whole = certify(network, changed, center=center, radius=0.5)
     assert whole.bound == pytest.approx(np.array([[1.25]]))
 
 
@@ -123,7 +128,7 @@ def test_inputs_outside_of_what_there_is_do_not_count():
 def test_refuses_a_call_that_makes_no_sense(options, message):
     network = nn.Sequential(nn.Linear(2, 1)).double().eval()
     with pytest.raises(qn.QnotesError, match=message):
-        qn.certify(network, network, **options)
+        certify(network, network, **options)
 
 
 # ---------------------------------------------------------------- spectral norms
