@@ -18,8 +18,15 @@ from torch import Tensor, fx, nn
 
 from qnotes.errors import QnotesError, UnsupportedOperation
 from qnotes.networks.operations import (
-    ADAPTIVE_AVERAGE_POOLS, AFFINE, AVERAGE_POOL, CONVOLUTIONS, FLATTEN, INPUT, MAX_POOL,
-    MAX_POOLS, Operation,
+    ADAPTIVE_AVERAGE_POOLS,
+    AFFINE,
+    AVERAGE_POOL,
+    CONVOLUTIONS,
+    FLATTEN,
+    INPUT,
+    MAX_POOL,
+    MAX_POOLS,
+    Operation,
 )  # fmt: skip
 from qnotes.propagation.euclidean import _made, column_sum, log_length, sharing
 from qnotes.propagation.intervals import Intervals
@@ -29,7 +36,14 @@ from qnotes.propagation.pair import Pair
 from qnotes.propagation.regions import Region
 from qnotes.propagation.smallest import Known
 from qnotes.propagation.spectral import (
-    grid, half, index, largest_eigenvalue, paddings, sides_needed, symbols, waves,
+    grid,
+    half,
+    index,
+    largest_eigenvalue,
+    paddings,
+    sides_needed,
+    symbols,
+    waves,
 )  # fmt: skip
 from qnotes.propagation.walk import Domain
 
@@ -59,8 +73,8 @@ class Value:
 class Diagonals:
     """The free numbers of T14 for each activation: D = λ (½ + exp(level)) exp(shape) m.
 
-    m is the mean of Z's diagonal over frequencies, a number a channel, and λ the smallest number for
-    which λ exp(shape) m is above Z: so 2D is above Z, on whatever torus.
+    m is the mean of Z's diagonal over frequencies, a number a channel, and λ the smallest number
+    for which λ exp(shape) m is above Z: so 2D is above Z, on whatever torus.
     """
 
     found: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
@@ -272,7 +286,7 @@ class Ellipsoids(Domain):
             return first
         coarse = tuple(map(math.gcd, first.sides, second.sides))
         parts = [
-            joint.only(self._kept(operation, joint) + [one, other]) for joint in (first, second)
+            joint.only([*self._kept(operation, joint), one, other]) for joint in (first, second)
         ]
         parts = [joint.coarser(coarse) for joint in parts]
         roots = [j.block(n).diagonal(dim1=-2, dim2=-1).real.sum(-1).max().sqrt()

@@ -51,8 +51,10 @@ def optimize(
         return (error_logs(domain, pair) * 4).logsumexp(0) / 4
 
     with torch.enable_grad():
-        objective()  # makes the numbers
+        _value(objective)  # makes the numbers
         numbers = [number for both in diagonals.found.values() for number in both]
+        if not numbers:
+            return 0
         best, kept = float("inf"), [number.detach().clone() for number in numbers]
         step = STEP
         descent = torch.optim.Adam(numbers, lr=step, betas=(0.9, 0.95))
