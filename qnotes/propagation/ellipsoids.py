@@ -449,8 +449,7 @@ class Ellipsoids(Domain):
         off = off * 1.001 + 64 * terms * EPSILON * math.sqrt(math.prod(sides)) * size
         vectors = torch.zeros(*found.shape[:2], 2, member.channels, dtype=torch.complex128)
         vectors[:, :, ERROR] = found
-        found = joint.plus(node, vectors.flatten(1))
-        self._store(_with_ball(found, node, max(off, LEAST)), joint)
+        self._store(joint.plus(node, vectors.flatten(1), max(off, LEAST)), joint)
 
     # ------------------------------------------------------------ what it says
 
@@ -495,23 +494,6 @@ def _transformed(image: Tensor, sides: Sequence[int]) -> Tensor:
         table = waves(-places, turns, [side]) / math.sqrt(side)
         found = torch.tensordot(found, table, dims=([axis + 1], [1])).movedim(-1, axis + 1)
     return found.reshape(len(image), -1)
-
-
-def _with_ball(joint: Joint, node: fx.Node, radius: float) -> Joint:
-    """With anything of at most this length added to Δ: small, so that α is near 1."""
-    if not radius:
-        return joint
-    errors = joint.block(node).diagonal(dim1=-2, dim2=-1).real
-    largest = errors.view(len(errors), -1, 2, joint.members[node].channels)[:, :, ERROR].max()
-    tau = min(1.0, max(1e-9, radius / math.sqrt(max(largest.item(), 1e-300))))
-    numbers = torch.zeros(2, joint.members[node].channels, dtype=torch.float64)
-    numbers[ERROR] = radius * radius * (1 + 1 / tau) * (1 + 1e-12)
-    rows = joint.rows(node)
-    diagonal = torch.zeros(joint.matrix.shape[-1], dtype=torch.float64)
-    diagonal[rows] = numbers.reshape(-1).repeat(joint.size(joint.members[node]) // numbers.numel())
-    matrix = joint.matrix * ((1 + tau) * (1 + 1e-12)) + torch.diag(diagonal)
-    reach = matrix.diagonal(dim1=-2, dim2=-1).real.sqrt()
-    return Joint(joint.sides, joint.members, raised(matrix, reach, 4), joint.exact)
 
 
 def _spread(piece: Tensor, groups: int) -> Tensor:

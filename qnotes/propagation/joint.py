@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, fx
 
-from qnotes.errors import QnotesError
 from qnotes.propagation.outward import EPSILON
 from qnotes.propagation.spectral import grid, half, index, verified_definite
 
@@ -119,7 +118,7 @@ class Joint:
             reach = reach + (size @ self._roots([read])[..., None])[..., 0]
             for second, other in zip(reads, maps, strict=True):
                 own = own + matrix @ self.block(read, second) @ other.mH
-        found = _assembled(self._part(kept, kept), cross, own)
+        found = _assembled(self._part(kept, kept), cross, hermitian(own))
         if self.exact:
             reach = torch.cat([self._roots(kept), reach], -1)
             found = raised(found, reach, terms + sum(m.shape[-1] for m in maps))
@@ -167,36 +166,38 @@ class Joint:
         found = before + columns @ inverse @ columns.mH
         reach = (columns.abs() @ _root_diagonal(inverse)[..., None])[..., 0]
         reach = reach + torch.cat([self._roots(kept), torch.zeros(len(gap), len(root))], 1)
-        return replace(self, members=members, matrix=raised(found, reach, 2 * len(root)))
+        found = raised(hermitian(found), reach, 2 * len(root))
+        return replace(self, members=members, matrix=found)
 
-    def plus(self, node: fx.Node, vectors: Tensor, shift: float | Tensor = 0.0) -> Joint:
-        """T14 (b): with a vector added to a value that is one of so many.
+    def plus(self, node: fx.Node, vectors: Tensor, ball: float) -> Joint:
+        """T14 (b), twice: with a vector added to Δ of a value, and anything in a small ball.
 
         Args:
-            vectors: (frequencies, rows of the value), a vector in all; it may be anything in the
-                ellipsoid of the matrix that is added.
-            shift: moves α away from where the traces would put it.
+            vectors: (frequencies, rows of the value), one vector in all.
+            ball: radius, positive.
         """
-        where = self.rows(node)
-        lengths = vectors.abs().square().sum(-1).sqrt()
-        largest = lengths.max()
-        if not largest > 0:
-            return self
-        shares = (lengths / largest).clamp_min(1e-9)
-        shares = shares / (shares * self.multiplicity).sum() * (1 - 1e-12)
+        where, channels = self.rows(node), self.members[node].channels
         errors = self.block(node).diagonal(dim1=-2, dim2=-1).real
-        errors = errors.view(len(errors), -1, 2, self.members[node].channels)[:, :, ERROR]
-        old, new = errors.sum((1, 2)).max().detach().sqrt(), (lengths / shares.sqrt()).max()
-        alpha = torch.sigmoid((old.clamp_min(1e-300) / new).log() + shift)
-        alpha = alpha.clamp(1e-9, 1 - 1e-9)
-        columns = vectors / (shares * (1 - alpha)).sqrt()[:, None]
-        added = columns[:, :, None] * columns[:, None].conj()
-        outside = (where.start, self.matrix.shape[-1] - where.stop)
-        found = self.matrix / alpha + torch.nn.functional.pad(added, outside * 2)
-        if self.exact:
-            reach = _root_diagonal(found)
-            found = raised(found * (1 + 16 * EPSILON), reach, 16)
-        return replace(self, matrix=found)
+        errors = errors.view(len(errors), -1, 2, channels)[:, :, ERROR]
+        lengths = vectors.abs().square().sum(-1).sqrt()
+        shares = (lengths / lengths.max()).nan_to_num(1.0).clamp_min(1e-9)
+        shares = shares / (shares * self.multiplicity).sum() * (1 - 1e-12)
+        old, new = errors.sum((1, 2)).max().sqrt(), (lengths / shares.sqrt()).max()
+        alpha = (old / (old + new)).nan_to_num(1.0).clamp_min(1e-9).item() if new > 0 else 1.0
+        alpha = min(alpha, 1 - 1e-9) if new > 0 else 1.0
+        tau = ball / math.sqrt(max(errors.max().item(), new.item() ** 2, 1e-290))
+        tau = min(1.0, max(1e-9, tau))
+        matrix = self.matrix * ((1 + tau) * (1 + 32 * EPSILON) / alpha)
+        block = matrix[:, where, where]
+        if new > 0:
+            columns = (
+                vectors * ((1 + tau) * (1 + 32 * EPSILON) / shares / (1 - alpha)).sqrt()[:, None]
+            )
+            block += hermitian(columns[:, :, None] * columns[:, None].conj())
+        radii = torch.zeros(self.size(self.members[node]) // 2 // channels, 2, channels).double()
+        radii[:, ERROR] = ball * ball * (1 + 1 / tau) * (1 + 1e-12)
+        block.diagonal(dim1=-2, dim2=-1).add_(radii.flatten())
+        return replace(self, matrix=raised(matrix, _root_diagonal(matrix), 16))
 
     def coarser(self, sides: tuple[int, ...]) -> Joint:
         """The same with a matrix for each frequency of a coarser torus."""
@@ -261,12 +262,18 @@ def _root_diagonal(matrix: Tensor) -> Tensor:
 def raised(matrix: Tensor, reach: Tensor, terms: int) -> Tensor:
     """A matrix above the exact one: entries (i, j) were sums of so many terms, within r_i r_j.
 
-    x* E x ≤ γ (Σ r_i |x_i|)² ≤ γ n Σ r_i² |x_i|², so a diagonal makes up for all of E.
+    x* E x ≤ γ (Σ r_i |x_i|)² ≤ γ n Σ r_i² |x_i|², so a diagonal makes up for all of E. It is added
+    in place.
     """
     n = matrix.shape[-1]
-    matrix = (matrix + matrix.mH) / 2
     share = 8 * n * (terms + n + 16) * EPSILON
-    return matrix + torch.diag_embed(share * reach.square()).to(matrix.dtype)
+    matrix.diagonal(dim1=-2, dim2=-1).add_(share * reach.square())
+    return matrix
+
+
+def hermitian(matrix: Tensor) -> Tensor:
+    """Of a matrix that is Hermitian but for rounding, a Hermitian one."""
+    return (matrix + matrix.mH) / 2
 
 
 def verified_inverse(gap: Tensor, scaled: Tensor) -> Tensor | None:
@@ -279,7 +286,7 @@ def verified_inverse(gap: Tensor, scaled: Tensor) -> Tensor | None:
     if not verified_definite(gap, off):
         return None
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(gap))
-    inverse = (inverse + inverse.mH) / 2
+    inverse = hermitian(inverse)
     eye = torch.eye(n, dtype=gap.dtype)
     sizes = [torch.linalg.matrix_norm(matrix) for matrix in (gap, inverse)]
     residual = torch.linalg.matrix_norm(eye - gap @ inverse)
@@ -288,8 +295,3 @@ def verified_inverse(gap: Tensor, scaled: Tensor) -> Tensor | None:
         return None
     beyond = sizes[1] * residual / (1 - residual) * (1 + 1e-9)
     return inverse + beyond[:, None, None] * eye
-
-
-def separate(joints: Sequence[Joint]) -> None:
-    """Refuse what would need a matrix over two tori that do not fit."""
-    raise QnotesError(f"tori of sides {[joint.sides for joint in joints]} do not fit")
