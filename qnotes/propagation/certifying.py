@@ -121,6 +121,29 @@ def certify(
     return Certificate(log10, method, layers, {**(provenance or {}), **about}, taken)
 
 
+#: Bounds on the graph: theorem, its name, and the method that has it.
+ON_THE_GRAPH = (
+    ("T8", "vector form", "channels"),
+    ("T10", "intervals with signs", "intervals"),
+    ("T11", "Euclidean norms", "euclidean"),
+    ("T14", "ellipsoids", ELLIPSOIDS),
+)
+
+
+def graph_bounds(
+    network: nn.Module, quantized: nn.Module, **options
+) -> list[tuple[str, str, float, str]]:
+    """For each bound on the graph: theorem, name, log10 of the largest, and why it has none."""
+    rows = []
+    for theorem, name, method in ON_THE_GRAPH:
+        try:
+            found, reason = certify(network, quantized, method=method, **options).largest, ""
+        except UnsupportedOperation as error:
+            found, reason = math.nan, str(error)
+        rows.append((theorem, name, found, reason))
+    return rows
+
+
 @dataclass(frozen=True)
 class _Steps:
     peaks: np.ndarray
