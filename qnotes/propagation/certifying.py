@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 
 from qnotes.errors import QnotesError, UnsupportedOperation
 from qnotes.propagation.channels import Channels
-from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids
+from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids, at_center
 from qnotes.propagation.euclidean import Euclidean
 from qnotes.propagation.intervals import Intervals
 from qnotes.propagation.norms import Norms
@@ -180,7 +180,7 @@ def _ellipsoids(pair: Pair, region: Region, seconds: float) -> dict[fx.Node, Kno
 
 
 def _walked(pair: Pair, region: Region, diagonals: Diagonals) -> dict[fx.Node, Known]:
-    domain = Ellipsoids(pair, region, diagonals)
+    domain = Ellipsoids(pair, region, at_center(pair, region), diagonals)
     facts = {}
     for visit in walk(pair.operations, domain):
         _ = visit.result

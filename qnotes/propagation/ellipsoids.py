@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -26,10 +27,12 @@ from qnotes.networks.operations import (
     INPUT,
     MAX_POOL,
     MAX_POOLS,
+    SUM,
     Operation,
 )  # fmt: skip
+from qnotes.propagation.centers import Points
 from qnotes.propagation.euclidean import _made, column_sum, log_length, sharing
-from qnotes.propagation.intervals import Intervals
+from qnotes.propagation.intervals import Interval
 from qnotes.propagation.joint import ERROR, Joint, Member, raised
 from qnotes.propagation.outward import EPSILON, log_up
 from qnotes.propagation.pair import Pair
@@ -45,12 +48,14 @@ from qnotes.propagation.spectral import (
     symbols,
     waves,
 )  # fmt: skip
-from qnotes.propagation.walk import Domain
+from qnotes.propagation.walk import Domain, walk
 
 #: A diagonal that is too small grows by this factor, at most so often.
 GROWTH, TRIES = 1.02, 100
 #: Shorter than any vector that counts.
 LEAST = 1e-140
+#: 1 - α at first, at most: 1/α enlarges everything that is alive.
+LARGEST_SHARE = 0.02
 #: Matrices with more rows than this have their largest eigenvalue guessed by powers.
 LARGE = 256
 
@@ -73,17 +78,33 @@ class Value:
 class Diagonals:
     """The free numbers of T14 for each activation: D = λ (½ + exp(level)) exp(shape) m.
 
-    m is the mean of Z's diagonal over frequencies, a number a channel, and λ the smallest number
+    m is the largest of Z's diagonal over frequencies, a number a channel, and λ the smallest number
     for which λ exp(shape) m is above Z: so 2D is above Z, on whatever torus.
     """
 
     found: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    shares: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def numbers(self) -> list[Tensor]:
+        """All of them, to be moved."""
+        both = [number for pair in self.found.values() for number in pair]
+        return both + list(self.shares.values())
+
+    def share(self, name: str, guess: float) -> Tensor:
+        """1 - α where what is known at the center is added; the first time a guess."""
+        if name not in self.shares:
+            start = min(max(guess, 1e-6), LARGEST_SHARE)
+            logit = torch.tensor(math.log(start / (1 - start)), dtype=torch.float64)
+            self.shares[name] = logit.requires_grad_()
+        return torch.sigmoid(self.shares[name])
 
     def of(self, name: str, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Shape and level; the first time those of D = λ m."""
+        """Shape and level; the first time those of D = λ, for S' and for Δ."""
         if name not in self.found:
             level = torch.tensor(math.log(0.5), dtype=torch.float64)
-            self.found[name] = (torch.zeros_like(like).requires_grad_(), level.requires_grad_())
+            shape = (like.detach().amax(1, keepdim=True) / like.detach()).log()
+            self.found[name] = (shape.requires_grad_(), level.requires_grad_())
         return self.found[name]
 
 
@@ -93,6 +114,7 @@ class Ellipsoids(Domain):
     Args:
         pair: that is walked.
         region: of inputs, of one image.
+        known: what is made of Δ at its center, from `at_center`.
         diagonals: used where they are known, and added where not.
         small: for finding diagonals only: on a torus so many times as large as it must be divided,
             without rounding and without what is known at the center.
@@ -102,6 +124,7 @@ class Ellipsoids(Domain):
         self,
         pair: Pair,
         region: Region,
+        known: Mapping[fx.Node, Interval],
         diagonals: Diagonals,
         *,
         small: int | None = None,
@@ -112,21 +135,17 @@ class Ellipsoids(Domain):
         self.tori = tori(pair, small)
         self.joints: dict[fx.Node, Joint] = {}
         self.last = {n: operation for operation in pair.operations for n in operation.inputs}
-        middle = region.center
-        self.points = Intervals(pair, Region(middle, middle)) if self.exact else None
-        self.centers: dict[fx.Node, object] = {}
+        self.known = known
 
     # ------------------------------------------------------------ keeping joints
 
     def apply(self, operation: Operation, reads: tuple) -> Value:
         result = super().apply(operation, reads)
-        if self.points is not None:
-            centers = tuple(self.centers[node] for node in operation.inputs)
-            self.centers[operation.node] = self.points.apply(operation, centers)
+        if operation.node in self.known:
+            self._add(operation.node, self.known[operation.node], operation.name)
         return result
 
     def forget(self, node: fx.Node) -> None:
-        self.centers.pop(node, None)
         joint = self.joints.pop(node, None)
         if joint is not None:
             self._store(joint.only([n for n in joint.members if n is not node]), joint)
@@ -164,18 +183,12 @@ class Ellipsoids(Domain):
         return Value(tuple(image), True)
 
     def affine(self, operation: Operation, read: Value) -> Value:
-        node, source = operation.node, operation.inputs[0]
         ours, theirs = (m.weight.detach().double() for m in (operation.module, operation.quantized))
         if isinstance(operation.module, nn.Linear):
-            made = self._dense(operation, read, ours, theirs)
-        else:
-            if max(operation.module.kernel_size) > 1:
-                read = self._masked(operation, read)
-            made = self._convolved(operation, read, operation.module, ours, theirs)
-        if self.points is not None:
-            known = _made(operation, self.centers[source].theirs)
-            self._add(node, known, operation.name)
-        return made
+            return self._dense(operation, read, ours, theirs)
+        if max(operation.module.kernel_size) > 1:
+            read = self._masked(operation, read)
+        return self._convolved(operation, read, operation.module, ours, theirs)
 
     def _convolved(self, operation, read: Value, module, ours: Tensor, theirs: Tensor) -> Value:
         node, source = operation.node, operation.inputs[0]
@@ -318,9 +331,8 @@ class Ellipsoids(Domain):
             [n for n in joint.members if n is not read]  # fmt: skip
         block = joint.block(read)
         channels = joint.members[read].channels
-        mean = block.diagonal(dim1=-2, dim2=-1).real.view(len(block), -1, 2, channels)
-        mean = (mean.mean(1) * joint.multiplicity[:, None, None]).sum(0) / joint.multiplicity.sum()
-        scale = mean.clamp_min(1e-12 * mean.detach().amax(1, keepdim=True)).clamp_min(1e-290)
+        numbers = block.diagonal(dim1=-2, dim2=-1).real.view(len(block), -1, 2, channels)
+        scale = _positive(numbers.amax((0, 1)))
         shape, level = self.diagonals.of(name, scale)
         shape = scale * shape.exp()
         numbers = shape * _top(block, shape) * (0.5 + level.exp())
@@ -352,7 +364,7 @@ class Ellipsoids(Domain):
         scale = (
             blocks.diagonal(dim1=-2, dim2=-1).real.view(len(blocks), -1, 2, channels).amax((0, 1))
         )
-        scale = scale.clamp_min(1e-12 * scale.detach().amax(1, keepdim=True)).clamp_min(1e-290)
+        scale = _positive(scale)
         root = scale.reshape(-1).repeat(blocks.shape[-1] // scale.numel()).sqrt()
         scaled = blocks / (root[:, None] * root)
         margin = 16 * EPSILON * blocks.shape[-1] * torch.ones(len(blocks), dtype=torch.float64)
@@ -432,24 +444,58 @@ class Ellipsoids(Domain):
 
     output = identity
 
-    def _add(self, node: fx.Node, known, name: str) -> None:
+    def _add(self, node: fx.Node, made: Made, name: str) -> None:
         """What is known of Δ at the center, up to rounding, as a vector on the torus."""
         joint = self.joints[node]
         member = joint.members[node]
+        slip = max(log_length(made.slip).exp().item() * (1 + 1e-9), LEAST)
+        if made.known is None:
+            if self.exact:
+                self._store(joint.blurred(node, slip, LEAST), joint)
+            return
+        known = made.known
         middle = (known.low / 2 + known.high / 2)[0]
+        size = log_length(middle[None]).exp().item()
         off = log_length(torch.maximum(known.high - middle, middle - known.low)).exp().item()
-        flat, size = middle.reshape(member.channels, -1), log_length(middle[None]).exp().item()
         if size < LEAST:
-            flat, off = 0 * flat, off + size
-        sides, image = member.sides, middle.shape[1:]
-        frequencies = joint.aliases(sides)
-        transformed = _transformed(flat.view(member.channels, *image), sides)
-        found = transformed[:, index(frequencies, sides)].movedim(0, -1)
-        terms = sum(sides) + 32
-        off = off * 1.001 + 64 * terms * EPSILON * math.sqrt(math.prod(sides)) * size
+            middle, off = 0 * middle, off + size
+        image = middle.reshape(member.channels, *middle.shape[1:])
+        found = self._on_torus(joint, member, image)
         vectors = torch.zeros(*found.shape[:2], 2, member.channels, dtype=torch.complex128)
         vectors[:, :, ERROR] = found
-        self._store(joint.plus(node, vectors.flatten(1), max(off, LEAST)), joint)
+        terms = sum(member.sides) + 32
+        off = off * 1.001 + 64 * terms * EPSILON * math.sqrt(math.prod(member.sides)) * size
+        errors = joint.block(node).detach().diagonal(dim1=-2, dim2=-1).real
+        errors = errors.view(len(errors), -1, 2, member.channels)[:, :, ERROR]
+        old = errors.sum((1, 2)).max().sqrt().item()
+        share = self.diagonals.share(name, size / (size + old) if size else 0.0)
+        joint_now = joint.plus(node, vectors.flatten(1), share)
+        if self.exact:
+            joint_now = joint_now.blurred(node, slip, max(off, LEAST))
+        self._store(joint_now, joint)
+
+    def _on_torus(self, joint: Joint, member: Member, image: Tensor) -> Tensor:
+        """An image's Fourier transform, (frequencies, aliases, channels).
+
+        On a small torus all of it at frequency 0, about as large as it counts on the whole one.
+        """
+        frequencies = joint.aliases(member.sides)
+        if self.exact:
+            return _transformed(image, member.sides)[:, index(frequencies, member.sides)].movedim(
+                0, -1
+            )
+        found = torch.zeros(*frequencies.shape[:2], member.channels, dtype=torch.complex128)
+        spectrum = torch.fft.fftn(image, dim=tuple(range(1, image.dim())), norm="ortho") \
+            if image.dim() > 1 else image  # fmt: skip
+        lengths = spectrum.flatten(1).abs().square().sum(0).sqrt() if image.dim() > 1 else None
+        first = spectrum.reshape(len(image), -1)[:, 0]
+        if lengths is not None:
+            first = (
+                first
+                * (lengths.sum() / lengths[0].clamp_min(1e-12 * lengths.max())).nan_to_num(0).sqrt()
+            )
+        found[0, 0] = first
+        return found
 
     # ------------------------------------------------------------ what it says
 
@@ -463,7 +509,14 @@ class Ellipsoids(Domain):
         if len(shape) == 2:
             peaks = peaks.repeat_interleave(many, 1)
         nothing = torch.full_like(peaks[0], math.inf).view(1, -1, *axes)
-        return Known(peaks[ERROR].view(1, -1, *axes), lengths[ERROR, None], nothing, lengths[:1])
+        far = torch.full_like(lengths[:1], math.inf)
+        return Known(peaks[ERROR].view(1, -1, *axes), lengths[ERROR, None], nothing, far)
+
+
+def _positive(scale: Tensor) -> Tensor:
+    """Numbers of each network's channels, none of them 0."""
+    least = 1e-12 * scale.detach().amax(1, keepdim=True)
+    return torch.maximum(scale, least.clamp_min(1e-290))
 
 
 def _top(block: Tensor, shape: Tensor) -> Tensor:
@@ -550,6 +603,26 @@ def _uniform(module: nn.Module, shape: tuple[int, ...]) -> nn.Module | None:
     ).double()
     same.weight.data.fill_(1 / math.prod(kernel))
     return same
+
+
+class Made(NamedTuple):
+    """At the reference: (W - W') S' + (b - b') of a layer, and the slip of S' itself."""
+
+    known: Interval | None
+    slip: Tensor
+
+
+def at_center(pair: Pair, region: Region) -> dict[fx.Node, Made]:
+    """What is added at each operation, for the center of a box of inputs."""
+    found = {}
+    for visit in walk(pair.operations, Points(pair, region.center, quantized=True)):
+        operation, slip = visit.operation, visit.result.slip
+        if operation.kind == AFFINE:
+            point = visit.reads[0].value
+            found[operation.node] = Made(_made(operation, Interval(point, point)), slip)
+        elif operation.kind in (SUM, AVERAGE_POOL):
+            found[operation.node] = Made(None, slip)
+    return found
 
 
 # ---------------------------------------------------------------- sides of the tori

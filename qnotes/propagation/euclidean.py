@@ -2,7 +2,7 @@
 
 Around the center c of a box of inputs, three lengths travel: how far S(x) can be from S(c), how far
 S'(x) from S'(c), and how long Δ(x) is. Δ(x) = Δ(c) + (S - S(c)) - (S' - S'(c)) is used too, so
-that at radius 0 the length is that of the error at c.
+that at radius 0 the length is that of the error at c. S(c) and S'(c) are references (`centers`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from qnotes.networks.operations import ADAPTIVE_MAX_POOLS, Operation
-from qnotes.propagation.intervals import Interval, Intervals, Signed, layer
+from qnotes.propagation.centers import Point, Points
+from qnotes.propagation.intervals import Interval, layer
 from qnotes.propagation.outward import log_up
 from qnotes.propagation.pair import Pair
 from qnotes.propagation.regions import Region
@@ -24,18 +25,24 @@ from qnotes.propagation.weights import bias_of
 
 
 class Lengths(NamedTuple):
-    """ln of lengths, (images,), and both networks' values at the center, in intervals.
+    """ln of lengths, (images,), and both networks' references at the center (`centers`).
 
     Attributes:
-        ours, theirs: of S(x) - S(c) and S'(x) - S'(c).
+        ours, theirs: of the distances of S(x) and S'(x) from their references.
         error: of Δ(x).
-        center: S(c), S'(c) and Δ(c), with their rounding.
+        center: references of S and of S'.
     """
 
     ours: Tensor
     theirs: Tensor
     error: Tensor
-    center: Signed
+    center: tuple[Point, Point]
+
+    @property
+    def gap(self) -> Tensor:
+        """Sizes of the difference of both references, (images, ...)."""
+        ours, theirs = (Interval(point.value, point.value) for point in self.center)
+        return ours.plus(-theirs).size
 
 
 class Euclidean(Domain):
@@ -49,20 +56,26 @@ class Euclidean(Domain):
     def __init__(self, pair: Pair, region: Region) -> None:
         self.pair = pair
         self.reach = log_length(region.reach)
-        middle = region.center
-        self.points = Intervals(pair, Region(middle, middle))
+        self.points = [Points(pair, region.center, quantized=q) for q in (False, True)]
 
     def input(self, operation: Operation) -> Lengths:
         nothing = torch.full_like(self.reach, -math.inf)
-        return Lengths(self.reach, self.reach, nothing, self.points.input(operation))
+        return Lengths(self.reach, self.reach, nothing, self._centers(operation))
+
+    def _centers(self, operation: Operation, *reads: Lengths) -> tuple[Point, ...]:
+        return tuple(
+            points.apply(operation, tuple(read.center[side] for read in reads))
+            for side, points in enumerate(self.points)
+        )
 
     def affine(self, operation: Operation, read: Lengths) -> Lengths:
         """W Δ + (W - W') (S' - S'(c)), and what is known: (W - W') S'(c) + (b - b')."""
         ours, theirs, change = (math.log(n) if n else -math.inf for n in self.norms(operation))
-        known = log_length(_made(operation, read.center.theirs).size)
+        point = read.center[1].value
+        known = log_length(_made(operation, Interval(point, point)).size)
         error = added(log_up(ours + read.error), log_up(change + read.theirs), known)
-        center = self.points.affine(operation, read.center)
-        return joined(log_up(ours + read.ours), log_up(theirs + read.theirs), error, center)
+        lengths = (log_up(ours + read.ours), log_up(theirs + read.theirs), error)
+        return joined(*lengths, self._centers(operation, read))
 
     def norms(self, operation: Operation) -> list[float]:
         """Upper bounds on the spectral norms of W, of W' and of W - W'."""
@@ -73,34 +86,39 @@ class Euclidean(Domain):
 
     def sum(self, operation: Operation, first: Lengths, second: Lengths) -> Lengths:
         lengths = (added(one, other) for one, other in zip(first[:3], second[:3], strict=True))
-        return joined(*lengths, self.points.sum(operation, first.center, second.center))
+        return joined(*lengths, self._centers(operation, first, second))
 
     def activation(self, operation: Operation, read: Lengths) -> Lengths:
         """Slopes in [0, 1]."""
-        return joined(*read[:3], self.points.activation(operation, read.center))
+        return joined(*read[:3], self._centers(operation, read))
 
     def max_pool(self, operation: Operation, read: Lengths) -> Lengths:
         """A pixel is the largest of as many windows as see it, at most."""
         grown = math.log(sharing(operation, self.pair)) / 2
         lengths = (log_up(length + grown) for length in read[:3])
-        return joined(*lengths, self.points.max_pool(operation, read.center))
+        return joined(*lengths, self._centers(operation, read))
 
     def average_pool(self, operation: Operation, read: Lengths) -> Lengths:
         """Rows have the sum 1; ‖P‖₂² ≤ the largest sum of a column."""
         grown = math.log(column_sum(operation, self.pair)) / 2
         lengths = (log_up(length + grown, 8) for length in read[:3])
-        return joined(*lengths, self.points.average_pool(operation, read.center))
+        return joined(*lengths, self._centers(operation, read))
 
     def flatten(self, operation: Operation, read: Lengths) -> Lengths:
-        return read._replace(center=self.points.flatten(operation, read.center))
+        return read._replace(center=self._centers(operation, read))
 
     padding = flatten
 
 
-def joined(ours: Tensor, theirs: Tensor, error: Tensor, center: Signed) -> Lengths:
-    """With the other way to Δ(x): Δ(c) + (S - S(c)) - (S' - S'(c))."""
-    other = added(log_length(center.error.size), ours, theirs)
-    return Lengths(ours, theirs, torch.minimum(error, other), center)
+def joined(ours: Tensor, theirs: Tensor, error: Tensor, center: tuple[Point, Point]) -> Lengths:
+    """With the slips of the references, and the other way to Δ(x): from their difference."""
+    ours, theirs = (
+        added(length, log_length(point.slip))
+        for length, point in zip((ours, theirs), center, strict=True)
+    )
+    found = Lengths(ours, theirs, error, center)
+    other = added(log_length(found.gap), ours, theirs)
+    return found._replace(error=torch.minimum(error, other))
 
 
 def log_length(sizes: Tensor) -> Tensor:

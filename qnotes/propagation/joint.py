@@ -74,7 +74,7 @@ class Joint:
         """Where the rows of a value are."""
         start = 0
         for other, member in self.members.items():
-            if other is node:
+            if other == node:
                 return slice(start, start + self.size(member))
             start += self.size(member)
         raise KeyError(node)
@@ -169,34 +169,46 @@ class Joint:
         found = raised(hermitian(found), reach, 2 * len(root))
         return replace(self, members=members, matrix=found)
 
-    def plus(self, node: fx.Node, vectors: Tensor, ball: float) -> Joint:
-        """T14 (b), twice: with a vector added to Δ of a value, and anything in a small ball.
+    def plus(self, node: fx.Node, vectors: Tensor, share: Tensor) -> Joint:
+        """T14 (b): with a vector added to a value.
 
         Args:
             vectors: (frequencies, rows of the value), one vector in all.
-            ball: radius, positive.
+            share: 1 - α.
         """
-        where, channels = self.rows(node), self.members[node].channels
-        errors = self.block(node).diagonal(dim1=-2, dim2=-1).real
-        errors = errors.view(len(errors), -1, 2, channels)[:, :, ERROR]
-        lengths = vectors.abs().square().sum(-1).sqrt()
-        shares = (lengths / lengths.max()).nan_to_num(1.0).clamp_min(1e-9)
-        shares = shares / (shares * self.multiplicity).sum() * (1 - 1e-12)
-        old, new = errors.sum((1, 2)).max().sqrt(), (lengths / shares.sqrt()).max()
-        alpha = (old / (old + new)).nan_to_num(1.0).clamp_min(1e-9).item() if new > 0 else 1.0
-        alpha = min(alpha, 1 - 1e-9) if new > 0 else 1.0
-        tau = ball / math.sqrt(max(errors.max().item(), new.item() ** 2, 1e-290))
-        tau = min(1.0, max(1e-9, tau))
-        matrix = self.matrix * ((1 + tau) * (1 + 32 * EPSILON) / alpha)
-        block = matrix[:, where, where]
-        if new > 0:
-            columns = (
-                vectors * ((1 + tau) * (1 + 32 * EPSILON) / shares / (1 - alpha)).sqrt()[:, None]
-            )
-            block += hermitian(columns[:, :, None] * columns[:, None].conj())
-        radii = torch.zeros(self.size(self.members[node]) // 2 // channels, 2, channels).double()
-        radii[:, ERROR] = ball * ball * (1 + 1 / tau) * (1 + 1e-12)
-        block.diagonal(dim1=-2, dim2=-1).add_(radii.flatten())
+        lengths = vectors.detach().abs().square().sum(-1).sqrt()
+        if not lengths.max() > 0:
+            return self
+        where, share = self.rows(node), share.clamp(1e-9, 1 - 1e-9)
+        weights = (lengths / lengths.max()).clamp_min(1e-9)
+        weights = weights / (weights * self.multiplicity).sum() * (1 - 1e-12)
+        columns = vectors / weights.sqrt()[:, None]
+        added = hermitian(columns[:, :, None] * columns[:, None].conj())
+        outside = (where.start, self.matrix.shape[-1] - where.stop)
+        grown = 1 + 32 * EPSILON
+        padded = torch.nn.functional.pad(added * (grown / share), outside * 2)
+        matrix = self.matrix * (grown / (1 - share)) + padded
+        if self.exact:
+            matrix = raised(matrix, _root_diagonal(matrix), 16)
+        return replace(self, matrix=matrix)
+
+    def blurred(self, node: fx.Node, moved: float, error: float) -> Joint:
+        """T14 (b): with anything that is as short added to S' - S'(c) and to Δ of a value.
+
+        Args:
+            moved, error: lengths, positive; so small that α is nearly 1.
+        """
+        channels, where = self.members[node].channels, self.rows(node)
+        radii = torch.tensor([moved, error], dtype=torch.float64)
+        own = self.block(node).diagonal(dim1=-2, dim2=-1).real
+        largest = own.view(len(own), -1, 2, channels).amax((0, 1, 3)).clamp_min(1e-290).sqrt()
+        tau = (2 * radii / largest).clamp(1e-9, 1).max().item()
+        matrix = self.matrix * ((1 + tau) * (1 + 32 * EPSILON))
+        # Two balls in one: each in twice its square.
+        added = (2 * radii.square() * ((1 + 1 / tau) * (1 + 1e-12)))[:, None].expand(2, channels)
+        matrix[:, where, where].diagonal(dim1=-2, dim2=-1).add_(
+            added.flatten().repeat(self.size(self.members[node]) // added.numel())
+        )
         return replace(self, matrix=raised(matrix, _root_diagonal(matrix), 16))
 
     def coarser(self, sides: tuple[int, ...]) -> Joint:

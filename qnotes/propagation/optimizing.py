@@ -14,7 +14,7 @@ from torch import Tensor
 
 from qnotes.errors import QnotesError
 from qnotes.networks.operations import OUTPUT
-from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids
+from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids, at_center
 from qnotes.propagation.pair import Pair
 from qnotes.propagation.regions import Region
 from qnotes.propagation.walk import walk
@@ -45,14 +45,15 @@ def optimize(
 ) -> int:
     """Improve diagonals in place, until the time is over; returns the steps taken."""
     start, cache, steps = time.perf_counter(), {}, 0
+    known = at_center(pair, region)
 
     def objective() -> Tensor:
-        domain = Ellipsoids(pair, region, diagonals, small=small, cache=cache)
+        domain = Ellipsoids(pair, region, known, diagonals, small=small, cache=cache)
         return (error_logs(domain, pair) * 4).logsumexp(0) / 4
 
     with torch.enable_grad():
         _value(objective)  # makes the numbers
-        numbers = [number for both in diagonals.found.values() for number in both]
+        numbers = diagonals.numbers
         if not numbers:
             return 0
         best, kept = float("inf"), [number.detach().clone() for number in numbers]

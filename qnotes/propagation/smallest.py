@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx
 
 from qnotes.networks.operations import Operation
-from qnotes.propagation.euclidean import Lengths, added, log_length
+from qnotes.propagation.euclidean import added, log_length
 from qnotes.propagation.intervals import Interval, Signed, met, outward
 from qnotes.propagation.outward import log_up
 from qnotes.propagation.pair import Pair
@@ -56,19 +56,15 @@ def known(value: object, shape: tuple[int, ...]) -> Known:
         return Known(error, log_up(length, len(error)), size, torch.tensor([math.inf]).double())
     if isinstance(value, Signed):
         sizes = value.error.size
-        # S'(c) lies in the interval as well.
-        width = outward(value.theirs.low, value.theirs.high - value.theirs.low).high
-        return Known(
-            log_up(sizes.log()), log_length(sizes), log_up(value.theirs.size.log()),
-            log_length(width),
-        )  # fmt: skip
+        length = log_length(sizes)
+        far = torch.full_like(length, math.inf)
+        return Known(log_up(sizes.log()), length, log_up(value.theirs.size.log()), far)
     axes = [1] * (len(shape) - 1)
-    lengths = (value.error.view(-1, *axes), added(_size(value), value.theirs).view(-1, *axes))
-    return Known(lengths[0], value.error, lengths[1], value.theirs)
-
-
-def _size(value: Lengths) -> Tensor:
-    return log_length(value.center.theirs.size)
+    far = added(value.ours, value.theirs).view(-1, *axes)
+    peaks = torch.minimum(value.error.view(-1, *axes), added(log_up(value.gap.log()), far))
+    theirs = log_up(value.center[1].value.abs().log())
+    sizes = added(theirs, value.theirs.view(-1, *axes))
+    return Known(peaks, value.error, sizes, torch.full_like(value.error, math.inf))
 
 
 def tightened(value: object, facts: Known, shape: tuple[int, ...]) -> object:
@@ -80,10 +76,7 @@ def tightened(value: object, facts: Known, shape: tuple[int, ...]) -> object:
     if isinstance(value, Signed):
         error = value.error & _within(facts.peaks)
         return met(value.ours, value.theirs & _within(facts.sizes), error)
-    return value._replace(
-        error=torch.minimum(value.error, facts.length),
-        theirs=torch.minimum(value.theirs, facts.moved),
-    )
+    return value._replace(error=torch.minimum(value.error, facts.length))
 
 
 def _by_channel(logs: Tensor) -> Tensor:
