@@ -19,6 +19,8 @@ from qnotes.propagation.spectral import grid, half, index, verified_definite
 
 #: What travels for each channel: S' - S'(c), then Δ.
 MOVED, ERROR = 0, 1
+#: α stays so near to 1 where rounding is added, also to what is 0.
+SLIGHT = 1e-6
 #: So much of a residual is not accepted any more.
 LARGEST_RESIDUAL = 0.25
 
@@ -202,7 +204,7 @@ class Joint:
         radii = torch.tensor([moved, error], dtype=torch.float64)
         own = self.block(node).diagonal(dim1=-2, dim2=-1).real
         largest = own.view(len(own), -1, 2, channels).amax((0, 1, 3)).clamp_min(1e-290).sqrt()
-        tau = (2 * radii / largest).clamp(1e-9, 1).max().item()
+        tau = (2 * radii / largest).clamp(1e-9, SLIGHT).max().item()
         matrix = self.matrix * ((1 + tau) * (1 + 32 * EPSILON))
         # Two balls in one: each in twice its square.
         added = (2 * radii.square() * ((1 + 1 / tau) * (1 + 1e-12)))[:, None].expand(2, channels)

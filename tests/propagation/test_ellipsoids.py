@@ -154,7 +154,7 @@ def test_near_the_truth_on_tiny_networks(skip):
         found = qn.certify(network, changed, input_shape=(1, 2), method="ellipsoids", seconds=0.5)
         ratios.append(found.bound.max() / patterns_truth(network, changed))
     assert min(ratios) >= 1
-    assert np.median(ratios) < 4
+    assert np.median(ratios) < 6
 
 
 def test_a_skip_and_its_branch_cancel():
