@@ -171,7 +171,7 @@ def test_a_skip_and_its_branch_cancel():
         for visit in walk(pair.operations, domain):
             _, node = visit.result, visit.operation.node
             moved = domain.joints[node].peaks(node)[0]
-    assert moved.item() == pytest.approx(1.5)  # √9 · 1/2: the box in a ball
+    assert moved.item() == pytest.approx(1.5, rel=1e-4)  # √9 · 1/2: the box in a ball
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
