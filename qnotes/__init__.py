@@ -40,6 +40,7 @@ _HOMES = {
         "random_inputs",
         "tolerance",
     ),
+    "propagation.certifying": ("Certificate", "certify"),
     "propagation.measuring": ("profile",),
     "propagation.profile_bounds": ("bounds", "gain_factors"),
     "propagation.profiles": ("Layer", "Profile", "stored_profile"),

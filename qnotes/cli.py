@@ -282,7 +282,17 @@ def profile(output: str | None, **call) -> int:
 @commands.command(
     cls=_Command,
     more=f"{NETWORK} Or FILE.json, a profile that was measured already.",
-    options=lambda: [*_measured(), *_formats()],
+    options=lambda: [
+        *_measured(),
+        _option(
+            "--seconds",
+            "List T8, T10, T11 and T14 too, with so much time for finding T14's numbers.",
+            type=click.FloatRange(min=0),
+            metavar="S",
+            show_default=False,
+        ),
+        *_formats(),
+    ],
 )
 @click.pass_context
 def bounds(ctx: click.Context, network: str, json: bool, csv: bool, **call) -> int:
@@ -293,9 +303,12 @@ def bounds(ctx: click.Context, network: str, json: bool, csv: bool, **call) -> i
         if given:
             raise qn.QnotesError(f"{', '.join(given)} will not do: {network} is measured already")
         measured = qn.Profile.read(_existing(network))
+        table = qn.bounds(measured)
     else:
-        measured = _profile({"network": network, **call})
-    table = qn.bounds(measured)
+        measured, *pair, shape = _measure({"network": network, **call})
+        seconds = call["seconds"]
+        graph = {} if seconds is None else {"networks": pair, "input_shape": shape}
+        table = qn.bounds(measured, **graph, **({"seconds": seconds} if graph else {}))
     if json:  # only there shares of the layers have their layers' names
         names = [layer.name for layer in measured.layers]
         shares = [s if s is None else dict(zip(names, s, strict=True)) for s in table["share"]]
@@ -550,17 +563,23 @@ def _quantized(chosen: _Chosen, call: Mapping[str, object]):
 
 
 def _profile(call: Mapping[str, object]):
+    return _measure(call)[0]
+
+
+def _measure(call: Mapping[str, object]) -> tuple:
+    """The profile that a call names, both networks, and the shape of an input."""
     from qnotes.experiments import versions
 
     chosen = _choose(**call)
     quant = _quantized(chosen, call)
-    return qn.profile(
+    measured = qn.profile(
         chosen.folded,
         quant.model,
         input_shape=chosen.input_shape,
         radius=chosen.radius,
         provenance={**chosen.provenance, **quant.scheme, "versions": versions()},
     )
+    return measured, chosen.folded, quant.model, chosen.input_shape
 
 
 # ---------------------------------------------------------------- tables

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import sympy as sp
@@ -12,15 +14,31 @@ from qnotes.errors import QnotesError
 from qnotes.propagation.profiles import Profile
 from qnotes.theorems.T7_gain import FACTORS, GAIN
 
+if TYPE_CHECKING:
+    from torch import nn
 
-def bounds(profile: Profile) -> pd.DataFrame:
+
+def bounds(
+    profile: Profile,
+    networks: Sequence[nn.Module] | None = None,
+    *,
+    input_shape: tuple[int, ...] | None = None,
+    seconds: float = 10.0,
+) -> pd.DataFrame:
     """All bounds on the error of a quantized network, from its profile alone.
+
+    Those on the graph, T8, T10, T11 and T14, need the networks: `qnotes.certify` has them for each
+    output, here their largest is listed.
 
     Every row bounds the same number: the largest distance, over inputs in [-D, D]^N_0, between the
     outputs of the two networks, in the maximum norm.
 
     Args:
         profile: from `qnotes.profile`, or read from JSON.
+        networks: that it was measured on, and its quantized copy; then the bounds on the graph
+            are listed too, for the profile's radius.
+        input_shape: of one batch, needed with networks.
+        seconds: for T14, as in `qnotes.certify`.
 
     Returns:
         A row a bound, with columns
@@ -32,12 +50,17 @@ def bounds(profile: Profile) -> pd.DataFrame:
         - ``share``: each layer's part of the bound (sum 1), None where it does not name layers.
 
     Raises:
-        QnotesError: for anything but a profile.
+        QnotesError: for anything but a profile, and what `qnotes.certify` raises.
     """
     _check_profile(profile)
     computable = [theorem for theorem in theorems() if theorem.computable]
     on_error = [theorem for theorem in computable if isinstance(theorem.statement, sp.Le)]
     rows = [_row(theorem, profile) for theorem in on_error]
+    if networks is not None:
+        from qnotes.propagation.certifying import graph_bounds  # needs torch, a profile does not
+
+        domain = {"input_shape": input_shape, "radius": profile.radius, "seconds": seconds}
+        rows += [(*row, None) for row in graph_bounds(*networks, **domain)]
     return pd.DataFrame(rows, columns=["theorem", "bound", "log10", "assumptions", "share"])
 
 

@@ -103,6 +103,14 @@ def test_options_of_the_quantizer_arrive(file, capsys):
     assert all(p.provenance["source"] == "own.py:network" for p in found)
 
 
+def test_bounds_on_the_graph(file, capsys):
+    assert main(["bounds", f"{file}:network", *SHAPE, "--csv", "--seconds", "0"]) == 0
+    found = {row["theorem"]: row for row in rows(capsys.readouterr().out)}
+    sizes = {name: float(found[name]["log10"]) for name in ("T2", "T8", "T10", "T11", "T14")}
+    assert all(math.isfinite(size) for size in sizes.values())
+    assert sizes["T10"] <= sizes["T8"] + 1e-9 <= sizes["T2"] + 2e-9
+
+
 def test_a_profile_and_its_bounds(file, tmp_path, capsys):
     path = tmp_path / "profile.json"
     where = [f"{file}:network", *SHAPE, "--bits", "5"]

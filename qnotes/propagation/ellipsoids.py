@@ -1,0 +1,711 @@
+"""T14: ellipsoids, block diagonal over frequencies, joint over everything that is alive.
+
+S' - S'(c) and Δ travel together in one joint ellipsoid (`joint`), and with them every value that
+will be read again, so that what a skip connection and its branch have in common cancels. The
+diagonals D of T14 (c) are free: any are sound, and `optimizing` finds good ones.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+
+from qnotes.errors import QnotesError, UnsupportedOperation
+from qnotes.networks.operations import (
+    ADAPTIVE_AVERAGE_POOLS,
+    AFFINE,
+    AVERAGE_POOL,
+    CONVOLUTIONS,
+    FLATTEN,
+    INPUT,
+    MAX_POOL,
+    MAX_POOLS,
+    SUM,
+    Operation,
+)  # fmt: skip
+from qnotes.propagation.centers import Points
+from qnotes.propagation.euclidean import _made, column_sum, log_length, sharing
+from qnotes.propagation.intervals import Interval
+from qnotes.propagation.joint import ERROR, Joint, Member, raised
+from qnotes.propagation.outward import EPSILON, log_up
+from qnotes.propagation.pair import Pair
+from qnotes.propagation.regions import Region
+from qnotes.propagation.smallest import Known
+from qnotes.propagation.spectral import (
+    grid,
+    half,
+    index,
+    largest_eigenvalue,
+    paddings,
+    sides_needed,
+    symbols,
+    waves,
+)  # fmt: skip
+from qnotes.propagation.walk import Domain, walk
+
+#: A diagonal that is too small grows by this factor, at most so often.
+GROWTH, TRIES = 1.02, 100
+#: Shorter than any vector that counts.
+LEAST = 1e-140
+#: 1 - α at first, at most: 1/α enlarges everything that is alive.
+LARGEST_SHARE = 0.02
+#: Matrices with more rows than this have their largest eigenvalue guessed by powers.
+LARGE = 256
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a node is: its place in a joint ellipsoid, and the image that it stands for.
+
+    Attributes:
+        image: sides of the image on the torus.
+        masked: whether it is 0 outside of the image; otherwise what is there means nothing.
+    """
+
+    image: tuple[int, ...]
+    masked: bool
+    flattened: bool = False
+
+
+@dataclass
+class Diagonals:
+    """The free numbers of T14 for each activation: D = λ (½ + exp(level)) exp(shape) m.
+
+    m is the largest of Z's diagonal over frequencies, a number a channel, and λ the smallest number
+    for which λ exp(shape) m is above Z: so 2D is above Z, on whatever torus.
+    """
+
+    found: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    shares: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def numbers(self) -> list[Tensor]:
+        """All of them, to be moved."""
+        both = [number for pair in self.found.values() for number in pair]
+        return both + list(self.shares.values())
+
+    def share(self, name: str, guess: float) -> Tensor:
+        """1 - α where what is known at the center is added; the first time a guess."""
+        if name not in self.shares:
+            start = min(max(guess, 1e-6), LARGEST_SHARE)
+            logit = torch.tensor(math.log(start / (1 - start)), dtype=torch.float64)
+            self.shares[name] = logit.requires_grad_()
+        return torch.sigmoid(self.shares[name])
+
+    def of(self, name: str, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Shape and level; the first time those of D = λ, for S' and for Δ."""
+        if name not in self.found:
+            level = torch.tensor(math.log(0.5), dtype=torch.float64)
+            shape = (like.detach().amax(1, keepdim=True) / like.detach()).log()
+            self.found[name] = (shape.requires_grad_(), level.requires_grad_())
+        return self.found[name]
+
+
+class Ellipsoids(Domain):
+    """Joint ellipsoids around one center.
+
+    Args:
+        pair: that is walked.
+        region: of inputs, of one image.
+        known: what is made of Δ at its center, from `at_center`.
+        diagonals: used where they are known, and added where not.
+        small: for finding diagonals only: on a torus so many times as large as it must be divided,
+            without rounding and without what is known at the center.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        region: Region,
+        known: Mapping[fx.Node, Interval],
+        diagonals: Diagonals,
+        *,
+        small: int | None = None,
+        cache: dict[str, tuple] | None = None,
+    ) -> None:
+        self.pair, self.region, self.diagonals = pair, region, diagonals
+        self.exact, self.cache = small is None, cache
+        self.tori = tori(pair, small)
+        self.joints: dict[fx.Node, Joint] = {}
+        self.last = {n: operation for operation in pair.operations for n in operation.inputs}
+        self.known = known
+
+    # ------------------------------------------------------------ keeping joints
+
+    def apply(self, operation: Operation, reads: tuple) -> Value:
+        result = super().apply(operation, reads)
+        if operation.node in self.known:
+            self._add(operation.node, self.known[operation.node], operation.name)
+        return result
+
+    def forget(self, node: fx.Node) -> None:
+        joint = self.joints.pop(node, None)
+        if joint is not None:
+            self._store(joint.only([n for n in joint.members if n is not node]), joint)
+
+    def _store(self, joint: Joint, before: Joint | None = None) -> None:
+        for node in list(self.joints):
+            if before is not None and self.joints[node] is before:
+                del self.joints[node]
+        for node in joint.members:
+            self.joints[node] = joint
+
+    def _kept(self, operation: Operation, joint: Joint) -> list[fx.Node]:
+        """What else is read later."""
+        return [node for node in joint.members if self.last.get(node) is not operation]
+
+    def _start(self, node: fx.Node, channels: int, matrix: Tensor, exact=None) -> None:
+        sides = self.tori[node]
+        member = Member(sides, channels)
+        self._store(Joint(sides, {node: member}, matrix, self.exact))
+
+    # ------------------------------------------------------------ the rules
+
+    def input(self, operation: Operation) -> Value:
+        """x - c in the ball of radius ‖reach‖₂, each channel with its own share of it."""
+        channels, *image = self.region.low.shape[1:]
+        reach = self.region.reach.reshape(channels, -1)
+        lengths = log_length(reach).exp() * (1 + 1e-12)
+        total = lengths.square().sum()
+        weights = torch.where(lengths > 0, lengths, 1e-9 * lengths.max().clamp_min(1e-300))
+        numbers = weights * weights.sum() * (1 + 1e-12) if channels > 1 else total[None]
+        numbers = torch.cat([numbers, torch.zeros_like(numbers)])
+        frequencies = len(half(self.tori[operation.node])[0])
+        matrix = torch.diag(numbers).to(torch.complex128).expand(frequencies, -1, -1)
+        self._start(operation.node, channels, matrix)
+        return Value(tuple(image), True)
+
+    def affine(self, operation: Operation, read: Value) -> Value:
+        ours, theirs = (m.weight.detach().double() for m in (operation.module, operation.quantized))
+        if isinstance(operation.module, nn.Linear):
+            return self._dense(operation, read, ours, theirs)
+        if max(operation.module.kernel_size) > 1:
+            read = self._masked(operation, read)
+        return self._convolved(operation, read, operation.module, ours, theirs)
+
+    def _convolved(self, operation, read: Value, module, ours: Tensor, theirs: Tensor) -> Value:
+        node, source = operation.node, operation.inputs[0]
+        joint = self.joints[source]
+        fine, sides = joint.members[source].sides, self.tori[node]
+        coarse = tuple(map(math.gcd, joint.sides, sides))
+        moved = joint.coarser(coarse)
+        key = (operation.name, moved.sides)
+        if self.cache is not None and key in self.cache:
+            maps, bounds = self.cache[key]
+        else:
+            maps, bounds = self._maps(moved, module, fine, sides, ours, theirs)
+        if self.cache is not None:
+            self.cache[key] = maps, bounds
+        member = Member(sides, len(ours))
+        taps = ours[0, 0].numel()
+        kept = self._kept(operation, joint)
+        self._store(moved.mapped(node, member, [source], kept, [maps], [bounds], taps), joint)
+        image = tuple(self.pair.shapes[node][2:])
+        masked = read.masked and image == read.image and taps == 1 and not any(
+            first for first, _ in paddings(module))  # fmt: skip
+        return Value(image, masked or image == tuple(sides))
+
+    def _maps(self, moved: Joint, module, fine, sides, ours: Tensor, theirs: Tensor) -> tuple:
+        """A convolution at the frequencies of a joint ellipsoid, and bounds on its entries."""
+        before, after = moved.aliases(fine), moved.aliases(sides)
+        shares = 1 / math.sqrt(math.prod(f // s for f, s in zip(fine, sides, strict=True)))
+        flat = before.flatten(0, 1)
+        pieces = [
+            symbols(module, weight, flat, fine).view(*before.shape[:2], *weight.shape[:2]) * shares
+            for weight in (ours, theirs, ours - theirs)
+        ]
+        sizes = [
+            w.abs().flatten(2).sum(2)[None, None] * shares for w in (ours, theirs, ours - theirs)
+        ]
+        groups = module.groups
+        same = (before[:, None] % torch.tensor(sides) == after[:, :, None]).all(-1)
+        maps = _two_networks([_spread(piece, groups) for piece in pieces])
+        bounds = _two_networks([_spread(size, groups) for size in sizes])
+        return _aliased(maps, same), _aliased(bounds, same)
+
+    def _dense(self, operation, read: Value, ours: Tensor, theirs: Tensor) -> Value:
+        """A sum over all positions: over all frequencies."""
+        node, source = operation.node, operation.inputs[0]
+        joint = self.joints[source]
+        if not joint.sides:  # a vector stays with what else is alive
+            weights = (ours, theirs, ours - theirs)
+            matrix = _two_networks([weight[None] for weight in weights])
+            sizes = _two_networks([weight.abs()[None] for weight in weights])
+            member, kept = Member((), len(ours)), self._kept(operation, joint)
+            maps = [matrix.to(torch.complex128)]
+            self._store(joint.mapped(node, member, [source], kept, maps, [sizes], 1), joint)
+            return Value((), True)
+        return self._read_all(
+            operation, read, *(w.view(len(w), -1, *read.image) for w in (ours, theirs))
+        )
+
+    def _read_all(self, operation, read: Value, ours: Tensor, theirs: Tensor) -> Value:
+        """Weights (out, channels, ...), a number for each position of the image."""
+        node, source = operation.node, operation.inputs[0]
+        joint = self.joints[source]
+        sides = joint.members[source].sides
+        frequencies = joint.aliases(sides)
+        places = grid(read.image)
+        phases = waves(places, frequencies.flatten(0, 1), sides)
+        phases = phases / math.sqrt(math.prod(sides))
+        pieces, sizes = [], []
+        for weight in (ours, theirs, ours - theirs):
+            flat = weight.reshape(-1, len(places))
+            found = phases @ flat.to(phases.dtype).T
+            pieces.append(found.view(*frequencies.shape[:2], *weight.shape[:2]))
+            total = flat.abs().sum(1).view(1, 1, *weight.shape[:2])
+            sizes.append(total / math.sqrt(math.prod(sides)))
+        maps, bounds = (_two_networks(t) for t in (pieces, sizes))
+        maps = maps.transpose(1, 2).flatten(2)
+        bounds = bounds.transpose(1, 2).expand(-1, -1, maps.shape[2] // bounds.shape[3], -1)
+        self._sum_over_frequencies(joint, operation, maps, bounds.flatten(2), len(places))
+        return Value(tuple(self.pair.shapes[node][2:]), True)
+
+    def _sum_over_frequencies(self, joint, operation, maps, bounds, terms: int) -> None:
+        node, source = operation.node, operation.inputs[0]
+        block = joint.block(source)
+        own = (maps @ block @ maps.mH).real * joint.multiplicity[:, None, None]
+        matrix = own.sum(0, keepdim=True).to(torch.complex128)
+        if self.exact:
+            reach = (bounds @ joint._roots([source])[..., None])[..., 0]
+            reach = (reach.square() * joint.multiplicity[:, None]).sum(0, keepdim=True).sqrt()
+            matrix = raised(matrix, reach, terms + maps.shape[-1] + len(maps))
+        self._start(node, matrix.shape[-1] // 2, matrix)
+
+    def sum(self, operation: Operation, first: Value, second: Value) -> Value:
+        node, (one, other) = operation.node, operation.inputs
+        result = Value(first.image, first.masked and second.masked, first.flattened)
+        joint = self._together(operation, one, other)
+        reads = list(dict.fromkeys((one, other)))
+        member = joint.members[one]
+        eye = torch.eye(joint.size(member), dtype=torch.complex128) * (3 - len(reads))
+        maps = [eye.expand(len(joint.matrix), -1, -1)] * len(reads)
+        sizes = [matrix.real for matrix in maps]
+        kept = self._kept(operation, joint)
+        self._store(joint.mapped(node, member, reads, kept, maps, sizes, 4), joint)
+        return result
+
+    def _together(self, operation, one: fx.Node, other: fx.Node) -> Joint:
+        """The joint ellipsoid of two values; of two ellipsoids, by T14 (b) with traces for α."""
+        first, second = self.joints[one], self.joints[other]
+        if first is second:
+            return first
+        coarse = tuple(map(math.gcd, first.sides, second.sides))
+        parts = [
+            joint.only([*self._kept(operation, joint), one, other]) for joint in (first, second)
+        ]
+        parts = [joint.coarser(coarse) for joint in parts]
+        roots = [j.block(n).diagonal(dim1=-2, dim2=-1).real.sum(-1).max().sqrt()
+                 for j, n in zip(parts, (one, other), strict=True)]  # fmt: skip
+        alpha = (roots[0] / (roots[0] + roots[1])).clamp(1e-9, 1 - 1e-9).nan_to_num(0.5)
+        matrices = [parts[0].matrix / alpha, parts[1].matrix / (1 - alpha)]
+        zeros = torch.zeros(len(matrices[0]), matrices[1].shape[-1], matrices[0].shape[-1])
+        matrix = torch.cat([
+            torch.cat([matrices[0], zeros.mT.to(matrices[0].dtype)], -1),
+            torch.cat([zeros.to(matrices[0].dtype), matrices[1]], -1),
+        ], -2)  # fmt: skip
+        found = Joint(coarse, parts[0].members | parts[1].members, matrix, self.exact)
+        if self.exact:
+            found = Joint(coarse, found.members, raised(
+                matrix * (1 + 16 * EPSILON), matrix.diagonal(dim1=-2, dim2=-1).real.sqrt(), 4
+            ), True)  # fmt: skip
+        self._store(found, first)
+        self._store(found, second)
+        return found
+
+    def activation(self, operation: Operation, read: Value) -> Value:
+        """σ, and with it the mask of zero padding: slopes in [0, 1]."""
+        self._activate(operation, operation.node, operation.inputs[0], operation.name)
+        return Value(read.image, True, read.flattened)
+
+    def _activate(self, operation, node: fx.Node, read: fx.Node, name: str) -> None:
+        joint = self.joints[read]
+        kept = self._kept(operation, joint) if node is not read else \
+            [n for n in joint.members if n is not read]  # fmt: skip
+        block = joint.block(read)
+        channels = joint.members[read].channels
+        numbers = block.diagonal(dim1=-2, dim2=-1).real.view(len(block), -1, 2, channels)
+        scale = _positive(numbers.amax((0, 1)))
+        shape, level = self.diagonals.of(name, scale)
+        shape = scale * shape.exp()
+        numbers = shape * _top(block, shape) * (0.5 + level.exp())
+        for _ in range(TRIES):
+            found = joint.activated(node, read, kept, numbers)
+            if found is not None:
+                self._store(found, joint)
+                return
+            numbers = numbers * GROWTH
+        raise QnotesError(f"{name}: no diagonal of ellipsoids could be verified")
+
+    def _masked(self, operation: Operation, read: Value) -> Value:
+        """What lies outside of the image must be 0 now: slopes 0 and 1."""
+        if read.masked:
+            return read
+        node = operation.inputs[0]
+        self._activate(operation, node, node, f"mask of {node.name}")
+        return Value(read.image, True, read.flattened)
+
+    def max_pool(self, operation: Operation, read: Value) -> Value:
+        """T14: E(κ D) for a diagonal D above Q."""
+        return self._pooled(operation, sharing(operation, self.pair))
+
+    def _pooled(self, operation: Operation, grown: float) -> Value:
+        node, source = operation.node, operation.inputs[0]
+        joint = self.joints[source].only([source])
+        channels = joint.members[source].channels
+        blocks = joint.matrix
+        scale = (
+            blocks.diagonal(dim1=-2, dim2=-1).real.view(len(blocks), -1, 2, channels).amax((0, 1))
+        )
+        scale = _positive(scale)
+        root = scale.reshape(-1).repeat(blocks.shape[-1] // scale.numel()).sqrt()
+        scaled = blocks / (root[:, None] * root)
+        margin = 16 * EPSILON * blocks.shape[-1] * torch.ones(len(blocks), dtype=torch.float64)
+        top = (
+            largest_eigenvalue(scaled, margin)
+            if self.exact
+            else torch.linalg.eigvalsh(scaled).max()
+        )
+        if self.pair.shapes[node][1] != channels:
+            raise QnotesError(f"{operation.name}: pooling over channels has no rule in ellipsoids")
+        numbers = scale.reshape(-1) * top * (grown * (1 + 1e-12))
+        frequencies = len(half(self.tori[node])[0])
+        matrix = torch.diag(numbers).to(torch.complex128).expand(frequencies, -1, -1)
+        self._start(node, channels, matrix)
+        return Value(tuple(self.pair.shapes[node][2:]), True)
+
+    def average_pool(self, operation: Operation, read: Value) -> Value:
+        shape, made = (self.pair.shapes[n] for n in (operation.inputs[0], operation.node))
+        whole = set(made[2:]) == {1} and made[1] == shape[1]
+        if whole and _covers(operation, shape):
+            return self._global(operation, read)
+        module = None if whole else _uniform(operation.module, shape)
+        if module is None:
+            return self._pooled(operation, column_sum(operation, self.pair))
+        read = self._masked(operation, read)
+        return self._convolved(operation, read, module, *[module.weight.detach()] * 2)
+
+    def _global(self, operation: Operation, read: Value) -> Value:
+        """The mean of an image: frequency 0 only, where there are zeros around it."""
+        source, joint = operation.inputs[0], self.joints[operation.inputs[0]]
+        channels = joint.members[source].channels
+        if not read.masked:
+            weights = torch.eye(channels, dtype=torch.float64) / math.prod(read.image)
+            weights = weights.view(channels, channels, *[1] * len(read.image))
+            weights = weights.expand(-1, -1, *read.image)
+            return self._read_all(operation, read, weights, weights)
+        sides = joint.members[source].sides
+        frequencies = joint.aliases(sides)
+        at_zero = (frequencies == 0).all(-1).double()
+        factor = math.sqrt(math.prod(sides)) / math.prod(read.image)
+        eye = torch.eye(2 * channels, dtype=torch.float64) * factor
+        maps = (at_zero[:, None, :, None] * eye[:, None]).flatten(2)
+        self._sum_over_frequencies(joint, operation, maps.to(torch.complex128), maps, 4)
+        return Value(tuple(self.pair.shapes[operation.node][2:]), True)
+
+    def padding(self, operation: Operation, read: Value) -> Value:
+        """The image moves on its torus."""
+        read = self._masked(operation, read)
+        node, source = operation.node, operation.inputs[0]
+        joint = self.joints[source]
+        member = joint.members[source]
+        first = torch.tensor([list(operation.module.padding[::2])[::-1]])
+        frequencies = joint.aliases(member.sides)
+        shift = waves(-first, frequencies.flatten(0, 1), member.sides).view(*frequencies.shape[:2])
+        maps = torch.diag_embed(shift.repeat_interleave(2 * member.channels, 1))
+        kept = self._kept(operation, joint)
+        moved = joint.mapped(node, member, [source], kept, [maps], [maps.abs()], 32)
+        self._store(moved, joint)
+        return Value(tuple(self.pair.shapes[node][2:]), True)
+
+    def _renamed(self, operation: Operation) -> None:
+        node, source = operation.node, operation.inputs[0]
+        joint = self.joints[source]
+        eye = torch.eye(joint.size(joint.members[source]), dtype=torch.complex128)
+        eye = eye.expand(len(joint.matrix), -1, -1)
+        kept = self._kept(operation, joint)
+        moved = joint.mapped(node, joint.members[source], [source], kept, [eye], [eye.real], 1)
+        self._store(moved, joint)
+
+    def flatten(self, operation: Operation, read: Value) -> Value:
+        self._renamed(operation)
+        return Value(read.image, read.masked, True)
+
+    def identity(self, operation: Operation, read: Value) -> Value:
+        self._renamed(operation)
+        return read
+
+    output = identity
+
+    def _add(self, node: fx.Node, made: Made, name: str) -> None:
+        """What is known of Δ at the center, up to rounding, as a vector on the torus."""
+        joint = self.joints[node]
+        member = joint.members[node]
+        slip = max(log_length(made.slip).exp().item() * (1 + 1e-9), LEAST)
+        if made.known is None:
+            if self.exact:
+                self._store(joint.blurred(node, slip, LEAST), joint)
+            return
+        known = made.known
+        middle = (known.low / 2 + known.high / 2)[0]
+        size = log_length(middle[None]).exp().item()
+        off = log_length(torch.maximum(known.high - middle, middle - known.low)).exp().item()
+        if size < LEAST:
+            middle, off = 0 * middle, off + size
+        image = middle.reshape(member.channels, *middle.shape[1:])
+        found = self._on_torus(joint, member, image)
+        vectors = torch.zeros(*found.shape[:2], 2, member.channels, dtype=torch.complex128)
+        vectors[:, :, ERROR] = found
+        terms = sum(member.sides) + 32
+        off = off * 1.001 + 64 * terms * EPSILON * math.sqrt(math.prod(member.sides)) * size
+        errors = joint.block(node).detach().diagonal(dim1=-2, dim2=-1).real
+        errors = errors.view(len(errors), -1, 2, member.channels)[:, :, ERROR]
+        old = errors.sum((1, 2)).max().sqrt().item()
+        share = self.diagonals.share(name, size / (size + old) if size else 0.0)
+        joint_now = joint.plus(node, vectors.flatten(1), share)
+        if self.exact:
+            joint_now = joint_now.blurred(node, slip, max(off, LEAST))
+        self._store(joint_now, joint)
+
+    def _on_torus(self, joint: Joint, member: Member, image: Tensor) -> Tensor:
+        """An image's Fourier transform, (frequencies, aliases, channels).
+
+        On a small torus all of it at frequency 0, about as large as it counts on the whole one.
+        """
+        frequencies = joint.aliases(member.sides)
+        if self.exact:
+            return _transformed(image, member.sides)[:, index(frequencies, member.sides)].movedim(
+                0, -1
+            )
+        found = torch.zeros(*frequencies.shape[:2], member.channels, dtype=torch.complex128)
+        spectrum = torch.fft.fftn(image, dim=tuple(range(1, image.dim())), norm="ortho") \
+            if image.dim() > 1 else image  # fmt: skip
+        lengths = spectrum.flatten(1).abs().square().sum(0).sqrt() if image.dim() > 1 else None
+        first = spectrum.reshape(len(image), -1)[:, 0]
+        if lengths is not None:
+            first = (
+                first
+                * (lengths.sum() / lengths[0].clamp_min(1e-12 * lengths.max())).nan_to_num(0).sqrt()
+            )
+        found[0, 0] = first
+        return found
+
+    # ------------------------------------------------------------ what it says
+
+    def facts(self, node: fx.Node) -> Known:
+        """Bounds on coordinates and lengths of a value."""
+        shape, joint = self.pair.shapes[node], self.joints[node]
+        peaks, lengths = log_up(joint.peaks(node).log()), log_up(joint.lengths(node).log())
+        member = joint.members[node]
+        many = math.prod(shape[1:]) // member.channels
+        axes = [1] * (len(shape) - 2)
+        if len(shape) == 2:
+            peaks = peaks.repeat_interleave(many, 1)
+        nothing = torch.full_like(peaks[0], math.inf).view(1, -1, *axes)
+        far = torch.full_like(lengths[:1], math.inf)
+        return Known(peaks[ERROR].view(1, -1, *axes), lengths[ERROR, None], nothing, far)
+
+
+def _positive(scale: Tensor) -> Tensor:
+    """Numbers of each network's channels, none of them 0."""
+    least = 1e-12 * scale.detach().amax(1, keepdim=True)
+    return torch.maximum(scale, least.clamp_min(1e-290))
+
+
+def _top(block: Tensor, shape: Tensor) -> Tensor:
+    """The largest eigenvalue relative to a diagonal: a guess, verified by whoever uses it."""
+    root = shape.reshape(-1).repeat(block.shape[-1] // shape.numel()).sqrt()
+    scaled = block / (root[:, None] * root)
+    with torch.no_grad():
+        if block.shape[-1] > LARGE:
+            vectors = torch.ones_like(scaled[..., :1])
+            for _ in range(12):
+                vectors = scaled @ vectors
+                vectors = vectors / torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+        elif not block.requires_grad:
+            return torch.linalg.eigvalsh(scaled)[:, -1].max().clamp_min(1e-12)
+        else:
+            vectors = torch.linalg.eigh(scaled)[1][..., -1:]
+        which = (vectors.mH @ scaled @ vectors).real.argmax()
+        vector = vectors[which]
+    return (vector.mH @ scaled[which] @ vector).real.squeeze().clamp_min(1e-12)
+
+
+def _transformed(image: Tensor, sides: Sequence[int]) -> Tensor:
+    """The unitary Fourier transform on a torus, (channels, frequencies), axis by axis."""
+    found = image.to(torch.complex128)
+    for axis, side in enumerate(sides):
+        turns = torch.arange(side)[:, None]
+        places = torch.arange(image.shape[axis + 1])[:, None]
+        table = waves(-places, turns, [side]) / math.sqrt(side)
+        found = torch.tensordot(found, table, dims=([axis + 1], [1])).movedim(-1, axis + 1)
+    return found.reshape(len(image), -1)
+
+
+def _spread(piece: Tensor, groups: int) -> Tensor:
+    """(..., out, in / groups) as (..., out, in)."""
+    if groups == 1:
+        return piece
+    out, read = piece.shape[-2:]
+    split = piece.view(*piece.shape[:-2], groups, out // groups, read)
+    full = torch.zeros(*piece.shape[:-2], groups, out // groups, groups, read, dtype=piece.dtype)
+    which = torch.arange(groups)
+    full[..., which, :, which, :] = split.movedim(-3, 0)
+    return full.view(*piece.shape[:-2], out, groups * read)
+
+
+def _two_networks(pieces: Sequence[Tensor]) -> Tensor:
+    """[[W', 0], [W - W', W]], (..., aliases, 2 out, 2 in)."""
+    ours, theirs, change = pieces
+    above = torch.cat([theirs, torch.zeros_like(theirs)], -1)
+    return torch.cat([above, torch.cat([change, ours], -1)], -2)
+
+
+def _aliased(maps: Tensor, same: Tensor) -> Tensor:
+    """(..., read aliases, 2 out, 2 in) as (..., made aliases · 2 out, read aliases · 2 in)."""
+    full = maps[:, None] * same[..., None, None]
+    return full.transpose(2, 3).flatten(3).flatten(1, 2)
+
+
+def _covers(operation: Operation, shape: tuple[int, ...]) -> bool:
+    """Whether average pooling to one position takes all positions alike."""
+    if type(operation.module) in ADAPTIVE_AVERAGE_POOLS:
+        return True
+    columns = torch.ones(1, 1, *shape[2:], dtype=torch.float64, requires_grad=True)
+    with torch.enable_grad():
+        (columns,) = torch.autograd.grad(operation.module(columns).sum(), columns)
+    return bool((columns - 1 / math.prod(shape[2:])).abs().max() <= 1e-15)
+
+
+def _uniform(module: nn.Module, shape: tuple[int, ...]) -> nn.Module | None:
+    """Average pooling as a convolution; None where windows differ."""
+    if type(module) in ADAPTIVE_AVERAGE_POOLS or module.ceil_mode:
+        return None
+    axes = len(shape) - 2
+    if axes != int(type(module).__name__[-2]):
+        return None
+    kernel, stride, padding = (
+        (option,) * axes if isinstance(option, int) else tuple(option)
+        for option in (module.kernel_size, module.stride, module.padding)
+    )
+    if any(padding) and not module.count_include_pad:
+        return None
+    channels = shape[1]
+    same = CONVOLUTIONS[axes - 1](
+        channels, channels, kernel, stride, padding, groups=channels, bias=False
+    ).double()
+    same.weight.data.fill_(1 / math.prod(kernel))
+    return same
+
+
+class Made(NamedTuple):
+    """At the reference: (W - W') S' + (b - b') of a layer, and the slip of S' itself."""
+
+    known: Interval | None
+    slip: Tensor
+
+
+def at_center(pair: Pair, region: Region) -> dict[fx.Node, Made]:
+    """What is added at each operation, for the center of a box of inputs."""
+    found = {}
+    for visit in walk(pair.operations, Points(pair, region.center, quantized=True)):
+        operation, slip = visit.operation, visit.result.slip
+        if operation.kind == AFFINE:
+            point = visit.reads[0].value
+            found[operation.node] = Made(_made(operation, Interval(point, point)), slip)
+        elif operation.kind in (SUM, AVERAGE_POOL):
+            found[operation.node] = Made(None, slip)
+    return found
+
+
+# ---------------------------------------------------------------- sides of the tori
+
+
+def tori(pair: Pair, small: int | None = None) -> dict[fx.Node, tuple[int, ...]]:
+    """Sides of each value's torus: large enough for zeros around it, divisible by all strides.
+
+    Values that strides connect are a family: their sides are those of one torus, divided. What is
+    added belongs to one family.
+
+    Args:
+        small: a side that is enough for finding diagonals.
+    """
+    steps: dict[fx.Node, tuple[int, tuple[Fraction, ...]]] = {}
+    needs: list[tuple[fx.Node, list[int]]] = []
+    for number, operation in enumerate(pair.operations):
+        node, image = operation.node, list(pair.shapes[operation.node][2:])
+        reads = [steps[read] for read in operation.inputs]
+        if len(reads) == 2 and reads[0] != reads[1]:
+            _unite(operation, steps, *reads)
+            reads = [steps[read] for read in operation.inputs]
+        stride = _stride(pair, operation)
+        if stride is None:
+            steps[node] = (number, (Fraction(1),) * len(image))
+        else:
+            family, own = reads[0]
+            steps[node] = (family, tuple(map(operator.mul, own, stride)))
+        if operation.kind != FLATTEN:
+            needs.append((node, image))
+        module = _convolution(operation, pair)
+        if module is not None:
+            source = operation.inputs[0]
+            needs.append((source, sides_needed(module, pair.shapes[source][2:], image)))
+    whole = {family: _sides(steps, needs, family, small) for family, _ in steps.values()}
+    return {
+        node: tuple(int(side / step) for side, step in zip(whole[family], own, strict=True))
+        for node, (family, own) in steps.items()
+    }
+
+
+def _unite(operation: Operation, steps: dict, first: tuple, second: tuple) -> None:
+    """Make two families one, in which both values have the same sides."""
+    if first[0] == second[0]:
+        raise UnsupportedOperation(
+            f"{operation.name}: adds images that were made smaller in different ways, for which "
+            "ellipsoids have no rule"
+        )
+    ratio = [one / other for one, other in zip(first[1], second[1], strict=True)]
+    for node, (family, own) in steps.items():
+        if family == second[0]:
+            steps[node] = (first[0], tuple(map(operator.mul, own, ratio)))
+
+
+def _stride(pair: Pair, operation: Operation) -> tuple[int, ...] | None:
+    """Of what an operation makes on the torus of what it reads; None where it starts a torus."""
+    axes = len(pair.shapes[operation.node]) - 2
+    if operation.kind in (INPUT, AFFINE, MAX_POOL, AVERAGE_POOL):
+        module = _convolution(operation, pair) or operation.module
+        whole = operation.kind == AVERAGE_POOL and set(pair.shapes[operation.node][2:]) == {1}
+        if whole or not isinstance(module, (*CONVOLUTIONS, *MAX_POOLS)):
+            return None
+        stride = module.stride
+        return (stride,) * axes if isinstance(stride, int) else tuple(stride)
+    return (1,) * len(pair.shapes[operation.inputs[0]][2:])
+
+
+def _convolution(operation: Operation, pair: Pair) -> nn.Module | None:
+    """The convolution that an operation is, if it is one."""
+    if operation.kind == AFFINE:
+        return operation.module if isinstance(operation.module, CONVOLUTIONS) else None
+    if operation.kind == AVERAGE_POOL:
+        return _uniform(operation.module, pair.shapes[operation.inputs[0]])
+    return None
+
+
+def _sides(steps: dict, needs: list, family: int, small: int | None) -> tuple[int, ...]:
+    wanted = [(steps[node][1], sides) for node, sides in needs if steps[node][0] == family]
+    axes = len(next(own for number, own in steps.values() if number == family))
+    found = []
+    for axis in range(axes):
+        own = [numbers[axis] for number, numbers in steps.values() if number == family]
+        common = math.lcm(*(step.numerator for step in own))
+        needed = max(math.ceil(sides[axis] * numbers[axis] / common) for numbers, sides in wanted)
+        found.append((needed if small is None else min(needed, small)) * common)
+    return tuple(found)

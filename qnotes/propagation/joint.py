@@ -1,0 +1,311 @@
+"""A joint ellipsoid of everything that is alive: a matrix for each frequency of a torus.
+
+E(Q) = {x : x* Q⁺ x ≤ 1, x in the range of Q}. Values that are images on tori of different sides
+share a matrix at each frequency of the coarsest of them: a finer one has several frequencies there.
+Matrices are float64 and count as exact; what rounding may have taken is added to their diagonals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, fx
+
+from qnotes.propagation.outward import EPSILON
+from qnotes.propagation.spectral import grid, half, index, verified_definite
+
+#: What travels for each channel: S' - S'(c), then Δ.
+MOVED, ERROR = 0, 1
+#: α stays so near to 1 where rounding is added, also to what is 0.
+SLIGHT = 1e-6
+#: So much of a residual is not accepted any more.
+LARGEST_RESIDUAL = 0.25
+
+
+@dataclass(frozen=True)
+class Member:
+    """A value in a joint matrix: its rows are (aliases, 2, channels).
+
+    Attributes:
+        sides: of its torus.
+        channels: of the value.
+    """
+
+    sides: tuple[int, ...]
+    channels: int
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Values in one ellipsoid.
+
+    Attributes:
+        sides: of the torus whose frequencies have a matrix each.
+        members: in the order of their rows.
+        matrix: (frequencies, rows, rows), Hermitian; one of each pair ω, -ω of frequencies.
+        exact: whether rounding is made up for.
+    """
+
+    sides: tuple[int, ...]
+    members: dict[fx.Node, Member]
+    matrix: Tensor
+    exact: bool
+
+    @property
+    def frequencies(self) -> Tensor:
+        return half(self.sides)[0]
+
+    @property
+    def multiplicity(self) -> Tensor:
+        return half(self.sides)[1]
+
+    def aliases(self, sides: Sequence[int]) -> Tensor:
+        """The frequencies on a finer torus at each of ours: (frequencies, aliases, axes)."""
+        ratio = [fine // own for fine, own in zip(sides, self.sides, strict=True)]
+        return self.frequencies[:, None] + grid(ratio) * torch.tensor(self.sides, dtype=torch.long)
+
+    def size(self, member: Member) -> int:
+        """Rows of a member."""
+        ratio = math.prod(f // o for f, o in zip(member.sides, self.sides, strict=True))
+        return 2 * ratio * member.channels
+
+    def rows(self, node: fx.Node) -> slice:
+        """Where the rows of a value are."""
+        start = 0
+        for other, member in self.members.items():
+            if other == node:
+                return slice(start, start + self.size(member))
+            start += self.size(member)
+        raise KeyError(node)
+
+    def block(self, one: fx.Node, other: fx.Node | None = None) -> Tensor:
+        return self.matrix[:, self.rows(one), self.rows(other or one)]
+
+    def only(self, nodes: Sequence[fx.Node]) -> Joint:
+        """What is known of some of the values."""
+        kept = {node: member for node, member in self.members.items() if node in nodes}
+        if len(kept) == len(self.members):
+            return self
+        return replace(self, members=kept, matrix=self._part(list(kept), list(kept)))
+
+    def _part(self, rows: list[fx.Node], columns: list[fx.Node]) -> Tensor:
+        places = [
+            torch.cat(
+                [torch.arange(0)] + [torch.arange(s.start, s.stop) for s in map(self.rows, n)]
+            )
+            for n in (rows, columns)
+        ]
+        return self.matrix[:, places[0]][:, :, places[1]]
+
+    # ------------------------------------------------------------ what a matrix goes through
+
+    def mapped(
+        self, node: fx.Node, member: Member, reads: list[fx.Node], kept: list[fx.Node],
+        maps: list[Tensor], sizes: list[Tensor], terms: int,
+    ) -> Joint:  # fmt: skip
+        """T14 (a): with a new value, Σ maps · reads.
+
+        Args:
+            maps: for each value that is read, (frequencies, rows, its rows).
+            sizes: bounds on the absolute values of the entries, that broadcast to the same.
+            terms: that an entry is a sum of.
+        """
+        kept = [other for other in self.members if other in kept]
+        cross, own, reach = 0.0, 0.0, 0.0
+        for read, matrix, size in zip(reads, maps, sizes, strict=True):
+            cross = cross + matrix @ self._part([read], kept)
+            reach = reach + (size @ self._roots([read])[..., None])[..., 0]
+            for second, other in zip(reads, maps, strict=True):
+                own = own + matrix @ self.block(read, second) @ other.mH
+        found = _assembled(self._part(kept, kept), cross, hermitian(own))
+        if self.exact:
+            reach = torch.cat([self._roots(kept), reach], -1)
+            found = raised(found, reach, terms + sum(m.shape[-1] for m in maps))
+        members = {other: self.members[other] for other in kept} | {node: member}
+        return replace(self, members=members, matrix=found)
+
+    def _roots(self, nodes: list[fx.Node]) -> Tensor:
+        """√ of the diagonal, (frequencies, rows)."""
+        diagonal = self.matrix.diagonal(dim1=-2, dim2=-1).real.clamp_min(0).sqrt()
+        parts = [diagonal[:, self.rows(node)] for node in nodes]
+        return torch.cat(parts, -1) if parts else diagonal[:, :0]
+
+    def activated(
+        self, node: fx.Node, read: fx.Node, kept: list[fx.Node], diagonal: Tensor
+    ) -> Joint | None:
+        """T14 (c, d): with a new value σ(read), of slopes in [0, 1].
+
+        With K = (2D - Z)^-1 the matrix of (x, σ) is diag(Q_xx, 0) + B K B*, B = [Q_xz; D].
+
+        Args:
+            diagonal: D, (2, channels); any numbers for which 2D - Z is positive definite.
+
+        Returns:
+            None where 2D - Z is not, or where that could not be verified.
+        """
+        member, kept = self.members[read], [other for other in self.members if other in kept]
+        root = diagonal.reshape(-1).repeat(self.size(member) // diagonal.numel()).sqrt()
+        scaled = self.block(read) / (root[:, None] * root)
+        gap = 2 * torch.eye(len(root), dtype=scaled.dtype) - scaled
+        x = self._part(kept, [read]) / root
+        own = torch.diag(root).to(scaled.dtype).expand(len(gap), -1, -1)
+        columns = torch.cat([x, own], 1)
+        before = torch.nn.functional.pad(self._part(kept, kept), (0, len(root)) * 2)
+        members = {other: self.members[other] for other in kept} | {node: member}
+        if not self.exact:
+            factor, failed = torch.linalg.cholesky_ex(gap)
+            if failed.any():
+                return None
+            half_way = torch.linalg.solve_triangular(factor, columns.mH, upper=False)
+            found = before + half_way.mH @ half_way
+            return replace(self, members=members, matrix=found)
+        inverse = verified_inverse(gap, scaled)
+        if inverse is None:
+            return None
+        found = before + columns @ inverse @ columns.mH
+        reach = (columns.abs() @ _root_diagonal(inverse)[..., None])[..., 0]
+        reach = reach + torch.cat([self._roots(kept), torch.zeros(len(gap), len(root))], 1)
+        found = raised(hermitian(found), reach, 2 * len(root))
+        return replace(self, members=members, matrix=found)
+
+    def plus(self, node: fx.Node, vectors: Tensor, share: Tensor) -> Joint:
+        """T14 (b): with a vector added to a value.
+
+        Args:
+            vectors: (frequencies, rows of the value), one vector in all.
+            share: 1 - α.
+        """
+        lengths = vectors.detach().abs().square().sum(-1).sqrt()
+        if not lengths.max() > 0:
+            return self
+        where, share = self.rows(node), share.clamp(1e-9, 1 - 1e-9)
+        weights = (lengths / lengths.max()).clamp_min(1e-9)
+        weights = weights / (weights * self.multiplicity).sum() * (1 - 1e-12)
+        columns = vectors / weights.sqrt()[:, None]
+        added = hermitian(columns[:, :, None] * columns[:, None].conj())
+        outside = (where.start, self.matrix.shape[-1] - where.stop)
+        grown = 1 + 32 * EPSILON
+        padded = torch.nn.functional.pad(added * (grown / share), outside * 2)
+        matrix = self.matrix * (grown / (1 - share)) + padded
+        if self.exact:
+            matrix = raised(matrix, _root_diagonal(matrix), 16)
+        return replace(self, matrix=matrix)
+
+    def blurred(self, node: fx.Node, moved: float, error: float) -> Joint:
+        """T14 (b): with anything that is as short added to S' - S'(c) and to Δ of a value.
+
+        Args:
+            moved, error: lengths, positive; so small that α is nearly 1.
+        """
+        channels, where = self.members[node].channels, self.rows(node)
+        radii = torch.tensor([moved, error], dtype=torch.float64)
+        own = self.block(node).diagonal(dim1=-2, dim2=-1).real
+        largest = own.view(len(own), -1, 2, channels).amax((0, 1, 3)).clamp_min(1e-290).sqrt()
+        tau = (2 * radii / largest).clamp(1e-9, SLIGHT).max().item()
+        matrix = self.matrix * ((1 + tau) * (1 + 32 * EPSILON))
+        # Two balls in one: each in twice its square.
+        added = (2 * radii.square() * ((1 + 1 / tau) * (1 + 1e-12)))[:, None].expand(2, channels)
+        matrix[:, where, where].diagonal(dim1=-2, dim2=-1).add_(
+            added.flatten().repeat(self.size(self.members[node]) // added.numel())
+        )
+        return replace(self, matrix=raised(matrix, _root_diagonal(matrix), 16))
+
+    def coarser(self, sides: tuple[int, ...]) -> Joint:
+        """The same with a matrix for each frequency of a coarser torus."""
+        if sides == self.sides:
+            return self
+        new = replace(self, sides=sides)
+        mirrored, places = [], []
+        kept = index(self.frequencies, self.sides)
+        lookup = torch.full((math.prod(self.sides),), -1)
+        lookup[kept] = torch.arange(len(kept))
+        for node, member in self.members.items():
+            fine = new.aliases(member.sides)
+            own = lookup[index(fine, self.sides)]
+            flipped = own < 0
+            at = torch.where(flipped[..., None], -fine, fine) % torch.tensor(member.sides)
+            block = lookup[index(at, self.sides)]
+            ratio = [f // o for f, o in zip(member.sides, self.sides, strict=True)]
+            alias = index(at // torch.tensor(self.sides), ratio)
+            width = 2 * member.channels
+            row = self.rows(node).start + alias[..., None] * width + torch.arange(width)
+            block, same = (t[..., None].expand_as(row) for t in (block, index(fine, self.sides)))
+            mirrored.append(flipped[..., None].expand_as(row).flatten(1))
+            places.append(torch.stack([block, row, same]).flatten(2))
+        block, row, same = torch.cat(places, -1)
+        found = self.matrix[block[:, :, None], row[:, :, None], row[:, None, :]]
+        found = torch.where(torch.cat(mirrored, -1)[:, :, None], found.conj(), found)
+        found = torch.where(same[:, :, None] == same[:, None, :], found, 0)
+        return replace(new, matrix=found)
+
+    # ------------------------------------------------------------ what is read off it
+
+    def peaks(self, node: fx.Node) -> Tensor:
+        """Bounds on the absolute values of the coordinates, (2, channels)."""
+        member = self.members[node]
+        diagonal = self.block(node).diagonal(dim1=-2, dim2=-1).real.clamp_min(0)
+        roots = diagonal.view(len(diagonal), -1, 2, member.channels).clamp_min(1e-300).sqrt().sum(1)
+        total = (roots.square() * self.multiplicity[:, None, None]).sum(0)
+        return (total / math.prod(member.sides)).sqrt() * (1 + 1e-12)
+
+    def lengths(self, node: fx.Node) -> Tensor:
+        """Bounds on the ℓ² norm of S' - S'(c) and of Δ, by row sums."""
+        member = self.members[node]
+        block = self.block(node).view(len(self.matrix), -1, 2, member.channels, self.size(member))
+        shape = (len(self.matrix), -1, 2, member.channels)
+        found = []
+        for part in (MOVED, ERROR):
+            own = block[:, :, part].reshape(len(block), -1, self.size(member))
+            own = own.view(*own.shape[:2], *shape[1:])[:, :, :, part].abs().flatten(2)
+            found.append(own.sum(-1).amax().sqrt())
+        return torch.stack(found) * (1 + 1e-12)
+
+
+def _assembled(kept: Tensor, cross: Tensor, own: Tensor) -> Tensor:
+    above = torch.cat([kept, cross.mH], -1)
+    return torch.cat([above, torch.cat([cross, own], -1)], -2)
+
+
+def _root_diagonal(matrix: Tensor) -> Tensor:
+    return matrix.diagonal(dim1=-2, dim2=-1).real.clamp_min(0).sqrt()
+
+
+def raised(matrix: Tensor, reach: Tensor, terms: int) -> Tensor:
+    """A matrix above the exact one: entries (i, j) were sums of so many terms, within r_i r_j.
+
+    x* E x ≤ γ (Σ r_i |x_i|)² ≤ γ n Σ r_i² |x_i|², so a diagonal makes up for all of E. It is added
+    in place.
+    """
+    n = matrix.shape[-1]
+    share = 8 * n * (terms + n + 16) * EPSILON
+    matrix.diagonal(dim1=-2, dim2=-1).add_(share * reach.square())
+    return matrix
+
+
+def hermitian(matrix: Tensor) -> Tensor:
+    """Of a matrix that is Hermitian but for rounding, a Hermitian one."""
+    return (matrix + matrix.mH) / 2
+
+
+def verified_inverse(gap: Tensor, scaled: Tensor) -> Tensor | None:
+    """A Hermitian matrix above the inverse of each `gap` = 2 - `scaled`; None if not verified.
+
+    The residual of a computed inverse says how far the exact one can be from it.
+    """
+    n = gap.shape[-1]
+    off = 8 * EPSILON * (2 + scaled.diagonal(dim1=-2, dim2=-1).real.sum(-1))  # of gap itself
+    if not verified_definite(gap, off):
+        return None
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(gap))
+    inverse = hermitian(inverse)
+    eye = torch.eye(n, dtype=gap.dtype)
+    sizes = [torch.linalg.matrix_norm(matrix) for matrix in (gap, inverse)]
+    residual = torch.linalg.matrix_norm(eye - gap @ inverse)
+    residual = residual + 8 * (n + 4) * EPSILON * (sizes[0] * sizes[1] + 1) + off * sizes[1]
+    if not bool((residual < LARGEST_RESIDUAL).all()):
+        return None
+    beyond = sizes[1] * residual / (1 - residual) * (1 + 1e-9)
+    return inverse + beyond[:, None, None] * eye

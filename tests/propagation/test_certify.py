@@ -1,0 +1,185 @@
+"""`certify` in every domain: above all errors that occur, and exact where nothing can be lost."""
+
+import itertools
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import qnotes as qn
+from qnotes.propagation import certifying, spectral
+from tests.random_networks import (
+    ARCHITECTURES,
+    change_weights,
+    draw_weights,
+    hard_inputs,
+)
+
+NETWORKS = 4  # of each kind; make falsify tries many more
+SLACK = 1e-9
+
+
+def drawn(kind: str, seed: int):
+    """A random network, a changed copy, the shape of its input, and a radius."""
+    rng = random.Random(f"certify {kind} {seed}")
+    torch.manual_seed(seed)
+    network, shape = ARCHITECTURES[kind](rng, rng.random() < 0.7)
+    network = network.double().eval()
+    draw_weights(rng, network)
+    return network, change_weights(rng, network), shape, rng.choice([0.1, 1.0, 3.0])
+
+
+def certify(*networks, **options) -> qn.Certificate:
+    """Little time for diagonals: any are sound."""
+    return qn.certify(*networks, seconds=0.1, **options)
+
+
+def log10_errors(network, changed, inputs) -> np.ndarray:
+    """Of each output, the largest over inputs."""
+    with torch.no_grad():
+        errors = (network(inputs.clone()) - changed(inputs.clone())).abs().amax(0)
+    return errors.log10().numpy()
+
+
+@pytest.mark.parametrize("method", certifying.METHODS)
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_no_error_exceeds_it(kind, method):
+    for seed in range(NETWORKS):
+        network, changed, shape, radius = drawn(kind, seed)
+        found = certify(network, changed, input_shape=shape, radius=radius, method=method)
+        errors = log10_errors(network, changed, hard_inputs(shape, radius, seed))
+        assert (errors <= found.log10 + SLACK).all(), (kind, seed, errors, found.log10)
+
+
+@pytest.mark.parametrize("method", certifying.METHODS)
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_no_error_in_a_ball_exceeds_it(kind, method):
+    for seed in range(NETWORKS):
+        network, changed, shape, radius = drawn(kind, seed)
+        center = torch.randn(2, *shape[1:], dtype=torch.float64)
+        radius = 0.01 * radius
+        found = certify(network, changed, center=center, radius=radius, method=method)
+        for image, bound in zip(center, found.log10, strict=True):
+            inputs = image + hard_inputs(shape, radius, seed)
+            errors = log10_errors(network, changed, inputs)
+            assert (errors <= bound + SLACK).all(), (kind, seed, errors, bound)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_the_best_is_never_worse_than_a_part(kind):
+    for seed in range(NETWORKS):
+        network, changed, shape, radius = drawn(kind, seed)
+        options = {"input_shape": shape, "radius": radius}
+        best = certify(network, changed, **options).log10
+        for method in certifying.METHODS[1:]:
+            part = certify(network, changed, **options, method=method).log10
+            assert (best <= part + SLACK).all(), (seed, method)
+
+
+@pytest.mark.parametrize("method", ["intervals", "best"])
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_radius_0_is_the_error_itself(kind, method):
+    for seed in range(NETWORKS):
+        network, changed, shape, _ = drawn(kind, seed)
+        center = torch.randn(3, *shape[1:], dtype=torch.float64)
+        found = certify(network, changed, center=center, radius=0, method=method).bound
+        with torch.no_grad():
+            errors = (network(center.clone()) - changed(center.clone())).abs().numpy()
+            scale = network(center.clone()).abs().max().item()
+        assert found == pytest.approx(errors, rel=1e-9, abs=1e-12 * max(scale, 1))
+
+
+def test_a_batch_is_its_images():
+    network, changed, shape, _ = drawn("residual", 1)
+    center = torch.randn(3, *shape[1:], dtype=torch.float64)
+    for method in ("intervals", "euclidean"):
+        options = {"radius": 0.01, "method": method}
+        together = certify(network, changed, center=center, **options).log10
+        alone = [certify(network, changed, center=x[None], **options).log10[0] for x in center]
+        assert together == pytest.approx(np.array(alone), abs=1e-9)
+
+
+def test_inputs_outside_of_what_there_is_do_not_count():
+    network = nn.Sequential(nn.Linear(1, 1, bias=False)).double().eval()
+    changed = nn.Sequential(nn.Linear(1, 1, bias=False)).double().eval()
+    network[0].weight.data.fill_(1.0)
+    changed[0].weight.data.fill_(2.0)
+    center = torch.tensor([[0.75]], dtype=torch.float64)
+    found = certify(network, changed, center=center, radius=0.5, within=(0, 1))
+    assert found.bound == pytest.approx(np.array([[1.0]]))
+    whole = certify(network, changed, center=center, radius=0.5)
+    assert whole.bound == pytest.approx(np.array([[1.25]]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"input_shape": (1, 2), "method": "magic"}, "method must be one of"),
+        ({}, "input_shape is needed"),
+        ({"input_shape": (1, 2), "radius": -1}, "radius must be"),
+        ({"center": torch.full((1, 2), math.nan)}, "finite images"),
+        ({"center": torch.zeros(1, 2), "input_shape": (1, 3)}, "input_shape says"),
+        ({"center": torch.full((1, 2), 3.0), "within": (0, 1)}, "outside within"),
+    ],
+)
+def test_refuses_a_call_that_makes_no_sense(options, message):
+    network = nn.Sequential(nn.Linear(2, 1)).double().eval()
+    with pytest.raises(qn.QnotesError, match=message):
+        certify(network, network, **options)
+
+
+# ---------------------------------------------------------------- spectral norms
+
+
+def as_matrix(module: nn.Module, side: int, axes: int = 2) -> torch.Tensor:
+    inputs = torch.eye(module.in_channels * side**axes, dtype=torch.float64)
+    with torch.no_grad():
+        return module(inputs.view(-1, module.in_channels, *[side] * axes)).flatten(1).T
+
+
+CONVOLUTIONS = [
+    {"kernel_size": k, "stride": s, "padding": p, "dilation": d, "groups": g}
+    for k, s, p, d, g in itertools.product((1, 2, 3), (1, 2, 3), (0, 1, 2), (1, 2), (1, 2))
+    if d * (k - 1) < 7
+]
+
+
+@pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
+def test_spectral_norms_are_above_those_of_the_matrix(options):
+    torch.manual_seed(0)
+    module = nn.Conv2d(2, 4, bias=False, **options).double()
+    matrix = as_matrix(module, 7)
+    made = [(7 + 2 * options["padding"] - options["dilation"] * (options["kernel_size"] - 1) - 1)
+            // options["stride"] + 1] * 2  # fmt: skip
+    found = spectral.spectral_norm(module, module.weight.detach(), (7, 7), made)
+    true = torch.linalg.matrix_norm(matrix, 2).item()
+    assert true <= found * (1 + 1e-12)
+    if options["stride"] == 1:
+        assert found <= 1.8 * true
+
+
+def test_a_guess_that_is_too_small_is_refused(monkeypatch):
+    matrix = torch.diag(torch.tensor([1.0, 2.0], dtype=torch.complex128))[None]
+    assert spectral.largest_eigenvalue(matrix, torch.zeros(1)) == pytest.approx(2, rel=1e-9)
+    monkeypatch.setattr(torch.linalg, "eigvalsh", lambda m: torch.tensor([[0.5, 1.9]]).double())
+    with pytest.raises(qn.QnotesError, match="could not be verified"):
+        spectral.largest_eigenvalue(matrix, torch.zeros(1))
+
+
+def test_an_indefinite_matrix_is_never_verified():
+    good = torch.eye(3, dtype=torch.complex128)[None]
+    bad = torch.diag(torch.tensor([1.0, 1.0, -1e-14], dtype=torch.complex128))[None]
+    assert spectral.verified_definite(good, torch.zeros(1))
+    assert not spectral.verified_definite(bad, torch.zeros(1))
+    assert not spectral.verified_definite(good, torch.ones(1))  # the margin counts
+    assert not spectral.verified_definite(math.nan * good, torch.zeros(1))
+
+
+def test_tiny_weights_do_not_vanish():
+    module = nn.Conv2d(1, 1, 3, padding=1, bias=False).double()
+    module.weight.data.fill_(1e-200)
+    found = spectral.spectral_norm(module, module.weight.detach(), (5, 5), (5, 5))
+    assert found >= torch.linalg.matrix_norm(as_matrix(module, 5) * 1e200, 2).item() * 1e-200

@@ -1,0 +1,222 @@
+"""T14: against matrices, the truth on tiny networks, and with broken verifications."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import qnotes as qn
+from qnotes.errors import UnsupportedOperation
+from qnotes.propagation import joint as joints
+from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids, at_center, tori
+from qnotes.propagation.joint import Joint, Member, verified_inverse
+from qnotes.propagation.pair import checked_pair
+from qnotes.propagation.regions import checked_region
+from qnotes.propagation.walk import walk
+from tests.random_networks import Net, Residual
+
+OPTIONS = {"method": "ellipsoids", "seconds": 0}
+
+
+def random_joint(nodes: str, *, sides=(), channels=2, seed=0) -> Joint:
+    """A joint ellipsoid of values on one torus, of a random matrix at each frequency."""
+    generator = torch.Generator().manual_seed(seed)
+    size = 2 * channels * len(nodes)
+    members = {node: Member(tuple(sides), channels) for node in nodes}
+    count = len(Joint(tuple(sides), members, torch.empty(0), True).frequencies)
+    root = torch.randn(count, size, size, generator=generator, dtype=torch.float64)
+    return Joint(tuple(sides), members, (root @ root.mT).to(torch.complex128), True)
+
+
+def points(joint: Joint, count: int = 2000, seed: int = 1) -> torch.Tensor:
+    """On the surface of an ellipsoid of one matrix, (points, rows)."""
+    root = torch.linalg.cholesky(joint.matrix[0].real)
+    generator = torch.Generator().manual_seed(seed)
+    ball = torch.randn(count, len(root), generator=generator, dtype=torch.float64)
+    return ball / ball.norm(dim=1, keepdim=True) @ root.T
+
+
+def inside(joint: Joint, vectors: torch.Tensor) -> torch.Tensor:
+    """x* Q^-1 x of each, which must not exceed 1."""
+    return (vectors * torch.linalg.solve(joint.matrix[0].real, vectors.T).T).sum(1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_activations_stay_in_the_joint_ellipsoid(seed):
+    """T14 (c, d), for the points of the ellipsoid and many slopes."""
+    joint = random_joint("xz", seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    diagonal = joint.matrix.real.sum() * torch.rand(2, 2, generator=generator).double().add(0.6)
+    for factor in (1.0, 0.3, 0.1):
+        found = joint.activated("y", "z", ["x"], factor * diagonal)
+        if found is None:
+            continue
+        x = points(joint)
+        slopes = torch.rand(len(x), 4, generator=generator).double().round(decimals=0)
+        slopes[::2] = torch.rand(len(x[::2]), 4, generator=generator).double()
+        both = torch.cat([x[:, :4], slopes * x[:, 4:]], 1)
+        assert inside(found, both).max() <= 1
+        assert inside(found, both).max() > 0.02
+
+
+def test_a_diagonal_that_is_too_small_is_refused():
+    joint = random_joint("xz")
+    top = torch.linalg.eigvalsh(joint.block("z"))[0, -1].item()
+    assert joint.activated("y", "z", ["x"], torch.full((2, 2), 0.51 * top).double()) is not None
+    assert joint.activated("y", "z", ["x"], torch.full((2, 2), 0.49 * top).double()) is None
+
+
+def test_a_wrong_inverse_is_refused_or_made_up_for(monkeypatch):
+    gap = 2 * torch.eye(3, dtype=torch.complex128)[None]
+    scaled = torch.zeros_like(gap)
+    right = torch.cholesky_inverse
+    assert verified_inverse(gap, scaled)[0].real == pytest.approx(np.eye(3) / 2, abs=1e-12)
+    monkeypatch.setattr(torch, "cholesky_inverse", lambda factor: 0.9 * right(factor))
+    above = verified_inverse(gap, scaled)[0] - torch.eye(3) / 2
+    assert torch.linalg.eigvalsh(above).min() >= 0  # still above the exact one
+    monkeypatch.setattr(torch, "cholesky_inverse", lambda factor: 0.5 * right(factor))
+    assert verified_inverse(gap, scaled) is None
+
+
+def test_a_definiteness_that_is_not_verified_is_refused(monkeypatch):
+    joint = random_joint("xz")
+    diagonal = torch.full((2, 2), 1e3).double() * joint.matrix.real.abs().max()
+    assert joint.activated("y", "z", ["x"], diagonal) is not None
+    monkeypatch.setattr(joints, "verified_definite", lambda matrices, margin: False)
+    assert joint.activated("y", "z", ["x"], diagonal) is None
+    network = nn.Sequential(nn.Linear(2, 2), nn.ReLU()).double().eval()
+    with pytest.raises(qn.QnotesError, match="could be verified"):
+        qn.certify(network, network, input_shape=(1, 2), **OPTIONS)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_linear_maps_and_known_vectors(seed):
+    """T14 (a) and (b)."""
+    joint = random_joint("x", seed=seed)
+    matrix = torch.randn(1, 4, 4, dtype=torch.float64)
+    made = joint.mapped(
+        "y", Member((), 2), ["x"], ["x"], [matrix.to(torch.complex128)], [matrix.abs()], 1
+    )
+    x = points(joint)
+    mapped = torch.cat([x, x @ matrix[0].T], 1)
+    regular = made.matrix[0].real + 1e-9 * torch.eye(8)  # it has rank 4
+    assert (mapped * torch.linalg.solve(regular, mapped.T).T).sum(1).max() <= 1 + 1e-6
+    vector = torch.tensor([[0.0, 0.0, 1.0, -2.0]]).to(torch.complex128)
+    moved = joint.plus("x", vector, torch.tensor(0.5).double()).blurred("x", 1e-6, 1e-3)
+    assert inside(moved, x + vector.real).max() <= 1
+    assert inside(moved, x + 1.001 * vector.real).max() <= 1.01
+
+
+def test_a_coarser_torus_says_the_same():
+    """Regrouping frequencies moves no number: peaks and lengths at fine resolution stay."""
+    torch.manual_seed(0)
+    joint = random_joint("xy", sides=(4, 6), channels=1)
+    coarse = joint.coarser((2, 2))
+    assert coarse.matrix.shape == (4, 24, 24)
+    own = torch.linalg.eigvalsh(joint.matrix).max()
+    assert torch.linalg.eigvalsh(coarse.matrix).max() == pytest.approx(own.item())
+    energy = [
+        (j.matrix.diagonal(dim1=1, dim2=2).real.sum(1) * j.multiplicity).sum().item()
+        for j in (joint, coarse)
+    ]
+    assert energy[0] == pytest.approx(energy[1])
+
+
+# ---------------------------------------------------------------- exact truth on tiny networks
+
+
+def patterns_truth(network: nn.Module, changed: nn.Module, side: int = 41) -> float:
+    """The largest |S - S'| over [-1, 1]², on a fine grid: it is piecewise linear."""
+    axis = torch.linspace(-1, 1, side, dtype=torch.float64)
+    with torch.no_grad():
+        inputs = torch.cartesian_prod(axis, axis)
+        return (network(inputs) - changed(inputs)).abs().max().item()
+
+
+def tiny(seed: int, *, skip: bool) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(seed)
+    body = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2))
+    body = Residual(body, nn.Identity(), nn.ReLU()) if skip else body
+    network = nn.Sequential(body, nn.Linear(2, 1)).double().eval()
+    changed = copy.deepcopy(network)
+    for parameter in changed.parameters():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    return network, changed
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_near_the_truth_on_tiny_networks(skip):
+    ratios = []
+    for seed in range(12):
+        network, changed = tiny(seed, skip=skip)
+        found = qn.certify(network, changed, input_shape=(1, 2), method="ellipsoids", seconds=0.5)
+        ratios.append(found.bound.max() / patterns_truth(network, changed))
+    assert min(ratios) >= 1
+    assert np.median(ratios) < 6
+
+
+def test_a_skip_and_its_branch_cancel():
+    """y = x - x/2: the triangle inequality says 3/2, the truth is 1/2."""
+    branch = nn.Conv2d(1, 1, 1, bias=False)
+    network = nn.Sequential(Residual(branch, nn.Identity(), nn.Identity())).double().eval()
+    changed = copy.deepcopy(network)
+    branch.weight.data.fill_(-0.5)
+    changed[0].body.weight.data.fill_(-0.5)
+    region = checked_region((1, 1, 3, 3), 1.0, None, None)
+    pair = checked_pair(network, changed, input_shape=(1, 1, 3, 3), radius=1.0)
+    domain = Ellipsoids(pair, region, at_center(pair, region), Diagonals())
+    with torch.no_grad():
+        for visit in walk(pair.operations, domain):
+            _, node = visit.result, visit.operation.node
+            moved = domain.joints[node].peaks(node)[0]
+    assert moved.item() == pytest.approx(1.5, rel=1e-4)  # √9 · 1/2: the box in a ball
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_convolutions_of_all_axes(axes):
+    conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
+    pool = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)[axes - 1]
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        conv(1, 2, 3, padding=1, stride=2), nn.ReLU(), conv(2, 2, 2, dilation=1), pool(2, stride=1),
+        nn.Flatten(), nn.Linear(2 * 2**axes, 2),
+    ).double().eval()  # fmt: skip
+    shape = (1, 1, *[7] * axes)
+    changed = copy.deepcopy(network)
+    for parameter in changed.parameters():
+        parameter.data.add_(0.01 * torch.randn_like(parameter))
+    found = qn.certify(network, changed, input_shape=shape, **OPTIONS).bound
+    inputs = qn.random_inputs(shape, count=64, radius=1.0, seed=0).sign()
+    with torch.no_grad():
+        errors = (network(inputs) - changed(inputs)).abs().amax(0).numpy()
+    assert (errors <= found).all()
+    assert (found < 1e3 * errors).all()
+
+
+def test_sides_are_divided_by_strides():
+    network = nn.Sequential(
+        nn.Conv2d(1, 1, 3, stride=2, padding=1), nn.Conv2d(1, 1, 3, stride=3, padding=1)
+    ).double().eval()  # fmt: skip
+    pair = checked_pair(network, network, input_shape=(1, 1, 12, 12), radius=1.0)
+    sides = list(tori(pair).values())
+    assert sides[0][0] >= 13 and sides[0][0] == 2 * sides[1][0] == 6 * sides[2][0]
+
+
+def test_images_made_smaller_in_different_ways_are_refused_by_name():
+    network = Net(
+        lambda s, x: s.a(x) + s.b(x),
+        a=nn.Conv2d(1, 1, 1, stride=2),
+        b=nn.Conv2d(1, 1, 2),
+    ).double().eval()  # fmt: skip
+    with pytest.raises(UnsupportedOperation, match=r"add: .*ellipsoids"):
+        qn.certify(network, network, input_shape=(1, 1, 3, 3), **OPTIONS)
+    assert qn.certify(network, network, input_shape=(1, 1, 3, 3)).bound.max() == 0
+
+
+def test_more_seconds_are_never_worse_than_none():
+    network, changed = tiny(3, skip=True)
+    options = {"input_shape": (1, 2), "method": "ellipsoids"}
+    bounds = [qn.certify(network, changed, **options, seconds=s).largest for s in (0, 0.5)]
+    assert bounds[1] <= bounds[0] + 1e-9
