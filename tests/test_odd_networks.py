@@ -263,7 +263,7 @@ def test_odd_networks_are_bounded(name, sign, radius):
 def test_hook_on_a_container_is_traced():
     """Its product with 50 is seen as an operation, and refused."""
     network = scaled_by_a_hook("container").double().eval()
-    with pytest.raises(qn.UnsupportedOperation, match="mul: a product of .* is not covered"):
+    with pytest.raises(qn.UnsupportedOperation, match=r"mul: a product of .* is not covered"):
         qn.profile(network, network, input_shape=VECTOR)
 
 

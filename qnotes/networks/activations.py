@@ -118,7 +118,8 @@ WITHOUT_SLOPE = {
     ),
     **dict.fromkeys(
         ("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer",
-         "scaled_dot_product_attention", "multi_head_attention_forward", "shifted_window_attention"),
+         "scaled_dot_product_attention", "multi_head_attention_forward",
+         "shifted_window_attention"),
         ATTENDS,
     ),
 }

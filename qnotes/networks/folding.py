@@ -99,8 +99,8 @@ def _place(graph: fx.GraphModule, norm: fx.Node) -> None:
     dimensions = _dimensions(graph, norm)
     if dimensions is None:
         raise UnsupportedOperation(
-            f"{name}: whether this {type(batch_norm).__name__} reads a vector or an image cannot be "
-            "told from what it follows; put a Flatten or a convolution before it"
+            f"{name}: whether this {type(batch_norm).__name__} reads a vector or an image cannot "
+            "be told from what it follows; put a Flatten or a convolution before it"
         )
     _make_affine(batch_norm)
     scale = batch_norm.weight / (batch_norm.running_var + batch_norm.eps).sqrt()

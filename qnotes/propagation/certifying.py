@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -200,10 +201,8 @@ def _smallest(pair: Pair, region: Region, seconds: float) -> _Steps:
     }
     rows = []
     facts = {}
-    try:
+    with suppress(UnsupportedOperation):  # the others have a rule
         facts = {ELLIPSOIDS: _ellipsoids(pair, region, seconds)}
-    except UnsupportedOperation:  # the others have a rule
-        pass
     for visit in walk(pair.operations, Smallest(pair, domains, facts)):
         facts, said = visit.result["known"], visit.result["said"]
         rows.append((visit.operation.name, winner(said), _log10(facts.peaks).max()))

@@ -110,7 +110,7 @@ class Shapes(Domain):
         """Of channels, of equal images."""
         sizes = len(shapes[0])
         if operation.module.dim % sizes != 1:
-            what = f"cat along dimension {operation.module.dim} of shapes {shapes}, not of channels,"
+            what = f"cat along dimension {operation.module.dim} of {shapes}, not of channels,"
             raise uncovered(operation.name, what)
         others = {(shape[0], *shape[2:]) for shape in shapes}
         if len(others) > 1:
@@ -132,7 +132,7 @@ class Shapes(Domain):
         fits = all(-len(shape) <= number < len(shape) for number in module.dim)
         numbers = {number % len(shape) for number in module.dim} if fits else {0}
         if numbers & {0, 1} or len(numbers) != len(module.dim):
-            what = f"the mean over {module.dim} of shape {shape}, which is not over positions alone,"
+            what = f"the mean over {module.dim} of {shape}, which is not over positions alone,"
             raise uncovered(operation.name, what)
         return self.average_pool(operation, shape)
 

@@ -28,7 +28,7 @@ class Given(nn.Module):
 def test_an_error_beside_its_scale_by_hand():
     ours = [[3.0, 0.0, -4.0], [0.0, 1.0, 0.0], [2.0, 1.5, 0.0]]
     theirs = [[3.0, 0.5, -4.0], [0.0, 1.0, 0.0], [1.5, 2.0, 0.0]]
-    found = cells.compare(Given(ours), Given(theirs), torch.zeros(3, 1))
+    found = cells.compare(Given(ours).eval(), Given(theirs).eval(), torch.zeros(3, 1))
     found = {column: value.item() for column, value in found.items()}
     assert found["outputs reach"] == 4  # the largest absolute one
     assert (found["error, median"], found["error, largest"]) == (0.5, 0.5)

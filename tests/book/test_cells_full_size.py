@@ -188,7 +188,7 @@ class Colour(nn.Module):
 
 
 def shares(folder, classes, **options):
-    networks = {"right": Colour(classes), "shifted": Colour([*classes[1:], 500])}
+    networks = {"right": Colour(classes).eval(), "shifted": Colour([*classes[1:], 500]).eval()}
     return accuracies(
         networks, folder, transform=cells.published("resnet18").transforms(), **options
     )

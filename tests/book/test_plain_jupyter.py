@@ -36,7 +36,7 @@ def test_a_proof_needs_no_directive_of_the_book():
     text = pages.proof("T2").data
     assert "{" + "admonition" not in text and "```" not in text
     assert text.startswith("<details") and text.endswith("</details>")
-    assert "\n\n1. **" in text  # Markdown inside begins after an empty line
+    assert "\n\n| " in text  # Markdown inside begins after an empty line
 
 
 def executed(name: str, folder: Path):

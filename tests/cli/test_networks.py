@@ -26,7 +26,7 @@ def network():
 
 
 def unknown_layer():
-    return nn.Sequential(nn.Linear(2, 2), nn.Sigmoid()).eval()
+    return nn.Sequential(nn.Linear(2, 2), nn.Softplus()).eval()
 
 
 def number():
@@ -162,7 +162,7 @@ def test_observe_from_images(capsys):
         (["bounds", "{}:number", *SHAPE], "returned int; expected a torch.nn.Module"),
         (["bounds", "{}", *SHAPE], "own.py:FUNCTION"),
         (["bounds", "{}:of_a_width", *SHAPE], "needs width; it is called without arguments"),
-        (["bounds", "{}:unknown_layer", "--input-shape", "1,2"], "Sigmoid is not covered"),
+        (["bounds", "{}:unknown_layer", "--input-shape", "1,2"], "Softplus is not covered"),
         (["bounds", "{}:network", "--input-shape", "1,3,6,6"], "expects an input of shape"),
         (["bounds", "nowhere.py:network", *SHAPE], "no file nowhere.py"),
         (["bounds", "nowhere.pt2"], "no file nowhere.pt2"),

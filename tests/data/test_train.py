@@ -137,7 +137,7 @@ def test_shifts_move_pictures_and_bring_in_background():
 
 def test_accuracy_counts_the_right_answers():
     scores = torch.eye(4)
-    model = torch.nn.Linear(4, 4, bias=False)
+    model = torch.nn.Linear(4, 4, bias=False).eval()
     model.weight.data = torch.eye(4)
     assert accuracy(model, scores, torch.tensor([0, 1, 2, 3])) == 1
     assert accuracy(model, scores, torch.tensor([0, 1, 3, 2])) == 0.5
