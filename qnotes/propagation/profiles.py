@@ -50,7 +50,7 @@ class Layer:
         peak: largest absolute entry, weights and biases.
         slope: κ_ℓ, largest slope of the activations after the layer (theory, T17). An activation
             σ with slope κ and σ(0) = c is 1-Lipschitz after κ W and κ b, so all other numbers are
-            those of κ W and κ b, and the size of c counts as a bias: in joint_norm, bias_norm, peak.
+            those of κ W and κ b, and the size of c is a bias: in joint_norm, bias_norm, peak.
     """
 
     name: str
