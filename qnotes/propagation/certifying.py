@@ -96,7 +96,7 @@ def certify(
         within: the values that inputs can have at all, such as (0, 1).
         method: ``norms`` (T2), ``channels`` (T8), ``intervals`` (T10), ``euclidean`` (T11),
             ``ellipsoids`` (T14); or ``best``: after each operation the smallest of what all say
-            goes on.
+            goes on, of those that have a rule for every operation of the network.
         seconds: for finding the diagonals of T14; more make the bound smaller. With 0 they are
             multiples of λ_max. The evaluation that follows takes its own time.
         provenance: of the networks, kept with the result.
@@ -199,6 +199,7 @@ def _smallest(pair: Pair, region: Region, seconds: float) -> _Steps:
         "intervals": Intervals(pair, region),
         "euclidean": Euclidean(pair, region),
     }
+    domains = {name: domain for name, domain in domains.items() if _has_rules(domain, pair)}
     rows = []
     facts = {}
     with suppress(UnsupportedOperation):  # the others have a rule
@@ -207,6 +208,11 @@ def _smallest(pair: Pair, region: Region, seconds: float) -> _Steps:
         facts, said = visit.result["known"], visit.result["said"]
         rows.append((visit.operation.name, winner(said), _log10(facts.peaks).max()))
     return _Steps(_outputs(facts, region, pair.shapes[visit.operation.node]), rows)
+
+
+def _has_rules(domain: Domain, pair: Pair) -> bool:
+    """Whether a domain can walk through the whole network; T8 always can."""
+    return all(hasattr(domain, operation.kind) for operation in pair.operations)
 
 
 def _outputs(facts: Known, region: Region, shape: tuple[int, ...]) -> np.ndarray:
