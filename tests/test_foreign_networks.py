@@ -268,6 +268,12 @@ def quantized_dynamically():
     return torch.ao.quantization.quantize_dynamic(nn.Sequential(linear()).eval())
 
 
+def quantization_aware():
+    network = nn.Sequential(linear(), nn.ReLU()).train()
+    network.qconfig = torch.ao.quantization.get_default_qat_qconfig("fbgemm")
+    return torch.ao.quantization.prepare_qat(network)
+
+
 REFUSED = {
     "method hidden": (hidden_method, "0: has hooks or a forward of its own"),
     "hook before a norm": (hooked, "0: has hooks or a forward of its own.*remove them"),
@@ -336,6 +342,7 @@ PROFILED = {
         r"0: its weight has the shape \(0, 3\)",
     ),
     "dynamic layer": (quantized_dynamically, "0: torch.ao.*dynamic.*Linear is not covered"),
+    "QAT layer": (quantization_aware, r"0: torch\.ao.*qat.*Linear is not covered"),
     "bias that broadcasts": (lambda: with_bias(1), "0: its options say weights of shape"),
     "dictionary": (lambda: Net(lambda s, x: {"y": s.f(x)}, f=linear()), "returns several values"),
 }
@@ -506,6 +513,14 @@ def test_a_quantized_where_its_model_is_wanted():
 
 
 # -- options and files -----------------------------------------------------------------------------
+
+
+def test_a_tied_bias_is_folded_under_nobody():
+    torch.manual_seed(0)
+    network = nn.Sequential(linear(), stirred(nn.BatchNorm1d(3)), linear()).double().eval()
+    network[0].bias = network[2].bias
+    x = inputs(VECTOR)
+    assert (qn.fold(network)(x) - network(x)).abs().max() <= 1e-9
 
 
 def test_numbers_of_numpy(tmp_path):

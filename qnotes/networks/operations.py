@@ -216,12 +216,12 @@ def _inside(node: fx.Node) -> str:
 def _module_operation(node: fx.Node, module: nn.Module, reads) -> Operation:
     # Exact types: a subclass may compute something else.
     name = str(node.target)
-    if is_altered(module):
-        what = "with hooks or a forward of its own, which may change what it does"
-        raise uncovered(name, f"{type(module).__name__} {what}")
     if type(module) not in KINDS:
         hint = " Fold it into the layer before it with qnotes.fold." if _is_norm(module) else ""
         raise uncovered(name, class_path(module), hint)
+    if is_altered(module):
+        what = "with hooks or a forward of its own, which may change what it does"
+        raise uncovered(name, f"{type(module).__name__} {what}")
     _check_options(name, module)
     if isinstance(module, AFFINE_MODULES):
         _check_layer(name, module)

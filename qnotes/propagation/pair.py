@@ -66,10 +66,11 @@ def _checked_radii(radius: float | Sequence[float], channels: int) -> float | li
 
 def matched(network: fx.GraphModule, quantized: fx.GraphModule) -> tuple[Operation, ...]:
     """The operations of two traced networks side by side; refuses those that do not match."""
+    found = operations(network)  # what is not covered is named before it is compared
     check_same_graph(network, quantized)
     found = tuple(
         replace(ours, quantized=theirs.module)
-        for ours, theirs in zip(operations(network), operations(quantized), strict=True)
+        for ours, theirs in zip(found, operations(quantized), strict=True)
     )
     for operation in found:
         if operation.kind == SLOPED_ACTIVATION:
