@@ -1,4 +1,7 @@
-"""All classifiers of torchvision: each has numbers, or is refused with a reason of mathematics."""
+"""Classifiers of torchvision: each has numbers, or is refused with a reason of mathematics.
+
+Not those of more than 80 million weights, which take minutes and gigabytes, nor vision transformers.
+"""
 
 import math
 
@@ -9,7 +12,7 @@ import qnotes as qn
 from qnotes.networks._torchvision import torchvision
 from qnotes.propagation.channels import vector_bound
 
-#: Seconds and memory: more than 80 million weights.
+#: Left out. VGG has the layers of AlexNet.
 LARGE = (
     *("vgg", "vit", "swin_b", "swin_v2_b", "convnext_base", "convnext_large", "wide_resnet101_2"),
     *("resnext101", "regnet_x_16gf", "regnet_x_32gf", "regnet_y_16gf", "regnet_y_32gf"),
@@ -20,7 +23,7 @@ NAMES = [n for n in torchvision.models.list_models(torchvision.models) if not n.
 QUICK = ("squeezenet1_1", "shufflenet_v2_x0_5", "mnasnet0_5", "mobilenet_v3_small")
 #: Why there is no finite slope.
 REASONS = "divides by the spread|is not finite"
-#: What is multiplied by a gate is no chain; the graph has T2 and T8.
+#: What is multiplied by a gate is no chain; the graph has T8, and T2 by `graph_bound`.
 GATED = ("efficientnet", "mobilenet_v3", "regnet_y")
 REFUSED = ("convnext", "swin")
 
