@@ -1,6 +1,6 @@
 """Classifiers of torchvision: each has numbers, or is refused with a reason of mathematics.
 
-Not those of more than 80 million weights, which take minutes and gigabytes, nor vision transformers.
+Not those of more than 80 million weights, which take minutes and gigabytes, nor transformers.
 """
 
 import math
