@@ -7,13 +7,14 @@ lost but rounding.
 
 from __future__ import annotations
 
-import math
+from math import inf, prod
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qnotes.networks.activations import slope_of
 from qnotes.networks.operations import Operation
 from qnotes.propagation.outward import EPSILON
 from qnotes.propagation.pair import Pair
@@ -42,6 +43,11 @@ class Interval(NamedTuple):
         """The sum, rounded outward."""
         return outward(self.low + other.low, self.high + other.high)
 
+    def times(self, other: Interval) -> Interval:
+        """The product, rounded outward; 0 times infinity is 0."""
+        products = torch.stack([a * b for a in self for b in other]).nan_to_num(0.0, inf, -inf)
+        return outward(products.amin(0), products.amax(0))
+
     def through(self, monotone) -> Interval:
         """Of a function that is computed exactly and never decreases."""
         return Interval(monotone(self.low), monotone(self.high))
@@ -65,8 +71,8 @@ def outward(low: Tensor, high: Tensor) -> Interval:
 
     What overflowed, and has no number any more, may be anything.
     """
-    infinite = torch.full_like(low, math.inf)
-    low, high = low.nan_to_num(-math.inf, math.inf, -math.inf), high.nan_to_num(math.inf, math.inf)
+    infinite = torch.full_like(low, inf)
+    low, high = low.nan_to_num(-inf, inf, -inf), high.nan_to_num(inf, inf)
     return Interval(torch.nextafter(low, -infinite), torch.nextafter(high, infinite))
 
 
@@ -106,7 +112,7 @@ class Intervals(Domain):
         six = isinstance(operation.module, nn.ReLU6)
         ours, theirs = (values.through(F.relu6 if six else F.relu) for values in read[:2])
         shrunk = Interval(read.error.low.clamp_max(0), read.error.high.clamp_min(0))
-        cap = 6.0 if six else math.inf
+        cap = 6.0 if six else inf
         straight = [(values.low >= 0) & (values.high <= cap) for values in read[:2]]
         error = _where(straight[0] & straight[1], read.error, shrunk)
         if not six:
@@ -125,13 +131,60 @@ class Intervals(Domain):
 
     def average_pool(self, operation: Operation, read: Signed) -> Signed:
         """Linear with positive weights; a window has no more terms than there are values."""
-        terms = math.prod(self.pair.shapes[operation.inputs[0]][1:])
+        terms = prod(self.pair.shapes[operation.inputs[0]][1:])
         return Signed(*(_averaged(operation.module, values, terms) for values in read))
 
     def flatten(self, operation: Operation, read: Signed) -> Signed:
         return Signed(*(values.through(operation.module) for values in read))
 
-    padding = flatten
+    padding = rearrangement = flatten
+
+    def mean(self, operation: Operation, read: Signed) -> Signed:
+        """Over positions."""
+        return self.average_pool(operation, read)
+
+    def concatenation(self, operation: Operation, *reads: Signed) -> Signed:
+        parts = zip(*reads, strict=True)  # of S, of S', of Δ
+        return Signed(*(Interval(*map(operation.module, *values)) for values in parts))
+
+    def sloped_activation(self, operation: Operation, read: Signed) -> Signed:
+        """κ-Lipschitz; where σ never decreases, Δ keeps its sign, and values lie between ends."""
+        module, kappa = operation.module, slope_of(operation.module).slope
+        ours, theirs = (_range(module, values, kappa) for values in read[:2])
+        if rises(module):
+            error = Interval(read.error.low.clamp_max(0), read.error.high.clamp_min(0))
+        else:
+            error = Interval(-read.error.size, read.error.size)
+        return met(ours, theirs, outward(kappa * error.low, kappa * error.high))
+
+    def gated(self, operation: Operation, *reads: Signed) -> Signed:
+        """x g - x' g' = (x - x') g + x' (g - g')."""
+        first, second = reads
+        error = first.error.times(second.ours).plus(first.theirs.times(second.error))
+        return met(first.ours.times(second.ours), first.theirs.times(second.theirs), error)
+
+
+def rises(module: nn.Module) -> bool:
+    """Whether an activation never decreases."""
+    if isinstance(module, nn.SiLU | nn.GELU | nn.Hardswish):
+        return False
+    slopes = (getattr(module, "negative_slope", 0.0), getattr(module, "alpha", 0.0))
+    steep = module.weight.min().item() if isinstance(module, nn.PReLU) else 0.0
+    return min(*slopes, steep) >= 0
+
+
+def _range(module: nn.Module, values: Interval, kappa: float) -> Interval:
+    """What an activation makes of an interval; float64 is off by a few units in the last place."""
+    if rises(module):
+        found = values.through(lambda ends: module(ends).detach())
+    else:
+        center = values.low / 2 + values.high / 2
+        reach = torch.maximum(values.high - center, center - values.low)
+        middle = module(center).detach()
+        reach = kappa * (reach + center.abs() * 4 * EPSILON)
+        found = Interval(middle - reach, middle + reach)
+    slack = found.size * 64 * EPSILON + TINY
+    return outward(found.low - slack, found.high + slack)
 
 
 def met(ours: Interval, theirs: Interval, error: Interval) -> Signed:

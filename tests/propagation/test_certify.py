@@ -186,13 +186,13 @@ def test_tiny_weights_do_not_vanish():
 
 
 def test_the_best_leaves_out_what_has_no_rule():
-    """Intervals have none for SiLU yet, and say so; the rest still has a bound."""
+    """Euclidean norms have none for SiLU yet, and say so; the rest still has a bound."""
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 1), torch.nn.SiLU()).double().eval()
     quantized = qn.quantize(network, bits=4).model
     shape = (1, 2, 3, 3)
-    with pytest.raises(qn.UnsupportedOperation, match="Intervals has no rule for sloped"):
-        qn.certify(network, quantized, input_shape=shape, method="intervals")
+    with pytest.raises(qn.UnsupportedOperation, match="Euclidean has no rule for sloped"):
+        qn.certify(network, quantized, input_shape=shape, method="euclidean")
     best = qn.certify(network, quantized, input_shape=shape, seconds=0)
     channels = qn.certify(network, quantized, input_shape=shape, method="channels")
     assert best.largest <= channels.largest + 1e-9

@@ -47,6 +47,7 @@ def all_bounds(network, changed, shape, radius) -> dict[str, float]:
         "T8": vector_bound(network, changed, **domain).max(),
         "T8 clipped": vector_bound(network, changed, **domain, clip_relu6=True).max(),
         "graph": graph_bound(network, changed, **domain).max(),
+        "T10": qn.certify(network, changed, method="intervals", **domain).largest,
     }
     try:
         found |= bound_values(qn.profile(network, changed, **domain))
