@@ -18,6 +18,8 @@ from tests.random_networks import (
     hard_inputs,
 )
 
+pytestmark = pytest.mark.medium
+
 NETWORKS = 4  # of each kind; make falsify tries many more
 SLACK = 1e-9
 

@@ -17,6 +17,8 @@ from qnotes.propagation.regions import checked_region
 from qnotes.propagation.walk import walk
 from tests.random_networks import Net, Residual
 
+pytestmark = pytest.mark.medium
+
 OPTIONS = {"method": "ellipsoids", "seconds": 0}
 
 

@@ -23,6 +23,8 @@ from tests.random_networks import (
     largest_error,
 )
 
+pytestmark = pytest.mark.medium
+
 SLACK = 1e-9
 SHAPE = (1, 2, 4, 4)
 ACTIVATIONS = {

@@ -8,6 +8,8 @@ import sympy as sp
 import qnotes as qn
 from qnotes.theorems.rules import Algebra
 
+pytestmark = pytest.mark.medium
+
 z3 = pytest.importorskip("z3")
 
 
