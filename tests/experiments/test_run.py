@@ -109,11 +109,11 @@ def own_network() -> torch.nn.Module:
 @pytest.mark.medium
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_own_networks(jobs, tmp_path):
-    layers = [torch.nn.Flatten(), torch.nn.Linear(36, 2), torch.nn.Sigmoid()]
+    layers = [torch.nn.Flatten(), torch.nn.Linear(36, 2), torch.nn.Softplus()]
     mine, refused = own_network(), torch.nn.Sequential(*layers).eval()
     before = {name: tensor.clone() for name, tensor in mine.state_dict().items()}
     call = {"input_shape": (1, 1, 6, 6), "memory": tmp_path, "jobs": jobs, **SMALL}
-    with pytest.warns(UserWarning, match=r"2 of 4 cells failed.*refused, 4 bits.*Sigmoid"):
+    with pytest.warns(UserWarning, match=r"2 of 4 cells failed.*refused, 4 bits.*Softplus"):
         table = qn.sweep({"mine": mine, "refused": refused}, bits=[4, 8], **call)
     assert all(torch.equal(tensor, before[name]) for name, tensor in mine.state_dict().items())
     good = table[table["network"] == "mine"]
