@@ -323,6 +323,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_by_fold(name):

@@ -56,6 +56,7 @@ def test_vector_form_asks_for_no_more_than_the_recursion(small):
     assert 10 ** found["log10_C"]["T8"] * largest / (2 * at) == pytest.approx(1e-6, rel=1e-5)
 
 
+@pytest.mark.medium
 def test_the_best_of_several_constants():
     """In a deep network the norms that 8 bits may reach cost much; 32 bits hardly move them."""
     torch.manual_seed(0)

@@ -150,6 +150,7 @@ def test_cle_tightens_every_bound_of_the_mobilenet_trained_on_imagenet(before_an
     assert before["largest bias"] > before["largest norm"] / 2
 
 
+@pytest.mark.medium
 def test_cle_tightens_t2_but_not_t5_of_efficientnet_because_of_biases(before_and_after):
     before, after = (before_and_after["efficientnet_lite0", s] for s in (0.0, 1.0))
     assert after["T2"] < before["T2"] - 3

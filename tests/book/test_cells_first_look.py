@@ -100,6 +100,7 @@ def test_the_palace_is_lost_with_few_bits_and_kept_with_eight(lite):
     assert names[2] != "palace"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["mobilenet_v2_features", "efficientnet_lite0"])
 def test_T2_is_the_smallest_bound_of_the_real_networks(name):
     folded = qn.fold(qn.load(name, weights="imagenet"))

@@ -47,6 +47,7 @@ def test_what_is_measured_does_not_depend_on_the_batches(pair):
     np.testing.assert_allclose(found, whole, rtol=1e-12)
 
 
+@pytest.mark.medium
 def test_what_layers_read_is_what_the_package_measures(pair):
     inputs = qn.random_inputs(SHAPE, count=2)
     expected = read_sizes(*pair, inputs)[["s", "e"]]
@@ -138,6 +139,7 @@ def test_one_scale_per_tensor_fails_and_two_layers_do_it(real):
     assert fine < 0.3 and others < 0.3 < 0.7 < blamed and coarse > 0.7
 
 
+@pytest.mark.medium
 def test_one_row_sets_the_largest_norm(real):
     layer = real[0].get_submodule("features.2.conv.0.0")
     sums = layer.weight.detach().abs().flatten(1).sum(1).sort(descending=True).values

@@ -38,6 +38,7 @@ def test_the_file_of_the_book_can_be_read_and_has_a_place_for_every_number():
     assert not rows.drop(columns=["paper", "place"]).duplicated().any()
 
 
+@pytest.mark.medium
 def test_rows_have_our_number_where_the_weights_are_here():
     rows = cells.read(data_folder() / "paper_numbers.csv")
     table = cells.compared(rows[rows["weights"] != ""], "digits")

@@ -2,11 +2,14 @@
 
 import json
 
+import pytest
+
 from qnotes import cli, theorems
 from qnotes.cli import main
 from tests.falsification.mutants import mutants
 
 
+@pytest.mark.medium
 def test_prove_prints_a_table(capsys):
     assert main(["prove", "T4", "T12"]) == 0
     printed = capsys.readouterr().out
@@ -14,6 +17,7 @@ def test_prove_prints_a_table(capsys):
     assert "2 theorems" in printed and "0 failed" in printed
 
 
+@pytest.mark.medium
 def test_prove_all(capsys):
     assert main(["prove"]) == 0
     printed = capsys.readouterr().out
@@ -27,6 +31,7 @@ def test_prove_as_json(capsys):
     assert all(row["ok"] for row in rows)
 
 
+@pytest.mark.medium
 def test_prove_fails_on_a_broken_theorem(capsys, monkeypatch):
     broken = mutants(theorems()[0])[0].broken
     monkeypatch.setattr(cli, "numbered", lambda numbers: [broken])

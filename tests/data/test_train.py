@@ -103,6 +103,7 @@ def test_training_is_seeded_and_leaves_the_random_state(few_digits):
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.medium
 def test_training_does_not_depend_on_the_number_of_threads(few_digits):
     threads = torch.get_num_threads()
     try:

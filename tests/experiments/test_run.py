@@ -200,6 +200,7 @@ def test_wrong_calls(given, message):
         qn.sweep("resnet20", **{**SMALL, **given})
 
 
+@pytest.mark.medium
 def test_measured_errors_fall_with_bits(alone):
     measured = alone[alone["theorem"] == "measured"].set_index(["network", "bound", "bits"])[
         "log10"

@@ -123,6 +123,7 @@ def steepest(pair, end: float) -> float:
     return largest
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("pair", "slope", "tail"),
     [

@@ -49,6 +49,7 @@ def test_named_networks_have_the_profile_that_they_had(name, tmp_path):
     assert profiles[0] == profiles[1]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("family", ARCHITECTURES)
 @pytest.mark.parametrize("seed", range(3))
 def test_random_networks(family, seed):

@@ -355,6 +355,7 @@ def reached(seed: int) -> float:
     return seen.error / largest(network, changed, inputs)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("seed", [0, 5, 17, 44, 91])
 def test_the_largest_error_of_tiny_networks_is_found(seed):
     assert 0.999 < reached(seed) <= 1 + 1e-9

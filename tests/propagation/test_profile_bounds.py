@@ -25,6 +25,7 @@ def cases(family: str, count: int):
     return [pytest.param(family, seed, id=f"{family}-{seed}") for seed in range(count)]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("family", "seed"),
     [*cases("dense", 60), *cases("convolutional", 70), *cases("residual", 70)],

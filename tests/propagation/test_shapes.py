@@ -46,6 +46,7 @@ def random_pool(rng: random.Random, dimensions: int) -> nn.Module:
     return kind(kernel, ceil_mode=rng.random() < 0.5, **options)
 
 
+@pytest.mark.medium
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
 def test_shape_rules_agree_with_torch(dimensions):

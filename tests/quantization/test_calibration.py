@@ -182,6 +182,7 @@ def test_nothing_else_changes(rounding, dtype):
         assert torch.equal(used, again.model.get_submodule(name).weight)
 
 
+@pytest.mark.medium
 @every_method
 def test_all_forms_of_calibration(rounding):
     inputs, labels = images(), torch.arange(8)

@@ -115,6 +115,7 @@ def test_huge_and_tiny_weights(magnitude, scheme, seed):
     check(weight * magnitude, scheme)
 
 
+@pytest.mark.medium
 @given(st.integers(-7, 6), st.sampled_from([True, False]))
 @steady
 def test_ties_go_to_the_even_multiple(step, symmetric):

@@ -201,6 +201,7 @@ def test_batch_norms_must_be_folded_first():
 # -- any network -----------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_random_factors_change_no_function(architecture):
     """And each layer, each time it is used, is at a boundary or at a stop."""

@@ -40,6 +40,7 @@ def test_order(evaluated, smaller, larger):
     assert all(v[smaller] <= v[larger] + SLACK * max(1, abs(v[larger])) for v in both)
 
 
+@pytest.mark.medium
 def test_the_recursion_is_the_product_form_where_there_are_no_biases(evaluated):
     both = [v for v in evaluated if not math.isnan(v["T3 product form"])]
     assert all(v["T2"] == pytest.approx(v["T3 product form"], rel=1e-11, abs=1e-11) for v in both)

@@ -19,6 +19,7 @@ def named(theorem) -> str:
     return theorem.key
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("theorem", [*LEMMAS, *THEOREMS], ids=named)
 def test_every_proof_composes(theorem):
     checked = theorem.check()
