@@ -26,6 +26,7 @@ from qnotes.theorems.notation import (
     s,
     w,
 )
+from qnotes.theorems.over_layers import over_layers
 from qnotes.theorems.rules import Algebra, Apply, Induction, Largest, Suppose
 from qnotes.theorems.solved_recursion import row_of_changes
 from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ, NORMS, RECURSION
@@ -71,13 +72,7 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     activations = start * (W_chain + 1) ** ell * R**ell
     last = activations.subs(ell, ell - 1)
     errors = start * ell * (W_chain + 1) ** ell * R ** (ell - 1) * eps
-    last_error = errors.subs(ell, ell - 1)
-    before = [
-        le(1, last),
-        le(s[ell - 1], last),
-        le(e[ell - 1], last_error),
-    ]
-    every = (ell, 0, L)
+    before = le(1, last)
     return (
         Step(name="recursion", fact=bound, rule=Apply(recursion), uses=tuple(recursion.facts())),
         *row_of_changes(r[ell], lambda at: w[ell, at], W_chain, R, name="row", each=(LAYERS,)),
@@ -87,25 +82,25 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
         Step(name="D or 1", fact=le(D, start), rule=Largest()),
         Step(name="1 or D", fact=le(1, start), rule=Largest()),
         # Bounds of activations start at max(D, 1) ≥ 1, and stay at least 1.
-        Step(name="one before", fact=supposed(before[0], LAYERS), rule=Suppose()),
+        Step(name="one before", fact=supposed(before, LAYERS), rule=Suppose()),
         Step(
             name="one after",
-            fact=le(1, activations, LAYERS, given=(before[0],)),
+            fact=le(1, activations, LAYERS, given=(before,)),
             rule=Algebra((1, last), gives_away=True),
             uses=("one before", "at least one"),
         ),
         Step(
             name="at least one, always",
-            fact=le(1, activations, every),
+            fact=le(1, activations, (ell, 0, L)),
             rule=Induction(),
             uses=("1 or D", "one after"),
             reason="The bounds of activations are at least 1, so a bias counts as an entry more.",
         ),
-        Step(name="activations before", fact=supposed(before[1], LAYERS), rule=Suppose()),
-        Step(
-            name="activations after",
-            fact=le(s[ell], activations, LAYERS, given=(before[1],)),
-            rule=Algebra((1, s[ell - 1], W_chain * R, 1, R)),
+        *over_layers(
+            "activations",
+            lambda at: s[at],
+            activations,
+            layer=Algebra((1, s[ell - 1], W_chain * R, 1, R)),
             uses=(
                 "s",
                 "row at most",
@@ -113,24 +108,13 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
                 "biases",
                 ("at least one, always", {ell: ell - 1}),
             ),
+            start=("s 0", "D or 1"),
         ),
-        Step(
-            name="activations at first",
-            fact=le(s[0], start),
-            rule=Algebra(),
-            uses=("s 0", "D or 1"),
-        ),
-        Step(
-            name="activations",
-            fact=le(s[ell], activations, every),
-            rule=Induction(),
-            uses=("activations at first", "activations after"),
-        ),
-        Step(name="errors before", fact=supposed(before[2], LAYERS), rule=Suppose()),
-        Step(
-            name="errors after",
-            fact=le(e[ell], errors, LAYERS, given=(before[2],)),
-            rule=Algebra(
+        *over_layers(
+            "errors",
+            lambda at: e[at],
+            errors,
+            layer=Algebra(
                 (1, e[ell - 1], W_chain * R, s[ell - 1], W_chain * eps, 1, eps), gives_away=True
             ),
             uses=(
@@ -142,14 +126,8 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
                 "bias changes",
                 ("at least one, always", {ell: ell - 1}),
             ),
-            reason="The bias joins the row.",
-        ),
-        Step(name="errors at first", fact=le(e[0], 0), rule=Algebra(), uses=("e 0",)),
-        Step(
-            name="errors",
-            fact=le(e[ell], errors, every),
-            rule=Induction(),
-            uses=("errors at first", "errors after"),
+            start=("e 0",),
+            reasons=("", "The bias joins the row.", ""),
         ),
         Step(
             name="statement",

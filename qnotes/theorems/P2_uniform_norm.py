@@ -6,7 +6,7 @@ sum over layers makes the bound quadratic in depth. Earlier work.
 
 import sympy as sp
 
-from qnotes.theorems.facts import ge, le, supposed
+from qnotes.theorems.facts import ge, le
 from qnotes.theorems.notation import (
     LAYERS,
     D,
@@ -25,7 +25,8 @@ from qnotes.theorems.notation import (
     r_max,
     s,
 )
-from qnotes.theorems.rules import Algebra, Apply, Induction, Largest, Suppose
+from qnotes.theorems.over_layers import over_layers
+from qnotes.theorems.rules import Algebra, Apply, Largest
 from qnotes.theorems.solved_recursion import row_of_changes
 from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ, NORMS, RECURSION
 from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
@@ -69,52 +70,35 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     activations = r_max**ell * (D + ell)
     errors = W * eps * r_max ** (ell - 1) * (ell * D + ell * (ell + 1) / 2)
     power = r_max ** (ell - 1)
-    last = activations.subs(ell, ell - 1)
-    before = [
-        le(1, power),
-        le(s[ell - 1], last),
-        le(e[ell - 1], errors.subs(ell, ell - 1)),
-    ]
-    every, start = (ell, 0, L), sp.Max(D, 1)
+    start = sp.Max(D, 1)
     powers = ("powers", {ell: ell - 1})
     scale = W * eps * r_max ** (L - 1)
     return (
         Step(name="recursion", fact=bound, rule=Apply(recursion), uses=tuple(recursion.facts())),
         *row_of_changes(delta[ell], lambda at: c[ell, at], W, eps, name="changes", each=(LAYERS,)),
-        Step(name="power before", fact=supposed(before[0], LAYERS), rule=Suppose()),
-        Step(
-            name="power after",
-            fact=le(1, r_max**ell, LAYERS, given=(before[0],)),
-            rule=Algebra((1, power)),
+        *over_layers(
+            "power",
+            lambda at: sp.S.One,
+            r_max**ell,
+            layer=Algebra((1, power)),
             uses=("power before", "at least one"),
+            start=(),
+            always="powers",
+            reasons=("", "", "As $r \\ge 1$, so is every power of it."),
         ),
-        Step(name="power at first", fact=le(1, r_max**0), rule=Algebra()),
-        Step(
-            name="powers",
-            fact=le(1, r_max**ell, every),
-            rule=Induction(),
-            uses=("power at first", "power after"),
-            reason="As $r \\ge 1$, so is every power of it.",
-        ),
-        Step(name="activations before", fact=supposed(before[1], LAYERS), rule=Suppose()),
-        Step(
-            name="activations after",
-            fact=le(s[ell], activations, LAYERS, given=(before[1],)),
-            rule=Algebra((1, s[ell - 1], r_max, 1, r_max)),
+        *over_layers(
+            "activations",
+            lambda at: s[at],
+            activations,
+            layer=Algebra((1, s[ell - 1], r_max, 1, r_max)),
             uses=("s", "largest norm", "activations before", "largest bias", powers),
+            start=("s 0",),
         ),
-        Step(name="activations at first", fact=le(s[0], D), rule=Algebra(), uses=("s 0",)),
-        Step(
-            name="activations",
-            fact=le(s[ell], activations, every),
-            rule=Induction(),
-            uses=("activations at first", "activations after"),
-        ),
-        Step(name="errors before", fact=supposed(before[2], LAYERS), rule=Suppose()),
-        Step(
-            name="errors after",
-            fact=le(e[ell], errors, LAYERS, given=(before[2],)),
-            rule=Algebra((1, e[ell - 1], r_max, s[ell - 1], W * eps, 1, W * eps), gives_away=True),
+        *over_layers(
+            "errors",
+            lambda at: e[at],
+            errors,
+            layer=Algebra((1, e[ell - 1], r_max, s[ell - 1], W * eps, 1, W * eps), gives_away=True),
             uses=(
                 "e",
                 "largest norm",
@@ -124,15 +108,12 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
                 "bias changes",
                 powers,
             ),
-            reason="A row of changes is at most $W ε$, and a bias changes by at most $ε \\le W ε$.",
-        ),
-        Step(name="errors at first", fact=le(e[0], 0), rule=Algebra(), uses=("e 0",)),
-        Step(
-            name="errors",
-            fact=le(e[ell], errors, every),
-            rule=Induction(),
-            uses=("errors at first", "errors after"),
-            reason="The sum over layers is closed: $\\sum_{k \\le \\ell} (D + k)$.",
+            start=("e 0",),
+            reasons=(
+                "",
+                "A row of changes is at most $W ε$, and a bias changes by at most $ε \\le W ε$.",
+                "The sum over layers is closed: $\\sum_{k \\le \\ell} (D + k)$.",
+            ),
         ),
         Step(name="D or 1", fact=le(D, start), rule=Largest()),
         Step(name="1 or D", fact=le(1, start), rule=Largest()),

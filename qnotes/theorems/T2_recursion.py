@@ -9,9 +9,10 @@ from collections.abc import Mapping
 import sympy as sp
 
 from qnotes.theorems.axioms import ROWS, TRIANGLE, Norm
-from qnotes.theorems.facts import Fact, eq, le, supposed
+from qnotes.theorems.facts import Fact, eq, le
 from qnotes.theorems.notation import LAYERS, D, E, L, beta, delta, e, ell, gamma, r, s
-from qnotes.theorems.rules import Algebra, Apply, ByAxiom, Induction, Replace, Suppose
+from qnotes.theorems.over_layers import over_layers
+from qnotes.theorems.rules import Algebra, Apply, ByAxiom, Replace
 from qnotes.theorems.T1_decomposition import DECOMPOSITION, DIFFERENCE, S, S_q, W, W_q, b, b_q
 from qnotes.theorems.theorem import Hypothesis, Recursion, Result, Step, proof_of
 
@@ -207,30 +208,13 @@ def decomposed(theorem: Result, norm=Norm, *, whole: bool = True) -> tuple[Step,
 
 def _induction(name, vector, bound, *, step, weights, more, start, norm) -> tuple[Step, ...]:
     """‖vector_ℓ‖ ≤ bound_ℓ for all layers, from what a layer does."""
-    claim = lambda at: le(norm(vector[at]), bound[at])  # noqa: E731
-    before = claim(ell - 1)
-    definition = bound.name.removesuffix("_layer")
-    return (
-        Step(
-            name=f"{name} before",
-            fact=supposed(before, LAYERS),
-            rule=Suppose(),
-            reason="Let it be so before a layer.",
-        ),
-        Step(
-            name=f"{name} after",
-            fact=le(norm(vector[ell]), bound[ell], LAYERS, given=(before,)),
-            rule=Algebra((*weights[:-1], -1)),
-            uses=(step, f"{name} before", *more, definition),
-            reason="Then it is so after it.",
-        ),
-        Step(
-            name=f"{name} at first", fact=claim(0), rule=Algebra((1, -1)[: len(start)]), uses=start
-        ),
-        Step(
-            name=name,
-            fact=le(norm(vector[ell]), bound[ell], (ell, 0, L)),
-            rule=Induction(),
-            uses=(f"{name} at first", f"{name} after"),
-        ),
+    return over_layers(
+        name,
+        lambda at: norm(vector[at]),
+        bound[ell],
+        layer=Algebra((*weights[:-1], -1)),
+        uses=(step, f"{name} before", *more, bound.name.removesuffix("_layer")),
+        first=Algebra((1, -1)[: len(start)]),
+        start=start,
+        reasons=("Let it be so before a layer.", "Then it is so after it.", ""),
     )

@@ -2,9 +2,10 @@
 
 import sympy as sp
 
-from qnotes.theorems.facts import le, supposed
+from qnotes.theorems.facts import le
 from qnotes.theorems.notation import LAYERS, D, L, delta, ell, j, k, p, q, r
-from qnotes.theorems.rules import Algebra, Induction, Replace, Suppose
+from qnotes.theorems.over_layers import over_layers
+from qnotes.theorems.rules import Algebra, Replace
 from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
 
 
@@ -39,38 +40,29 @@ SOLVED = Result(
 def prove(theorem: Result) -> tuple[Step, ...]:
     """Both by induction over the layers."""
     (goal,) = theorem.goals()
-    before = [le(p[ell - 1], _GROWN.subs(ell, ell - 1)), le(q[ell - 1], _MADE.subs(ell, ell - 1))]
+    split = ("", "The last factor, and the last term, are split off.", "")
     return (
-        *_induction("p", p, _GROWN, before[0], (1, r[ell]), ()),
-        *_induction(
-            "q", q, _MADE, before[1], (1, r[ell], delta[ell]), (("all p", {ell: ell - 1}),)
+        *over_layers(
+            "p",
+            lambda at: p[at],
+            _GROWN,
+            layer=Algebra((1, r[ell])),
+            uses=("p", "p before"),
+            start=("p 0",),
+            always="all p",
+            reasons=split,
+        ),
+        *over_layers(
+            "q",
+            lambda at: q[at],
+            _MADE,
+            layer=Algebra((1, r[ell], delta[ell])),
+            uses=("q", "q before", ("all p", {ell: ell - 1})),
+            start=("q 0",),
+            always="all q",
+            reasons=split,
         ),
         Step(name="statement", fact=goal, rule=Algebra(), uses=(("all q", {ell: L}),)),
-    )
-
-
-def _induction(name, family, bound, before, weights, more) -> tuple[Step, ...]:
-    return (
-        Step(name=f"{name} before", fact=supposed(before, LAYERS), rule=Suppose()),
-        Step(
-            name=f"{name} after",
-            fact=le(family[ell], bound, LAYERS, given=(before,)),
-            rule=Algebra(weights),
-            uses=(name, f"{name} before", *more),
-            reason="The last factor, and the last term, are split off.",
-        ),
-        Step(
-            name=f"{name} at first",
-            fact=le(family[0], bound.subs(ell, 0)),
-            rule=Algebra(),
-            uses=(f"{name} 0",),
-        ),
-        Step(
-            name=f"all {name}",
-            fact=le(family[ell], bound, (ell, 0, L)),
-            rule=Induction(),
-            uses=(f"{name} at first", f"{name} after"),
-        ),
     )
 
 

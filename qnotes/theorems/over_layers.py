@@ -1,0 +1,58 @@
+"""Induction over the layers, as the proofs of P1, P2, T2 and the solved recursion need it."""
+
+from collections.abc import Callable
+
+import sympy as sp
+
+from qnotes.theorems.facts import le, supposed
+from qnotes.theorems.notation import LAYERS, L, ell
+from qnotes.theorems.rules import Algebra, Induction, Suppose
+from qnotes.theorems.theorem import Step
+
+
+def over_layers(
+    name: str,
+    value: Callable[[sp.Expr], sp.Expr],
+    bound: sp.Expr,
+    *,
+    layer: Algebra,
+    uses: tuple,
+    start: tuple[str, ...],
+    first: Algebra | None = None,
+    always: str = "",
+    reasons: tuple[str, str, str] = ("", "", ""),
+) -> tuple[Step, ...]:
+    """value(ℓ) ≤ bound for ℓ from 0 to L: suppose it before a layer, show it after, and at first.
+
+    Args:
+        name: of the fact, and, with "before", "after" and "at first", of the steps to it.
+        value: what is bounded, after a layer.
+        bound: an expression in ℓ.
+        layer: how the fact after a layer follows from ``uses``, in which ``name before`` is one.
+        start: the facts from which it follows at first, by ``first``.
+        always: the fact's own name, where it is another.
+        reasons: for the reader: of the supposition, of the step, of the whole.
+    """
+    at = lambda where: le(value(where), bound.subs(ell, where))  # noqa: E731
+    before, after = at(ell - 1), at(ell)
+    supposition, step, whole = reasons
+    return (
+        Step(
+            name=f"{name} before", fact=supposed(before, LAYERS), rule=Suppose(), reason=supposition
+        ),
+        Step(
+            name=f"{name} after",
+            fact=le(after.left, after.right, LAYERS, given=(before,)),
+            rule=layer,
+            uses=uses,
+            reason=step,
+        ),
+        Step(name=f"{name} at first", fact=at(0), rule=first or Algebra(), uses=start),
+        Step(
+            name=always or name,
+            fact=le(after.left, after.right, (ell, 0, L)),
+            rule=Induction(),
+            uses=(f"{name} at first", f"{name} after"),
+            reason=whole,
+        ),
+    )
