@@ -279,3 +279,13 @@ def assert_bounded(error: float, values: dict[str, float], slack: float = 1e-9) 
         return
     violated = {key: value for key, value in values.items() if math.log10(error) > value + slack}
     assert not violated, f"measured error 10^{math.log10(error)} above {violated}"
+
+
+def drawn(kind: str, seed: int, label: str = ""):
+    """A random network, a changed copy, the shape of its input, and a radius."""
+    rng = random.Random(f"{label}{kind} {seed}")
+    torch.manual_seed(seed)
+    network, shape = ARCHITECTURES[kind](rng, rng.random() < 0.7)
+    network = network.double().eval()
+    draw_weights(rng, network)
+    return network, change_weights(rng, network), shape, rng.choice([0.1, 1.0, 3.0])

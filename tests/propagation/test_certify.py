@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import random
 
 import numpy as np
 import pytest
@@ -13,8 +12,7 @@ import qnotes as qn
 from qnotes.propagation import certifying, spectral
 from tests.random_networks import (
     ARCHITECTURES,
-    change_weights,
-    draw_weights,
+    drawn,
     hard_inputs,
 )
 
@@ -22,16 +20,6 @@ pytestmark = pytest.mark.medium
 
 NETWORKS = 4  # of each kind; make falsify tries many more
 SLACK = 1e-9
-
-
-def drawn(kind: str, seed: int):
-    """A random network, a changed copy, the shape of its input, and a radius."""
-    rng = random.Random(f"certify {kind} {seed}")
-    torch.manual_seed(seed)
-    network, shape = ARCHITECTURES[kind](rng, rng.random() < 0.7)
-    network = network.double().eval()
-    draw_weights(rng, network)
-    return network, change_weights(rng, network), shape, rng.choice([0.1, 1.0, 3.0])
 
 
 def certify(*networks, **options) -> qn.Certificate:
@@ -50,7 +38,7 @@ def log10_errors(network, changed, inputs) -> np.ndarray:
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_no_error_exceeds_it(kind, method):
     for seed in range(NETWORKS):
-        network, changed, shape, radius = drawn(kind, seed)
+        network, changed, shape, radius = drawn(kind, seed, "certify ")
         found = certify(network, changed, input_shape=shape, radius=radius, method=method)
         errors = log10_errors(network, changed, hard_inputs(shape, radius, seed))
         assert (errors <= found.log10 + SLACK).all(), (kind, seed, errors, found.log10)
@@ -60,7 +48,7 @@ def test_no_error_exceeds_it(kind, method):
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_no_error_in_a_ball_exceeds_it(kind, method):
     for seed in range(NETWORKS):
-        network, changed, shape, radius = drawn(kind, seed)
+        network, changed, shape, radius = drawn(kind, seed, "certify ")
         center = torch.randn(2, *shape[1:], dtype=torch.float64)
         radius = 0.01 * radius
         found = certify(network, changed, center=center, radius=radius, method=method)
@@ -73,7 +61,7 @@ def test_no_error_in_a_ball_exceeds_it(kind, method):
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_the_best_is_never_worse_than_a_part(kind):
     for seed in range(NETWORKS):
-        network, changed, shape, radius = drawn(kind, seed)
+        network, changed, shape, radius = drawn(kind, seed, "certify ")
         options = {"input_shape": shape, "radius": radius}
         best = certify(network, changed, **options).log10
         for method in certifying.METHODS[1:]:
@@ -85,7 +73,7 @@ def test_the_best_is_never_worse_than_a_part(kind):
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_radius_0_is_the_error_itself(kind, method):
     for seed in range(NETWORKS):
-        network, changed, shape, _ = drawn(kind, seed)
+        network, changed, shape, _ = drawn(kind, seed, "certify ")
         center = torch.randn(3, *shape[1:], dtype=torch.float64)
         found = certify(network, changed, center=center, radius=0, method=method).bound
         with torch.no_grad():
@@ -95,7 +83,7 @@ def test_radius_0_is_the_error_itself(kind, method):
 
 
 def test_a_batch_is_its_images():
-    network, changed, shape, _ = drawn("residual", 1)
+    network, changed, shape, _ = drawn("residual", 1, "certify ")
     center = torch.randn(3, *shape[1:], dtype=torch.float64)
     for method in ("intervals", "euclidean"):
         options = {"radius": 0.01, "method": method}

@@ -3,7 +3,6 @@
 import copy
 import itertools
 import math
-import random
 
 import numpy as np
 import pytest
@@ -14,8 +13,7 @@ import qnotes as qn
 from qnotes.propagation.channels import vector_bound
 from tests.random_networks import (
     ARCHITECTURES,
-    change_weights,
-    draw_weights,
+    drawn,
     hard_inputs,
     largest_error,
 )
@@ -23,16 +21,6 @@ from tests.random_networks import (
 NETWORKS = 20  # of each kind; thousands were tried once
 SLACK = 1e-9
 LARGER = [theorem for theorem in qn.theorems() if theorem.key in ("T2", "T3 product form")]
-
-
-def drawn(kind: str, seed: int):
-    """A random network, a changed copy, and the shape of its input."""
-    rng = random.Random(f"{kind} {seed}")
-    torch.manual_seed(seed)
-    network, shape = ARCHITECTURES[kind](rng, rng.random() < 0.7)
-    network = network.double().eval()
-    draw_weights(rng, network)
-    return network, change_weights(rng, network), shape, rng.choice([0.1, 1.0, 3.0])
 
 
 def dense(widths: tuple[int, ...], *, bias: bool = True, seed: int = 0):
