@@ -51,6 +51,9 @@ class Certificate:
             largest error of its value there, ``log10`` of that bound.
         provenance: of the networks, as given, and of the region.
         seconds: that it took.
+        said: log10 of what each domain that took part says of the largest output error; those of
+            ``best`` have been told the smallest of all on the way, except ``ellipsoids``.
+        diagonals: of T14, as they were found; None where it took no part.
     """
 
     log10: np.ndarray
@@ -58,6 +61,8 @@ class Certificate:
     layers: pd.DataFrame
     provenance: Mapping[str, object] = field(default_factory=dict)
     seconds: float = 0.0
+    said: Mapping[str, float] = field(default_factory=dict)
+    diagonals: Diagonals | None = field(default=None, repr=False)
 
     @property
     def bound(self) -> np.ndarray:
@@ -82,6 +87,7 @@ def certify(
     within: tuple[float, float] | None = None,
     method: str = BEST,
     seconds: float = 10.0,
+    diagonals: Diagonals | None = None,
     provenance: Mapping[str, object] | None = None,
 ) -> Certificate:
     """An upper bound on the error of each output, for all inputs of a region (theory, section 5).
@@ -99,6 +105,8 @@ def certify(
             goes on, of those that have a rule for every operation of the network.
         seconds: for finding the diagonals of T14; more make the bound smaller. With 0 they are
             multiples of λ_max. The evaluation that follows takes its own time.
+        diagonals: where finding them starts, such as the `diagonals` of a certificate of the same
+            network at another number of bits: any are sound, and good ones stay good.
         provenance: of the networks, kept with the result.
 
     Returns:
@@ -114,12 +122,15 @@ def certify(
     shape = tuple(region.low.shape)
     with torch.no_grad():
         pair = checked_pair(network, quantized, input_shape=shape, radius=region.radii)
-        steps = _certified(pair, region, method, seconds)
+        found = Diagonals() if diagonals is None else diagonals.copy()
+        steps = _certified(pair, region, method, seconds, found)
     layers = pd.DataFrame(steps.rows, columns=["name", "domain", "log10"])
     about = {"radius": radius, "images": 0 if center is None else len(center), "within": within}
     log10 = steps.peaks if center is not None else steps.peaks[0]
     taken = time.perf_counter() - start
-    return Certificate(log10, method, layers, {**(provenance or {}), **about}, taken)
+    found = found if ELLIPSOIDS in steps.said else None
+    about = {**(provenance or {}), **about}
+    return Certificate(log10, method, layers, about, taken, steps.said, found)
 
 
 #: Bounds on the graph: theorem, its name, and the method that has it.
@@ -149,27 +160,33 @@ def graph_bounds(
 class _Steps:
     peaks: np.ndarray
     rows: list[tuple[str, str, float]]
+    said: dict[str, float]
 
 
-def _certified(pair: Pair, region: Region, method: str, seconds: float) -> _Steps:
+def _certified(
+    pair: Pair, region: Region, method: str, seconds: float, diagonals: Diagonals
+) -> _Steps:
     if method == BEST:
-        return _smallest(pair, region, seconds)
+        return _smallest(pair, region, seconds, diagonals)
     if method == ELLIPSOIDS:
-        facts = _ellipsoids(pair, region, seconds)
-        rows = [(o.name, method, _log10(facts[o.node].peaks).max()) for o in pair.operations]
+        facts = _ellipsoids(pair, region, seconds, diagonals)
+        rows = [(o.name, method, _largest(facts[o.node])) for o in pair.operations]
         last = pair.operations[-1].node
-        return _Steps(_outputs(facts[last], region, pair.shapes[last]), rows)
+        outputs = _outputs(facts[last], region, pair.shapes[last])
+        return _Steps(outputs, rows, {method: _largest(facts[last])})
     rows = []
     for visit in walk(pair.operations, CHEAP[method](pair, region)):
         shape = pair.shapes[visit.operation.node]
         facts = known(visit.result, shape)
-        rows.append((visit.operation.name, method, _log10(facts.peaks).max()))
-    return _Steps(_outputs(facts, region, shape), rows)
+        rows.append((visit.operation.name, method, _largest(facts)))
+    return _Steps(_outputs(facts, region, shape), rows, {method: _largest(facts)})
 
 
-def _ellipsoids(pair: Pair, region: Region, seconds: float) -> dict[fx.Node, Known]:
+def _ellipsoids(
+    pair: Pair, region: Region, seconds: float, diagonals: Diagonals
+) -> dict[fx.Node, Known]:
     """What T14 says of each value: diagonals for the first image, used around every one."""
-    diagonals, first = Diagonals(), Region(region.low[:1], region.high[:1])
+    first = Region(region.low[:1], region.high[:1])
     if seconds > 0 and bool((region.reach > 0).any()):
         for share, small in ((0.6, FIRST), (0.4, SECOND)):
             optimize(pair, first, diagonals, seconds=share * seconds, small=small)
@@ -193,7 +210,7 @@ def _stacked(facts: list[Known]) -> Known:
     return Known(*(torch.cat(parts) for parts in zip(*facts, strict=True)))
 
 
-def _smallest(pair: Pair, region: Region, seconds: float) -> _Steps:
+def _smallest(pair: Pair, region: Region, seconds: float, diagonals: Diagonals) -> _Steps:
     domains: dict[str, Domain] = {
         "channels": Channels(pair, cap_sizes=True, cap_errors=True),
         "intervals": Intervals(pair, region),
@@ -203,11 +220,12 @@ def _smallest(pair: Pair, region: Region, seconds: float) -> _Steps:
     rows = []
     facts = {}
     with suppress(UnsupportedOperation):  # the others have a rule
-        facts = {ELLIPSOIDS: _ellipsoids(pair, region, seconds)}
+        facts = {ELLIPSOIDS: _ellipsoids(pair, region, seconds, diagonals)}
     for visit in walk(pair.operations, Smallest(pair, domains, facts)):
         facts, said = visit.result["known"], visit.result["said"]
-        rows.append((visit.operation.name, winner(said), _log10(facts.peaks).max()))
-    return _Steps(_outputs(facts, region, pair.shapes[visit.operation.node]), rows)
+        rows.append((visit.operation.name, winner(said), _largest(facts)))
+    outputs = _outputs(facts, region, pair.shapes[visit.operation.node])
+    return _Steps(outputs, rows, {name: _largest(value) for name, value in said.items()})
 
 
 def _has_rules(domain: Domain, pair: Pair) -> bool:
@@ -217,6 +235,11 @@ def _has_rules(domain: Domain, pair: Pair) -> bool:
 
 def _outputs(facts: Known, region: Region, shape: tuple[int, ...]) -> np.ndarray:
     return _log10(facts.peaks.expand(len(region.low), *shape[1:]))
+
+
+def _largest(facts: Known) -> float:
+    """log10 of the bound on the largest coordinate."""
+    return float(_log10(facts.peaks).max())
 
 
 def _log10(logs: Tensor) -> np.ndarray:
