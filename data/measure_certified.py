@@ -21,12 +21,12 @@ from tqdm import tqdm
 import qnotes as qn
 from qnotes.experiments import versions
 from qnotes.files import data_folder, write_whole
+from qnotes.measurements import CERTIFIED as FILE
 from qnotes.networks import provenance
 from qnotes.networks.operations import operations
 from qnotes.propagation.ellipsoids import Diagonals
 from qnotes.threads import one_thread
 
-FILE = "certified.csv"
 #: What decides a row of the table.
 KEY = ("network", "bits", "method", "descent")
 #: Seconds of descent for the diagonals of T14, at `AT` bits; the others use what was found there.
@@ -57,7 +57,7 @@ class Row:
         network, bits: what was rounded to nearest: symmetric, a scale a channel.
         method: of `qnotes.certify`.
         descent: seconds for the diagonals of T14, all at `AT` bits; 0 for multiples of λ_max.
-        log10: of the bound on the largest output error.
+        log10: of the bound on the largest output error, rounded up.
         seconds: that the row took, with the descent if it made one. ``best`` and ``ellipsoids``
             with the same bits and descent are one run, and have its seconds.
         radius: D.
@@ -108,8 +108,8 @@ class Network:
         sha256 = provenance(self.name, "digits", 0)["sha256"]
         about = {key: value for key, value in versions().items() if key != "python"}
         return Row(
-            self.name, bits, method, descent, log10, round(found.seconds, 2), self.radius, sha256,
-            **about,
+            self.name, bits, method, descent, math.ceil(log10 * 1e6) / 1e6, round(found.seconds, 2),
+            self.radius, sha256, **about,
         )  # fmt: skip
 
 

@@ -129,6 +129,8 @@ def test_data_folder_is_small_and_holds_nothing_else():
         "convert.py",
         "measure_errors.py",
         "errors.csv",
+        "measure_certified.py",
+        "certified.csv",
         "paper_numbers.csv",
         "LICENSE-weights.txt",
     }
