@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, fx, nn
+from tqdm import tqdm
 
 from qnotes.errors import QnotesError, UnsupportedOperation
 from qnotes.propagation.channels import Channels
@@ -24,7 +25,7 @@ from qnotes.propagation.outward import log_up
 from qnotes.propagation.pair import Pair, checked_pair
 from qnotes.propagation.regions import Region, checked_region
 from qnotes.propagation.smallest import Known, Smallest, known, winner
-from qnotes.propagation.walk import Domain, walk
+from qnotes.propagation.walk import Domain, Visit, walk
 
 BEST = "best"
 #: What each method walks with, cheap ones; and where its theorem is.
@@ -89,6 +90,7 @@ def certify(
     seconds: float = 10.0,
     diagonals: Diagonals | None = None,
     provenance: Mapping[str, object] | None = None,
+    progress: bool = False,
 ) -> Certificate:
     """An upper bound on the error of each output, for all inputs of a region (theory, section 5).
 
@@ -108,6 +110,7 @@ def certify(
         diagonals: where finding them starts, such as the `diagonals` of a certificate of the same
             network at another number of bits: any are sound, and good ones stay good.
         provenance: of the networks, kept with the result.
+        progress: show a bar.
 
     Returns:
         Bounds that hold for float64's rounding too.
@@ -123,7 +126,7 @@ def certify(
     with torch.no_grad():
         pair = checked_pair(network, quantized, input_shape=shape, radius=region.radii)
         found = Diagonals() if diagonals is None else diagonals.copy()
-        steps = _certified(pair, region, method, seconds, found)
+        steps = _certified(pair, region, method, _Effort(seconds, found, progress))
     layers = pd.DataFrame(steps.rows, columns=["name", "domain", "log10"])
     about = {"radius": radius, "images": 0 if center is None else len(center), "within": within}
     log10 = steps.peaks if center is not None else steps.peaks[0]
@@ -163,44 +166,64 @@ class _Steps:
     said: dict[str, float]
 
 
-def _certified(
-    pair: Pair, region: Region, method: str, seconds: float, diagonals: Diagonals
-) -> _Steps:
+@dataclass(frozen=True)
+class _Effort:
+    """Seconds for the diagonals of T14, which are found in place; and whether a bar shows it."""
+
+    seconds: float
+    diagonals: Diagonals
+    progress: bool
+
+    def walk(self, pair: Pair, domain: Domain, name: str) -> Iterator[Visit]:
+        options = {"total": len(pair.operations), "unit": " operations", "leave": False}
+        visits = walk(pair.operations, domain)
+        return iter(tqdm(visits, desc=name, disable=not self.progress, **options))
+
+
+def _certified(pair: Pair, region: Region, method: str, effort: _Effort) -> _Steps:
     if method == BEST:
-        return _smallest(pair, region, seconds, diagonals)
+        return _smallest(pair, region, effort)
     if method == ELLIPSOIDS:
-        facts = _ellipsoids(pair, region, seconds, diagonals)
+        facts = _ellipsoids(pair, region, effort)
         rows = [(o.name, method, _largest(facts[o.node])) for o in pair.operations]
         last = pair.operations[-1].node
         outputs = _outputs(facts[last], region, pair.shapes[last])
         return _Steps(outputs, rows, {method: _largest(facts[last])})
     rows = []
-    for visit in walk(pair.operations, CHEAP[method](pair, region)):
+    for visit in effort.walk(pair, CHEAP[method](pair, region), method):
         shape = pair.shapes[visit.operation.node]
         facts = known(visit.result, shape)
         rows.append((visit.operation.name, method, _largest(facts)))
     return _Steps(_outputs(facts, region, shape), rows, {method: _largest(facts)})
 
 
-def _ellipsoids(
-    pair: Pair, region: Region, seconds: float, diagonals: Diagonals
-) -> dict[fx.Node, Known]:
+def _ellipsoids(pair: Pair, region: Region, effort: _Effort) -> dict[fx.Node, Known]:
     """What T14 says of each value: diagonals for the first image, used around every one."""
-    first = Region(region.low[:1], region.high[:1])
-    if seconds > 0 and bool((region.reach > 0).any()):
-        for share, small in ((0.6, FIRST), (0.4, SECOND)):
-            optimize(pair, first, diagonals, seconds=share * seconds, small=small)
+    if effort.seconds > 0 and bool((region.reach > 0).any()):
+        _descend(pair, Region(region.low[:1], region.high[:1]), effort)
     found = [
-        _walked(pair, Region(low[None], high[None]), diagonals)
+        _walked(pair, Region(low[None], high[None]), effort)
         for low, high in zip(region.low, region.high, strict=True)
     ]
     return {node: _stacked([one[node] for one in found]) for node in found[0]}
 
 
-def _walked(pair: Pair, region: Region, diagonals: Diagonals) -> dict[fx.Node, Known]:
-    domain = Ellipsoids(pair, region, at_center(pair, region), diagonals)
+def _descend(pair: Pair, region: Region, effort: _Effort) -> None:
+    with tqdm(desc="diagonals", unit=" steps", disable=not effort.progress, leave=False) as bar:
+
+        def told(step: int, log10: float) -> None:
+            bar.set_postfix_str(f"log10 about {log10:.2f}", refresh=False)
+            bar.update()
+
+        for share, small in ((0.6, FIRST), (0.4, SECOND)):
+            seconds = share * effort.seconds
+            optimize(pair, region, effort.diagonals, seconds=seconds, small=small, told=told)
+
+
+def _walked(pair: Pair, region: Region, effort: _Effort) -> dict[fx.Node, Known]:
+    domain = Ellipsoids(pair, region, at_center(pair, region), effort.diagonals)
     facts = {}
-    for visit in walk(pair.operations, domain):
+    for visit in effort.walk(pair, domain, ELLIPSOIDS):
         _ = visit.result
         facts[visit.operation.node] = domain.facts(visit.operation.node)
     return facts
@@ -210,7 +233,7 @@ def _stacked(facts: list[Known]) -> Known:
     return Known(*(torch.cat(parts) for parts in zip(*facts, strict=True)))
 
 
-def _smallest(pair: Pair, region: Region, seconds: float, diagonals: Diagonals) -> _Steps:
+def _smallest(pair: Pair, region: Region, effort: _Effort) -> _Steps:
     domains: dict[str, Domain] = {
         "channels": Channels(pair, cap_sizes=True, cap_errors=True),
         "intervals": Intervals(pair, region),
@@ -220,8 +243,8 @@ def _smallest(pair: Pair, region: Region, seconds: float, diagonals: Diagonals) 
     rows = []
     facts = {}
     with suppress(UnsupportedOperation):  # the others have a rule
-        facts = {ELLIPSOIDS: _ellipsoids(pair, region, seconds, diagonals)}
-    for visit in walk(pair.operations, Smallest(pair, domains, facts)):
+        facts = {ELLIPSOIDS: _ellipsoids(pair, region, effort)}
+    for visit in effort.walk(pair, Smallest(pair, domains, facts), BEST):
         facts, said = visit.result["known"], visit.result["said"]
         rows.append((visit.operation.name, winner(said), _largest(facts)))
     outputs = _outputs(facts, region, pair.shapes[visit.operation.node])

@@ -519,8 +519,7 @@ class Ellipsoids(Domain):
         if len(shape) == 2:
             peaks = peaks.repeat_interleave(many, 1)
         nothing = torch.full_like(peaks[0], math.inf).view(1, -1, *axes)
-        far = torch.full_like(lengths[:1], math.inf)
-        return Known(peaks[ERROR].view(1, -1, *axes), lengths[ERROR, None], nothing, far)
+        return Known(peaks[ERROR].view(1, -1, *axes), lengths[ERROR, None], nothing)
 
 
 def _own(number: Tensor) -> Tensor:
