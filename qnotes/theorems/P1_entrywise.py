@@ -29,7 +29,8 @@ from qnotes.theorems.notation import (
 from qnotes.theorems.over_layers import over_layers
 from qnotes.theorems.rules import Algebra, Apply, Induction, Largest, Suppose
 from qnotes.theorems.solved_recursion import row_of_changes
-from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ, NORMS, RECURSION
+from qnotes.theorems.T2_recursion import DOMAIN, NORMS, RECURSION
+from qnotes.theorems.T17_slopes import LIPSCHITZ
 from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
 ENTRIES = (i, sp.S.One, W_chain)
@@ -45,8 +46,9 @@ ENTRYWISE = Theorem(
         DOMAIN,
         NORMS,
         Hypothesis(
-            "every weight and bias of both networks is at most R, and R ≥ 1; a row has at most W "
-            "weights, and none of them, and no bias, changes by more than ε",
+            "every weight and bias of both networks, κ times, is at most R, a bias with σ(0), and "
+            "R ≥ 1; a row has at most W weights, and κ times no change of a weight or bias is "
+            "above ε",
             facts={
                 "row": le(r[ell], sp.Sum(w[ell, i], ENTRIES), LAYERS),
                 "row entries": le(w[ell, i], R, LAYERS, ENTRIES),

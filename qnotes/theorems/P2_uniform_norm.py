@@ -28,7 +28,8 @@ from qnotes.theorems.notation import (
 from qnotes.theorems.over_layers import over_layers
 from qnotes.theorems.rules import Algebra, Apply, Largest
 from qnotes.theorems.solved_recursion import row_of_changes
-from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ, NORMS, RECURSION
+from qnotes.theorems.T2_recursion import DOMAIN, NORMS, RECURSION
+from qnotes.theorems.T17_slopes import LIPSCHITZ
 from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
 UNIFORM_NORM = Theorem(
@@ -45,8 +46,9 @@ UNIFORM_NORM = Theorem(
         DOMAIN,
         NORMS,
         Hypothesis(
-            "every layer norm and absolute bias is at most r, and r ≥ 1; a row of changes holds at "
-            "most W numbers, and none of them, and no change of a bias, is above ε",
+            "every layer norm and absolute bias is at most r, as κ counts in them, and r ≥ 1; a "
+            "row of changes holds at most W numbers, and κ times no change of a weight or bias is "
+            "above ε",
             facts={
                 "largest norm": le(r[ell], r_max, LAYERS),
                 "largest bias": le(beta[ell], r_max, LAYERS),

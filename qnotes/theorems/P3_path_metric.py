@@ -21,9 +21,10 @@ from qnotes.theorems.notation import (
     r_joint_max,
 )
 from qnotes.theorems.rules import Algebra, Apply, Replace
-from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ
+from qnotes.theorems.T2_recursion import DOMAIN
 from qnotes.theorems.T4_mean_form import ONE_GAP
 from qnotes.theorems.T5_layerwise_with_biases import FAN_IN, JOINT, PRODUCT_FORM_WITH_BIASES
+from qnotes.theorems.T17_slopes import LIPSCHITZ
 from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
 
@@ -48,7 +49,7 @@ PATH_METRIC = Theorem(
         FAN_IN,
         ONE_GAP,
         Hypothesis(
-            "rows of weights and bias together have absolute sums of at most r̃, and r̃ ≥ 1",
+            "r̃ without an index is at least the r̃ of each layer",
             facts={"largest norm": le(r_joint[ell], r_joint_max, LAYERS)},
         ),
         Hypothesis(

@@ -9,7 +9,8 @@ from qnotes.theorems.facts import eq, le
 from qnotes.theorems.notation import LAYERS, D, E, L, beta, delta, e, ell, gamma, k, p, q, r, s
 from qnotes.theorems.rules import Algebra, Apply
 from qnotes.theorems.solved_recursion import SOLVED, others
-from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ, NORMS, OUR_PROOF, RECURSION
+from qnotes.theorems.T2_recursion import DOMAIN, NORMS, OUR_PROOF, RECURSION
+from qnotes.theorems.T17_slopes import LIPSCHITZ
 from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
 

@@ -28,8 +28,9 @@ from qnotes.theorems.notation import (
 )
 from qnotes.theorems.rules import Algebra, Apply, Replace, Split
 from qnotes.theorems.solved_recursion import others, row_of_changes
-from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ, NORMS
+from qnotes.theorems.T2_recursion import DOMAIN, NORMS
 from qnotes.theorems.T3_product_form import NO_ACCESS, NO_BIASES, PRODUCT_FORM
+from qnotes.theorems.T17_slopes import LIPSCHITZ
 from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
 
@@ -45,7 +46,7 @@ def smallest_of(norm: sp.IndexedBase, smallest: sp.Symbol) -> Hypothesis:
 
 
 FAN_IN = Hypothesis(
-    "a row of changes holds at most n numbers, none above its layer's largest change",
+    "a row of changes holds at most n numbers, κ times none above its layer's largest change",
     facts={
         "row": le(delta[ell], sp.Sum(c[ell, i], (i, 1, n[ell])), LAYERS),
         "row entries": le(c[ell, i], eps_layer[ell], LAYERS, (i, 1, n[ell])),

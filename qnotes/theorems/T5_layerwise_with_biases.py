@@ -15,6 +15,7 @@ from qnotes.theorems.notation import (
     D,
     E,
     L,
+    at_zero,
     c,
     delta,
     ell,
@@ -22,6 +23,7 @@ from qnotes.theorems.notation import (
     eps_layer,
     i,
     k,
+    kappa,
     n_joint,
     p,
     q,
@@ -34,7 +36,7 @@ from qnotes.theorems.rules import Algebra, Apply, ByAxiom, Largest, Replace
 from qnotes.theorems.solved_recursion import SOLVED, others, row_of_changes
 from qnotes.theorems.sums_over_layers import replaced
 from qnotes.theorems.T1_decomposition import DECOMPOSITION, S, S_q, W, W_q, b, b_q
-from qnotes.theorems.T2_recursion import DOMAIN, ERROR, LIPSCHITZ, READ, decomposed
+from qnotes.theorems.T2_recursion import DOMAIN
 from qnotes.theorems.T3_product_form import PRODUCT_FORM
 from qnotes.theorems.T4_mean_form import (
     MEAN_FORM,
@@ -43,20 +45,26 @@ from qnotes.theorems.T4_mean_form import (
     mean_steps,
     smallest_of,
 )
+from qnotes.theorems.T17_slopes import ERROR, LIPSCHITZ, READ, SLOPES, decomposed
 from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
-CHANGE = Norm(Beside(W[ell] - W_q[ell], b[ell] - b_q[ell]))
+CHANGE = kappa[ell] * Norm(Beside(W[ell] - W_q[ell], b[ell] - b_q[ell]))
 JOINT = Hypothesis(
-    "r̃ is at least 1, and at least each absolute row sum with the bias, in both networks",
+    "r̃ is at least 1, and at least κ times each absolute row sum with the bias, in both "
+    "networks; with what the activation makes of 0",
     facts={
-        "norm": le(Norm(Beside(W[ell], b[ell])), r_joint[ell], LAYERS),
-        "quantized norm": le(Norm(Beside(W_q[ell], b_q[ell])), r_joint[ell], LAYERS),
+        "norm": le(kappa[ell] * Norm(Beside(W[ell], b[ell])), r_joint[ell], LAYERS),
+        "quantized norm": le(
+            kappa[ell] * Norm(Beside(W_q[ell], b_q[ell])) + Norm(at_zero[ell]),
+            r_joint[ell],
+            LAYERS,
+        ),
         "at least one": ge(r_joint[ell], 1, LAYERS),
     },
 )
 FAN_IN = Hypothesis(
-    "a row of changes, with that of the bias, holds at most ñ numbers, none above its layer's "
-    "largest change",
+    "a row of changes, with that of the bias, holds at most ñ numbers, κ times none above its "
+    "layer's largest change",
     facts={
         "row": le(CHANGE, sp.Sum(c[ell, i], (i, 1, n_joint[ell])), LAYERS),
         "row entries": le(c[ell, i], eps_layer[ell], LAYERS, (i, 1, n_joint[ell])),
@@ -74,7 +82,7 @@ PRODUCT_FORM_WITH_BIASES = Theorem(
     ),
     hypotheses=(LIPSCHITZ, DOMAIN, JOINT, FAN_IN),
     tight=True,
-    premises=(DECOMPOSITION, SOLVED),
+    premises=(DECOMPOSITION, SLOPES, SOLVED),
 )
 
 MEAN_FORM_WITH_BIASES = Theorem(
@@ -96,11 +104,12 @@ MEAN_FORM_WITH_BIASES = Theorem(
 @proof_of(PRODUCT_FORM_WITH_BIASES)
 def prove_product_form(theorem: Theorem) -> tuple[Step, ...]:
     """A network with biases is one without, a coordinate wider that always holds 1."""
-    _, solved = theorem.premises
+    _, slopes, solved = theorem.premises
     (goal,), (closed,) = theorem.goals(), solved.goals()
     wide = lambda at: sp.Max(Norm(S_q[at]), 1)  # noqa: E731
     gaps = n_joint[ell] * eps_layer[ell]
     error = lambda at: Norm(S[at] - S_q[at])  # noqa: E731
+    slope = kappa[ell]
     meanings = {
         D: sp.Max(D, 1),
         r: r_joint,
@@ -109,17 +118,29 @@ def prove_product_form(theorem: Theorem) -> tuple[Step, ...]:
         q: error,
     }
     return (
-        *_joined("layer", W_q[ell], b_q[ell]),
         Step(
-            name="activations in a layer",
-            fact=le(Norm(S_q[ell]), r_joint[ell] * wide(ell - 1), LAYERS),
-            rule=Algebra((1, -1, 1, wide(ell - 1))),
-            uses=("activation", "joined layer", "rows of the layer", "quantized norm"),
+            name="values",
+            fact=slopes.goals()[1],
+            rule=Apply(slopes),
+            uses=tuple(slopes.facts()),
         ),
+        *_joined("layer", W_q[ell], b_q[ell]),
         Step(
             name="a coordinate that is one",
             fact=ge(wide(ell - 1), 1, LAYERS),
             rule=Largest(),
+        ),
+        Step(
+            name="activations in a layer",
+            fact=le(Norm(S_q[ell]), r_joint[ell] * wide(ell - 1), LAYERS),
+            rule=Algebra((1, -slope, slope, wide(ell - 1), Norm(at_zero[ell]))),
+            uses=(
+                "values",
+                "joined layer",
+                "rows of the layer",
+                "quantized norm",
+                "a coordinate that is one",
+            ),
         ),
         Step(
             name="it stays one",
@@ -160,7 +181,12 @@ def prove_product_form(theorem: Theorem) -> tuple[Step, ...]:
         Step(
             name="error in a layer",
             fact=le(error(ell), r_joint[ell] * error(ell - 1) + gaps * wide(ell - 1), LAYERS),
-            rule=Algebra((1, 1, 1, 1, error(ell - 1), error(ell - 1), -1, 1, wide(ell - 1))),
+            rule=Algebra(
+                (
+                    *(1, slope, slope, slope, slope * error(ell - 1), error(ell - 1)),
+                    *(-slope, slope, wide(ell - 1)),
+                )
+            ),
             uses=(
                 "activation of the error",
                 "size of the difference",

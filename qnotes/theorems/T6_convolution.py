@@ -9,12 +9,23 @@ import sympy as sp
 from qnotes.theorems import notation as sy
 from qnotes.theorems.axioms import Beside, Norm
 from qnotes.theorems.facts import Fact, eq, ge, le
-from qnotes.theorems.notation import LAYERS, c, ell, eps_layer, i, n_joint, r_joint
+from qnotes.theorems.notation import (
+    LAYERS,
+    at_zero,
+    c,
+    ell,
+    eps_layer,
+    i,
+    kappa,
+    n_joint,
+    r_joint,
+)
 from qnotes.theorems.rules import Algebra, Apply, Replace
 from qnotes.theorems.T1_decomposition import W, W_q, b, b_q
-from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ, OUR_PROOF
+from qnotes.theorems.T2_recursion import DOMAIN, OUR_PROOF
 from qnotes.theorems.T4_mean_form import ONE_GAP, smallest_of
-from qnotes.theorems.T5_layerwise_with_biases import CHANGE, MEAN_FORM_WITH_BIASES
+from qnotes.theorems.T5_layerwise_with_biases import CHANGE, JOINT, MEAN_FORM_WITH_BIASES
+from qnotes.theorems.T17_slopes import LIPSCHITZ
 from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
 # One filter: its height, width and channels, by layer; taps (a, x, y), a channel, row and column.
@@ -59,21 +70,28 @@ def _read(family) -> sp.Expr:
 
 
 _BIASES = sp.Sum(bias_change[ell, i], (i, 1, quantized_biases[ell]))
+_ROW, _ROW_Q = Norm(Beside(W[ell], b[ell])), Norm(Beside(W_q[ell], b_q[ell]))
 _TAPS = ((x, 1, height[ell]), (y, 1, width[ell]))
 FILTERS: dict[str, Fact] = {
-    "row": le(Norm(Beside(W[ell], b[ell])), _read(filters) + bias[ell], LAYERS, given=(APART,)),
-    "quantized row": le(
-        Norm(Beside(W_q[ell], b_q[ell])), _read(filters_q) + bias_q[ell], LAYERS, given=(APART,)
-    ),
-    "row of changes": le(CHANGE, _read(changes) + _BIASES, LAYERS, given=(APART,)),
+    "row": le(_ROW, _read(filters) + bias[ell], LAYERS, given=(APART,)),
+    "quantized row": le(_ROW_Q, _read(filters_q) + bias_q[ell], LAYERS, given=(APART,)),
+    "row of changes": le(CHANGE, kappa[ell] * (_read(changes) + _BIASES), LAYERS, given=(APART,)),
     "inside or not": le(inside[ell, x, y], 1, LAYERS, *_TAPS),
-    "filter": le(over_filter(filters[ell, a, x, y]) + bias[ell], r_joint[ell], LAYERS),
+    "filter": le(
+        kappa[ell] * (over_filter(filters[ell, a, x, y]) + bias[ell]), r_joint[ell], LAYERS
+    ),
     "quantized filter": le(
-        over_filter(filters_q[ell, a, x, y]) + bias_q[ell], r_joint[ell], LAYERS
+        kappa[ell] * (over_filter(filters_q[ell, a, x, y]) + bias_q[ell]) + Norm(at_zero[ell]),
+        r_joint[ell],
+        LAYERS,
     ),
     "at least one": ge(r_joint[ell], 1, LAYERS),
-    "changes": le(changes[ell, a, x, y], eps_layer[ell], LAYERS, (a, 1, channels[ell]), *_TAPS),
-    "bias changes": le(bias_change[ell, i], eps_layer[ell], LAYERS, (i, 1, quantized_biases[ell])),
+    "changes": le(
+        kappa[ell] * changes[ell, a, x, y], eps_layer[ell], LAYERS, (a, 1, channels[ell]), *_TAPS
+    ),
+    "bias changes": le(
+        kappa[ell] * bias_change[ell, i], eps_layer[ell], LAYERS, (i, 1, quantized_biases[ell])
+    ),
     "fan-in": eq(
         n_joint[ell], channels[ell] * height[ell] * width[ell] + quantized_biases[ell], LAYERS
     ),
@@ -103,8 +121,9 @@ CONVOLUTION = Theorem(
         DOMAIN,
         Hypothesis(
             "at least one layer is a convolution; its outputs read the inputs under the taps of a "
-            "filter that lie inside the image, r̃ is at least the absolute sum of each filter with "
-            "its bias, ñ counts the weights of a filter, and the bias where it is quantized",
+            "filter that lie inside the image, r̃ is at least κ times the absolute sum of each "
+            "filter with its bias and σ(0), ñ counts the weights of a filter, and the bias where it "
+            "is quantized",
             _has_no_convolution,
             facts=FILTERS,
         ),
@@ -121,6 +140,7 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     """A convolution is a matrix whose rows are pieces of filters; then T5."""
     (dense,) = theorem.premises
     (goal,) = theorem.goals()
+    slope = kappa[ell]
     one_gap = {c: lambda layer, entry: eps_layer[layer]}
     count = sp.Sum(eps_layer[ell], (i, 1, n_joint[ell]))
     return (
@@ -131,27 +151,42 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
             reason="So a row reads each input at most once, and with one weight of its filter: for "
             "every kernel, stride, dilation and padding; along both axes alike.",
         ),
-        *_whole_filter("row", filters, "filter", W, b, bias),
-        *_whole_filter("quantized row", filters_q, "quantized filter", W_q, b_q, bias_q),
+        *_whole_filter("row", filters, "filter", JOINT.facts["norm"]),
+        *_whole_filter(
+            "quantized row", filters_q, "quantized filter", JOINT.facts["quantized norm"]
+        ),
+        Step(
+            name="changes inside",
+            fact=le(slope * _read(changes), over_filter(slope * changes[ell, a, x, y]), LAYERS),
+            rule=Replace(),
+            uses=("inside or not",),
+        ),
         Step(
             name="changes of a row",
-            fact=le(_read(changes), over_filter(eps_layer[ell]), LAYERS),
+            fact=le(
+                over_filter(slope * changes[ell, a, x, y]), over_filter(eps_layer[ell]), LAYERS
+            ),
             rule=Replace(),
-            uses=("inside or not", "changes"),
+            uses=("changes",),
         ),
         Step(
             name="changes of its bias",
-            fact=le(_BIASES, quantized_biases[ell] * eps_layer[ell], LAYERS),
+            fact=le(
+                sp.Sum(slope * bias_change[ell, i], (i, 1, quantized_biases[ell])),
+                quantized_biases[ell] * eps_layer[ell],
+                LAYERS,
+            ),
             rule=Replace(),
             uses=("bias changes",),
         ),
         Step(
             name="all changes",
             fact=le(CHANGE, count, LAYERS),
-            rule=Algebra((1, 1, 1, -eps_layer[ell])),
+            rule=Algebra((1, 1, 1, 1, -eps_layer[ell])),
             uses=(
                 "row of changes",
                 "taps apart",
+                "changes inside",
                 "changes of a row",
                 "changes of its bias",
                 "fan-in",
@@ -183,8 +218,9 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     )
 
 
-def _whole_filter(name: str, family, whole: str, matrix, column, offset) -> tuple[Step, ...]:
+def _whole_filter(name: str, family, whole: str, norm: Fact) -> tuple[Step, ...]:
     """A row under the border lacks some weights of its filter; its sum is no larger."""
+    slope = kappa[ell]
     return (
         Step(
             name=f"{name} at the border",
@@ -194,8 +230,8 @@ def _whole_filter(name: str, family, whole: str, matrix, column, offset) -> tupl
         ),
         Step(
             name=f"norm of the {name}",
-            fact=le(Norm(Beside(matrix[ell], column[ell])), r_joint[ell], LAYERS),
-            rule=Algebra(),
+            fact=norm,
+            rule=Algebra((slope, slope, 1)),
             uses=(name, "taps apart", f"{name} at the border", whole),
         ),
     )

@@ -10,10 +10,10 @@ import sympy as sp
 from qnotes.theorems import notation as sy
 from qnotes.theorems.axioms import ENTRIES, TRIANGLE, Size
 from qnotes.theorems.facts import eq, le, supposed
-from qnotes.theorems.notation import LAYERS, D, L, N, ell, i, j, u, v
+from qnotes.theorems.notation import LAYERS, D, L, N, at_zero, ell, growth, i, j, kappa, u, v
 from qnotes.theorems.rules import Algebra, Apply, ByAxiom, Induction, Replace, Suppose
 from qnotes.theorems.T1_decomposition import DECOMPOSITION, DIFFERENCE, S, S_q, W, W_q, b, b_q
-from qnotes.theorems.T2_recursion import ERROR, LIPSCHITZ_TEXT, READ
+from qnotes.theorems.T17_slopes import CHANGE, ERROR, LAYER, READ
 from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
 
 UNITS, INPUTS = (i, sp.S.One, N[ell]), (j, sp.S.One, N[ell - 1])
@@ -23,9 +23,6 @@ def _row(matrix: sp.IndexedBase, vector) -> sp.Sum:
     return sp.Sum(matrix[ell, i, j] * vector(j), (j, 1, N[ell - 1]))
 
 
-_LAYER = W_q[ell] * READ + b_q[ell]
-_CHANGE = W[ell] - W_q[ell]
-
 VECTOR_FORM = Result(
     number="T8",
     name="vector form",
@@ -34,19 +31,26 @@ VECTOR_FORM = Result(
     definitions={
         v[0, i]: D,
         u[0, i]: sp.Integer(0),
-        v[ell, i]: _row(sy.A_q, lambda at: v[ell - 1, at]) + sy.b_abs_q[ell, i],
-        u[ell, i]: _row(sy.A, lambda at: u[ell - 1, at])
-        + _row(sy.A_change, lambda at: v[ell - 1, at])
-        + sy.b_change[ell, i],
+        v[ell, i]: growth[ell] * (_row(sy.A_q, lambda at: v[ell - 1, at]) + sy.b_abs_q[ell, i])
+        + Size(at_zero[ell], i),
+        u[ell, i]: kappa[ell]
+        * (
+            _row(sy.A, lambda at: u[ell - 1, at])
+            + _row(sy.A_change, lambda at: v[ell - 1, at])
+            + sy.b_change[ell, i]
+        ),
     },
     hypotheses=(
         Hypothesis(
-            LIPSCHITZ_TEXT,
+            "activations are κ-Lipschitz, and move from their value at 0 by at most g times what "
+            "they read; κ = g = 1 and σ(0) = 0 for ReLU and ReLU6",
             facts={
                 "activation of the error": le(
-                    Size(S[ell] - S_q[ell], i), Size(DIFFERENCE, i), LAYERS, UNITS
+                    Size(S[ell] - S_q[ell], i), kappa[ell] * Size(DIFFERENCE, i), LAYERS, UNITS
                 ),
-                "activation": le(Size(S_q[ell], i), Size(_LAYER, i), LAYERS, UNITS),
+                "activation": le(
+                    Size(S_q[ell] - at_zero[ell], i), growth[ell] * Size(LAYER, i), LAYERS, UNITS
+                ),
             },
         ),
         Hypothesis(
@@ -63,7 +67,7 @@ VECTOR_FORM = Result(
                 "quantized weights": eq(
                     Size(W_q[ell], i, j), sy.A_q[ell, i, j], LAYERS, UNITS, INPUTS
                 ),
-                "changes": eq(Size(_CHANGE, i, j), sy.A_change[ell, i, j], LAYERS, UNITS, INPUTS),
+                "changes": eq(Size(CHANGE, i, j), sy.A_change[ell, i, j], LAYERS, UNITS, INPUTS),
                 "biases": eq(Size(b_q[ell], i), sy.b_abs_q[ell, i], LAYERS, UNITS),
                 "bias changes": eq(Size(b[ell] - b_q[ell], i), sy.b_change[ell, i], LAYERS, UNITS),
                 "error": eq(Size(S[ell] - S_q[ell], i), sy.abs_error[ell, i], LAYERS, UNITS),
@@ -80,7 +84,7 @@ def prove(theorem: Result) -> tuple[Step, ...]:
     """T1 entry by entry, and induction over the layers, twice."""
     (decomposition,) = theorem.premises
     one_layer, (goal,) = decomposition.goals()[0], theorem.goals()
-    parts = (W[ell] * ERROR, _CHANGE * READ, b[ell] - b_q[ell])
+    parts = (W[ell] * ERROR, CHANGE * READ, b[ell] - b_q[ell])
     each = (LAYERS, UNITS)
     before = [
         le(Size(READ, i), v[ell - 1, i], (i, 1, N[ell - 1])),
@@ -101,11 +105,20 @@ def prove(theorem: Result) -> tuple[Step, ...]:
             rule=ByAxiom(TRIANGLE),
         ),
         *_row_by_row("old error", W[ell], ERROR, sy.A, "weights"),
-        *_row_by_row("new error", _CHANGE, READ, sy.A_change, "changes"),
+        *_row_by_row("new error", CHANGE, READ, sy.A_change, "changes"),
         *_row_by_row("old activations", W_q[ell], READ, sy.A_q, "quantized weights"),
         Step(
             name="triangle for the layer",
-            fact=le(Size(_LAYER, i), Size(W_q[ell] * READ, i) + Size(b_q[ell], i), *each),
+            fact=le(Size(LAYER, i), Size(W_q[ell] * READ, i) + Size(b_q[ell], i), *each),
+            rule=ByAxiom(TRIANGLE),
+        ),
+        Step(
+            name="away from zero",
+            fact=le(
+                Size(S_q[ell], i),
+                Size(S_q[ell] - at_zero[ell], i) + Size(at_zero[ell], i),
+                *each,
+            ),
             rule=ByAxiom(TRIANGLE),
         ),
         Step(name="activations before", fact=supposed(before[0], LAYERS), rule=Suppose()),
@@ -113,8 +126,9 @@ def prove(theorem: Result) -> tuple[Step, ...]:
         Step(
             name="activations after",
             fact=le(Size(S_q[ell], i), v[ell, i], *each, given=(before[0],)),
-            rule=Algebra((1, 1, 1, 1, 1, 1, -1)),
+            rule=Algebra((1, 1, *(growth[ell],) * 5, -1)),
             uses=(
+                "away from zero",
                 "activation",
                 "triangle for the layer",
                 "old activations, row by row",
@@ -142,7 +156,7 @@ def prove(theorem: Result) -> tuple[Step, ...]:
         Step(
             name="errors after",
             fact=le(Size(S[ell] - S_q[ell], i), u[ell, i], *each, given=(before[1],)),
-            rule=Algebra((1,) * 10 + (-1,)),
+            rule=Algebra((1, *(kappa[ell],) * 9, -1)),
             uses=(
                 "activation of the error",
                 "entries of the difference",
