@@ -48,7 +48,8 @@ from qnotes.theorems.T4_mean_form import (
 from qnotes.theorems.T17_slopes import ERROR, LIPSCHITZ, READ, SLOPES, decomposed
 from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
-CHANGE = kappa[ell] * Norm(Beside(W[ell] - W_q[ell], b[ell] - b_q[ell]))
+ROW_OF_CHANGES = Norm(Beside(W[ell] - W_q[ell], b[ell] - b_q[ell]))
+CHANGE = kappa[ell] * ROW_OF_CHANGES
 JOINT = Hypothesis(
     "r̃ is at least 1, and at least κ times each absolute row sum with the bias, in both "
     "networks; with what the activation makes of 0",

@@ -24,7 +24,12 @@ from qnotes.theorems.rules import Algebra, Apply, Replace
 from qnotes.theorems.T1_decomposition import W, W_q, b, b_q
 from qnotes.theorems.T2_recursion import DOMAIN, OUR_PROOF
 from qnotes.theorems.T4_mean_form import ONE_GAP, smallest_of
-from qnotes.theorems.T5_layerwise_with_biases import CHANGE, JOINT, MEAN_FORM_WITH_BIASES
+from qnotes.theorems.T5_layerwise_with_biases import (
+    CHANGE,
+    JOINT,
+    MEAN_FORM_WITH_BIASES,
+    ROW_OF_CHANGES,
+)
 from qnotes.theorems.T17_slopes import LIPSCHITZ
 from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
@@ -75,7 +80,7 @@ _TAPS = ((x, 1, height[ell]), (y, 1, width[ell]))
 FILTERS: dict[str, Fact] = {
     "row": le(_ROW, _read(filters) + bias[ell], LAYERS, given=(APART,)),
     "quantized row": le(_ROW_Q, _read(filters_q) + bias_q[ell], LAYERS, given=(APART,)),
-    "row of changes": le(CHANGE, kappa[ell] * (_read(changes) + _BIASES), LAYERS, given=(APART,)),
+    "row of changes": le(ROW_OF_CHANGES, _read(changes) + _BIASES, LAYERS, given=(APART,)),
     "inside or not": le(inside[ell, x, y], 1, LAYERS, *_TAPS),
     "filter": le(
         kappa[ell] * (over_filter(filters[ell, a, x, y]) + bias[ell]), r_joint[ell], LAYERS
@@ -122,8 +127,8 @@ CONVOLUTION = Theorem(
         Hypothesis(
             "at least one layer is a convolution; its outputs read the inputs under the taps of a "
             "filter that lie inside the image, r̃ is at least κ times the absolute sum of each "
-            "filter with its bias and σ(0), ñ counts the weights of a filter, and the bias where it "
-            "is quantized",
+            "filter with its bias, and with σ(0), ñ counts the weights of a filter, and the bias "
+            "where it is quantized",
             _has_no_convolution,
             facts=FILTERS,
         ),
@@ -182,7 +187,7 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
         Step(
             name="all changes",
             fact=le(CHANGE, count, LAYERS),
-            rule=Algebra((1, 1, 1, 1, -eps_layer[ell])),
+            rule=Algebra((slope, 1, 1, 1, -eps_layer[ell])),
             uses=(
                 "row of changes",
                 "taps apart",
