@@ -69,8 +69,8 @@ CHECKED = (
 
 #: What stands over chains that begin with T17.
 SLOPES = (
-    "$\\kappa_\\ell$ is the slope of the activations after layer $\\ell$, 1 for ReLU and ReLU6, and "
-    "$\\sigma(0)_\\ell$ is what they make of zeros: zeros for these. Theorem T17 is about others."
+    "$\\kappa_\\ell$ is the slope of the activations after layer $\\ell$, 1 for ReLU and ReLU6; "
+    "$\\sigma(0)_\\ell$ is what they make of zeros, zeros for these. Theorem T17 is about others."
 )
 
 

@@ -6,7 +6,7 @@ activations and errors by at most (W_chain + 1) R, and all layers count as this 
 
 import sympy as sp
 
-from qnotes.theorems.facts import ge, le, supposed
+from qnotes.theorems.facts import ge, le
 from qnotes.theorems.notation import (
     LAYERS,
     D,
@@ -27,7 +27,7 @@ from qnotes.theorems.notation import (
     w,
 )
 from qnotes.theorems.over_layers import over_layers
-from qnotes.theorems.rules import Algebra, Apply, Induction, Largest, Suppose
+from qnotes.theorems.rules import Algebra, Apply, Largest, Replace
 from qnotes.theorems.solved_recursion import row_of_changes
 from qnotes.theorems.T2_recursion import DOMAIN, NORMS, RECURSION
 from qnotes.theorems.T17_slopes import LIPSCHITZ
@@ -72,9 +72,7 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     (goal,), (bound,) = theorem.goals(), recursion.goals()
     start = sp.Max(D, 1)
     activations = start * (W_chain + 1) ** ell * R**ell
-    last = activations.subs(ell, ell - 1)
     errors = start * ell * (W_chain + 1) ** ell * R ** (ell - 1) * eps
-    before = le(1, last)
     return (
         Step(name="recursion", fact=bound, rule=Apply(recursion), uses=tuple(recursion.facts())),
         *row_of_changes(r[ell], lambda at: w[ell, at], W_chain, R, name="row", each=(LAYERS,)),
@@ -82,20 +80,17 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
             delta[ell], lambda at: c[ell, at], W_chain, eps, name="changes", each=(LAYERS,)
         ),
         Step(name="D or 1", fact=le(D, start), rule=Largest()),
-        Step(name="1 or D", fact=le(1, start), rule=Largest()),
-        # Bounds of activations start at max(D, 1) ≥ 1, and stay at least 1.
-        Step(name="one before", fact=supposed(before, LAYERS), rule=Suppose()),
+        Step(name="1 or D", fact=ge(start, 1), rule=Largest()),
         Step(
-            name="one after",
-            fact=le(1, activations, LAYERS, given=(before,)),
-            rule=Algebra((1, last), gives_away=True),
-            uses=("one before", "at least one"),
+            name="an entry more",
+            fact=ge(W_chain + 1, 1),
+            rule=Algebra(gives_away=True),
         ),
         Step(
             name="at least one, always",
-            fact=le(1, activations, (ell, 0, L)),
-            rule=Induction(),
-            uses=("1 or D", "one after"),
+            fact=ge(activations, 1, (ell, 0, L)),
+            rule=Replace(),
+            uses=("1 or D", "an entry more", "at least one"),
             reason="The bounds of activations are at least 1, so a bias counts as an entry more.",
         ),
         *over_layers(

@@ -26,7 +26,7 @@ from qnotes.theorems.notation import (
     s,
 )
 from qnotes.theorems.over_layers import over_layers
-from qnotes.theorems.rules import Algebra, Apply, Largest
+from qnotes.theorems.rules import Algebra, Apply, Largest, Replace
 from qnotes.theorems.solved_recursion import row_of_changes
 from qnotes.theorems.T2_recursion import DOMAIN, NORMS, RECURSION
 from qnotes.theorems.T17_slopes import LIPSCHITZ
@@ -71,22 +71,18 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     (goal,), (bound,) = theorem.goals(), recursion.goals()
     activations = r_max**ell * (D + ell)
     errors = W * eps * r_max ** (ell - 1) * (ell * D + ell * (ell + 1) / 2)
-    power = r_max ** (ell - 1)
     start = sp.Max(D, 1)
     powers = ("powers", {ell: ell - 1})
     scale = W * eps * r_max ** (L - 1)
     return (
         Step(name="recursion", fact=bound, rule=Apply(recursion), uses=tuple(recursion.facts())),
         *row_of_changes(delta[ell], lambda at: c[ell, at], W, eps, name="changes", each=(LAYERS,)),
-        *over_layers(
-            "power",
-            lambda at: sp.S.One,
-            r_max**ell,
-            layer=Algebra((1, power)),
-            uses=("power before", "at least one"),
-            start=(),
-            always="powers",
-            reasons=("", "", "As $r \\ge 1$, so is every power of it."),
+        Step(
+            name="powers",
+            fact=ge(r_max**ell, 1, (ell, 0, L)),
+            rule=Replace(),
+            uses=("at least one",),
+            reason="As $r \\ge 1$, so is every power of it.",
         ),
         *over_layers(
             "activations",

@@ -64,6 +64,11 @@ class Fact:
         """What is zero or not negative: the larger side less the smaller one."""
         return self.larger - self.smaller
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether both sides are the same expression: x = x, or x ≤ x."""
+        return self.left == self.right and self.sign in ("=", "<=", ">=")
+
     def mapped(self, change) -> Fact:
         """The fact with a function applied to both sides, to all limits and to what is given."""
         each = tuple((index, change(low), change(high)) for index, low, high in self.each)

@@ -440,6 +440,7 @@ class Apply(Rule):
         needed = [fact.mapped(change) for fact in self.theorem.facts().values()]
         own = [*self.theorem.own_definitions()]
         needed += [new for old in own if (new := old.mapped(change)) != old]
+        needed = [fact for fact in needed if not fact.says_nothing]
         for fact in needed:
             if fact not in shown:
                 raise StepError(f"{self.theorem.key} needs {fact.relation}")

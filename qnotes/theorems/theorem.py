@@ -83,6 +83,8 @@ class Step:
             raise StepError(f"{self.name!r} is the name of two facts")
         if missing := [name for name in self.names if name not in known]:
             raise StepError(f"nothing before is called {missing[0]!r}")
+        if self.fact.says_nothing:
+            raise StepError(f"{self.fact.left} on both sides: the step says nothing")
         self.fact.must_have_meaning()
         used = tuple(
             Used(known[use]) if isinstance(use, str) else Used(known[use[0]], use[1])
