@@ -42,14 +42,14 @@ def _row(vector) -> sp.Sum:
 
 
 _RESCALED = sp.Sum(d[ell, i] * A[ell, i, j] / d[ell - 1, j], (j, 1, N[ell - 1]))
-# The rescaling by 1/y, y = v + t z.
-_ABOVE = v[ell, i] + t * z[ell, i]
-_FROM_ABOVE = _row(lambda at: v[ell - 1, at] + t * z[ell - 1, at])
 _BELOW_ALL = le(top, NORMS)
-_POSITIVE = lt(0, _ABOVE, HIDDEN, UNITS)
-_AT_MOST_ONE = le(_FROM_ABOVE, _ABOVE, HIDDEN, UNITS)
+# The rescaling by 1/y, y = v + t z.
+_Y = v[ell, i] + t * z[ell, i]
+_ROW_OF_Y = _row(lambda at: v[ell - 1, at] + t * z[ell - 1, at])
+_POSITIVE = lt(0, _Y, HIDDEN, UNITS)
 _NOTHING_AT_FIRST = eq(v[0, i] + t * z[0, i], 1, (i, 1, N[0]))
-_LAST_ROWS = le(_FROM_ABOVE.subs(ell, L), top + t * top_z, LAST)
+_HIDDEN_ROWS = le(_ROW_OF_Y, _Y, HIDDEN, UNITS)
+_LAST_ROWS = le(_ROW_OF_Y.subs(ell, L), top + t * top_z, LAST)
 
 EQUALIZATION = Result(
     number="T9",
@@ -82,9 +82,10 @@ EQUALIZATION = Result(
             },
         ),
         Hypothesis(
-            "the infimum is the largest number that no product of norms goes below; it is at most "
-            "what the rescaling by $1/(v + t z)$ gives, whose hidden row sums are at most 1. It "
-            "may not be reached: where some v is zero",
+            "the infimum is the greatest lower bound of the products of norms of rescalings: it is "
+            "not below $\\|v_L\\|$, if no product is; and not above the product that the rescaling "
+            "by 1/y has, y = v + t z, for every t > 0: 1 for each hidden layer, as $|W| y$ is at "
+            "most y, and the last rows. It may not be reached: where some v is zero",
             anything=(t,),
             facts={
                 "largest below all": Fact(top, "<=", best, (), (_BELOW_ALL,)),
@@ -93,7 +94,7 @@ EQUALIZATION = Result(
                     "<=",
                     top + t * top_z,
                     (),
-                    (_POSITIVE, _NOTHING_AT_FIRST, _AT_MOST_ONE, _LAST_ROWS),
+                    (_POSITIVE, _NOTHING_AT_FIRST, _HIDDEN_ROWS, _LAST_ROWS),
                 ),
             },
         ),
@@ -178,7 +179,7 @@ def prove(theorem: Result) -> tuple[Step, ...]:
         ),
         Step(
             name="hidden rows",
-            fact=_AT_MOST_ONE,
+            fact=_HIDDEN_ROWS,
             rule=Algebra((-1, -t), gives_away=True),
             uses=("v", "z"),
             reason="Divided by the right side: every hidden row sum is at most 1.",

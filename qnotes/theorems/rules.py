@@ -415,6 +415,39 @@ class Falling(Rule):
 
 
 @dataclass(frozen=True)
+class Primitive(Rule):
+    """The integral from a number on is minus the value there of what has the integrand for slope.
+
+    Used where that is made of exp, erfc and whole powers, so smooth, and vanishes at infinity.
+    """
+
+    primitive: sp.Expr
+
+    words = "antiderivative"
+
+    def derive(self, claim, used, fixed):
+        """The used fact says that the slope is the integrand, for any number x."""
+        _must_be_so_many(used, 1)
+        whole, slope = claim.left, used[0].fact
+        if not isinstance(whole, sp.Integral) or len(whole.limits) != 1 or claim.sign != "=":
+            raise StepError(f"{claim.relation} is not about an integral")
+        ((x, low, high),) = whole.limits
+        if high != sp.oo or low.has(x) or x in fixed or claim.each or slope.each or slope.given:
+            raise StepError(f"{x} must run from a number to infinity, and stand for any number")
+        powers = [part.exp for part in self.primitive.atoms(sp.Pow) if part.base.has(x)]
+        functions = {part.func for part in self.primitive.atoms(sp.Function) if part.has(x)}
+        if functions - {sp.exp, sp.erfc} or not all(p.is_Integer and p > 0 for p in powers):
+            raise StepError(f"{self.primitive} need not be smooth")
+        if slope.sign != "=" or not _is_zero(normal(slope.left - self.primitive.diff(x))):
+            raise StepError(f"{slope.left} is not the slope of {self.primitive}")
+        if slope.right != whole.function or sp.limit(self.primitive, x, sp.oo) != 0:
+            raise StepError(f"{self.primitive} is no antiderivative that vanishes at infinity")
+        rest = normal(claim.right + self.primitive.subs(x, low))
+        if not _is_zero(rest):
+            raise StepError(rest)
+
+
+@dataclass(frozen=True)
 class Apply(Rule):
     """Another theorem, for other symbols: its hypotheses are shown, its conclusion is used.
 

@@ -16,6 +16,7 @@ from qnotes.theorems.rules import (
     Largest,
     Limit,
     Power,
+    Primitive,
     Replace,
     Split,
     Suppose,
@@ -205,6 +206,38 @@ FALSE = {
         (le(-1, 0), le(0, x), le(x, y), le(y, 1)),
         {h},
     ),
+    "an antiderivative of another": (
+        eq(sp.Integral(sp.exp(-real), (real, 0, sp.oo)), 2),
+        Primitive(-2 * sp.exp(-real)),
+        (eq(sp.exp(-real), sp.exp(-real)),),
+    ),
+    "an antiderivative that does not vanish": (
+        eq(sp.Integral(sp.exp(-real), (real, 0, sp.oo)), 0),
+        Primitive(1 - sp.exp(-real)),
+        (eq(sp.exp(-real), sp.exp(-real)),),
+    ),
+    "an antiderivative with a pole": (
+        eq(sp.Integral(1 / (real - 1) ** 2, (real, 0, sp.oo)), -1),
+        Primitive(-1 / (real - 1)),
+        (eq((real - 1) ** -2, 1 / (real - 1) ** 2),),
+    ),
+    "an antiderivative at another number": (
+        eq(sp.Integral(sp.exp(-real), (real, 1, sp.oo)), 1),
+        Primitive(-sp.exp(-real)),
+        (eq(sp.exp(-real), sp.exp(-real)),),
+    ),
+    "an integral that ends": (
+        eq(sp.Integral(sp.exp(-real), (real, 0, 1)), 1),
+        Primitive(-sp.exp(-real)),
+        (eq(sp.exp(-real), sp.exp(-real)),),
+    ),
+    "an integral over a fixed number": (
+        eq(sp.Integral(sp.exp(-real), (real, 0, sp.oo)), 1),
+        Primitive(-sp.exp(-real)),
+        (eq(sp.exp(-real), sp.exp(-real)),),
+        {real},
+    ),
+    "both sides the same": (eq(x, x), Algebra(), ()),
     "triangle turned": (
         ge(Norm(S[1] + S[2]), Norm(S[1]) + Norm(S[2])),
         _T := ByAxiom(axioms.TRIANGLE),
@@ -293,6 +326,11 @@ TRUE = {
         le(x, y**L),
         Limit(plus),
         (le(x, (y + plus) ** L),),
+    ),
+    "an integral": (
+        eq(sp.Integral(sp.exp(-real), (real, 0, sp.oo)), 1),
+        Primitive(-sp.exp(-real)),
+        (eq(sp.exp(-real), sp.exp(-real)),),
     ),
     "a fall": (le(-y, -x), Falling(-h, h, m), (le(-1, 0), le(0, x), le(x, y), le(y, 1))),
 }
