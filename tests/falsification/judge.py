@@ -195,18 +195,20 @@ class Question:
         try:
             exponent = self.whole(part.exp, at)
         except NoFit:
-            shift, rest = part.exp.as_coeff_Add()
-            if shift == 0 or not part.base.is_positive:
-                if part.exp.has(sp.Indexed) or not part.base.is_number:
-                    raise
-                return self._number(str(part), part)
-            return self.term(part.base**rest, at) * self.term(part.base**shift, at)
+            return self._power_of_number(part, at)
         base = self.term(part.base, at)
         value = z3.Product([z3.RealVal(1), *[base] * abs(exponent)])
         if exponent >= 0:
             return value
         self.must_hold.append(base != 0)
         return 1 / value
+
+    def _power_of_number(self, part, at):
+        """Such as 2 to the b - 1: half of 2 to the b, of which only the sign is known."""
+        shift, rest = part.exp.as_coeff_Add()
+        if not part.base.is_Integer or not shift.is_Integer or not rest.is_Symbol:
+            raise NoFit
+        return self._number(f"{part.base}^{rest}", part) * self.term(part.base**shift, at)
 
     def _max(self, part, at):
         first, *others = (self.term(arg, at) for arg in part.args)
