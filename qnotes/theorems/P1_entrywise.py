@@ -27,7 +27,7 @@ from qnotes.theorems.notation import (
     w,
 )
 from qnotes.theorems.over_layers import over_layers
-from qnotes.theorems.rules import Algebra, Apply, Largest, Replace
+from qnotes.theorems.rules import Algebra, Largest, Replace
 from qnotes.theorems.solved_recursion import row_of_changes
 from qnotes.theorems.T2_recursion import DOMAIN, NORMS, RECURSION
 from qnotes.theorems.T17_slopes import LIPSCHITZ
@@ -68,13 +68,12 @@ ENTRYWISE = Theorem(
 @proof_of(ENTRYWISE)
 def prove(theorem: Theorem) -> tuple[Step, ...]:
     """Every row has at most W entries of at most R, and one bias; the rest is induction."""
-    (recursion,) = theorem.premises
-    (goal,), (bound,) = theorem.goals(), recursion.goals()
+    (recursion,), (goal,) = theorem.premises, theorem.goals()
     start = sp.Max(D, 1)
     activations = start * (W_chain + 1) ** ell * R**ell
     errors = start * ell * (W_chain + 1) ** ell * R ** (ell - 1) * eps
     return (
-        Step(name="recursion", fact=bound, rule=Apply(recursion), uses=tuple(recursion.facts())),
+        recursion.applied("recursion"),
         *row_of_changes(r[ell], lambda at: w[ell, at], W_chain, R, name="row", each=(LAYERS,)),
         *row_of_changes(
             delta[ell], lambda at: c[ell, at], W_chain, eps, name="changes", each=(LAYERS,)

@@ -26,7 +26,7 @@ from qnotes.theorems.notation import (
     s,
 )
 from qnotes.theorems.over_layers import over_layers
-from qnotes.theorems.rules import Algebra, Apply, Largest, Replace
+from qnotes.theorems.rules import Algebra, Largest, Replace
 from qnotes.theorems.solved_recursion import row_of_changes
 from qnotes.theorems.T2_recursion import DOMAIN, NORMS, RECURSION
 from qnotes.theorems.T17_slopes import LIPSCHITZ
@@ -67,15 +67,14 @@ UNIFORM_NORM = Theorem(
 @proof_of(UNIFORM_NORM)
 def prove(theorem: Theorem) -> tuple[Step, ...]:
     """T2 with one norm r ≥ 1: activations grow like r^ℓ (D + ℓ); the sum over layers is closed."""
-    (recursion,) = theorem.premises
-    (goal,), (bound,) = theorem.goals(), recursion.goals()
+    (recursion,), (goal,) = theorem.premises, theorem.goals()
     activations = r_max**ell * (D + ell)
     errors = W * eps * r_max ** (ell - 1) * (ell * D + ell * (ell + 1) / 2)
     start = sp.Max(D, 1)
     powers = ("powers", {ell: ell - 1})
     scale = W * eps * r_max ** (L - 1)
     return (
-        Step(name="recursion", fact=bound, rule=Apply(recursion), uses=tuple(recursion.facts())),
+        recursion.applied("recursion"),
         *row_of_changes(delta[ell], lambda at: c[ell, at], W, eps, name="changes", each=(LAYERS,)),
         Step(
             name="powers",

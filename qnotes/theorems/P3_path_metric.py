@@ -20,7 +20,7 @@ from qnotes.theorems.notation import (
     r_joint,
     r_joint_max,
 )
-from qnotes.theorems.rules import Algebra, Apply, Replace
+from qnotes.theorems.rules import Algebra, Replace
 from qnotes.theorems.T2_recursion import DOMAIN
 from qnotes.theorems.T4_mean_form import ONE_GAP
 from qnotes.theorems.T5_layerwise_with_biases import FAN_IN, JOINT, PRODUCT_FORM_WITH_BIASES
@@ -70,12 +70,7 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     norms = sp.Product(r_joint_max, (ell, 1, k - 1)) * sp.Product(r_joint_max, (ell, k + 1, L))
     uniform = sp.Max(D, 1) * sp.Sum((W + 1) * eps * norms, (k, 1, L))
     return (
-        Step(
-            name="product form",
-            fact=bound,
-            rule=Apply(product_form),
-            uses=tuple(product_form.facts()),
-        ),
+        product_form.applied("product form"),
         Step(
             name="one for all",
             fact=le(bound.right, uniform),

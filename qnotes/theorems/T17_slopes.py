@@ -12,7 +12,7 @@ import sympy as sp
 from qnotes.theorems.axioms import ROWS, TRIANGLE, Norm
 from qnotes.theorems.facts import Fact, eq, le
 from qnotes.theorems.notation import LAYERS, at_zero, ell, kappa
-from qnotes.theorems.rules import Algebra, Apply, ByAxiom, Replace
+from qnotes.theorems.rules import Algebra, ByAxiom, Replace
 from qnotes.theorems.T1_decomposition import DECOMPOSITION, DIFFERENCE, S, S_q, W, W_q, b, b_q
 from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
 
@@ -145,7 +145,7 @@ def decomposed(theorem: Result, norm=Norm, *, whole: bool = True) -> tuple[Step,
         rule=ByAxiom(TRIANGLE),
     )
     return (
-        Step(name="decomposition", fact=one_layer, rule=Apply(decomposition)),
+        decomposition.applied("decomposition"),
         Step(
             name="size of the difference",
             fact=eq(norm(one_layer.left), norm(one_layer.right), LAYERS),

@@ -26,7 +26,7 @@ from qnotes.theorems.notation import (
     s,
 )
 from qnotes.theorems.over_layers import over_layers
-from qnotes.theorems.rules import Algebra, Apply
+from qnotes.theorems.rules import Algebra
 from qnotes.theorems.T1_decomposition import S, S_q, W, W_q, b, b_q
 from qnotes.theorems.T17_slopes import ERROR, LIPSCHITZ, READ, SLOPES
 from qnotes.theorems.theorem import Hypothesis, Recursion, Step, proof_of
@@ -87,11 +87,9 @@ RECURSION = Recursion(
 def prove(theorem: Recursion) -> tuple[Step, ...]:
     """Norms of the decomposition, term by term; then induction over the layers, twice."""
     (goal,), (slopes,) = theorem.goals(), theorem.premises
-    error, _, activations = slopes.goals()
-    given = {"rule": Apply(slopes), "uses": tuple(slopes.facts())}
     return (
-        Step(name="slope of the error", fact=error, **given),
-        Step(name="slope of the activations", fact=activations, **given),
+        slopes.applied("slope of the error"),
+        slopes.applied("slope of the activations", 2),
         *along_the_chain((r, delta, beta, gamma), s, e),
         Step(
             name="statement",

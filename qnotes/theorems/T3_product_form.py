@@ -47,9 +47,9 @@ PRODUCT_FORM = Theorem(
 def prove(theorem: Theorem) -> tuple[Step, ...]:
     """The recursion without biases, solved exactly."""
     recursion, solved = theorem.premises
-    (goal,), (bound,), (closed,) = (x.goals() for x in (theorem, recursion, solved))
+    (goal,), (closed,) = theorem.goals(), solved.goals()
     return (
-        Step(name="recursion", fact=bound, rule=Apply(recursion), uses=tuple(recursion.facts())),
+        recursion.applied("recursion"),
         Step(name="activations at first", fact=le(s[0], D), rule=Algebra(), uses=("s 0",)),
         Step(
             name="activations",

@@ -81,12 +81,7 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     (bound,) = product_form.goals()
     relaxed = D * sp.Sum(n[k] * eps_layer[k] * others(r), (k, 1, L))
     return (
-        Step(
-            name="product form",
-            fact=bound,
-            rule=Apply(product_form),
-            uses=tuple(product_form.facts()),
-        ),
+        product_form.applied("product form"),
         *row_of_changes(
             delta[ell], lambda at: c[ell, at], n[ell], eps_layer[ell], name="row", each=(LAYERS,)
         ),
@@ -119,10 +114,7 @@ def mean_steps(theorem: Theorem, means, product, symbols) -> tuple[Step, ...]:
     norm, mean, smallest = symbols
     (goal,) = theorem.goals()
     one_gap = product.xreplace({eps_layer[k]: eps})
-    total = sp.Sum(norm[j], (j, 1, L))
-    before, after = sp.Sum(norm[j], (j, 1, L - 1)), sp.Sum(norm[j], (j, L + 1, L))
     meanings = {} if norm == r else {r: norm, r_mean: mean, r_min: smallest}
-    least = (L - 1) if mean.is_positive else 0
     return (
         Step(
             name="one gap",
@@ -149,38 +141,24 @@ def mean_steps(theorem: Theorem, means, product, symbols) -> tuple[Step, ...]:
             rule=Algebra(),
             uses=("product form by fan-ins", "one gap", "one mean"),
         ),
-        Step(name="last norm", fact=eq(total, before + norm[L] + after), rule=Split(L)),
-        *_sign(total, before, norm, smallest, least),
+        *sign_of_mean(norm, mean, smallest),
     )
 
 
-def _sign(total, before, norm, smallest, least) -> tuple[Step, ...]:
+def sign_of_mean(norm, mean, smallest) -> tuple[Step, ...]:
     """That the mean has the sign that its symbol declares; at least 1 where all norms are."""
+    total = sp.Sum(norm[j], (j, 1, L))
+    before, after = sp.Sum(norm[j], (j, 1, L - 1)), sp.Sum(norm[j], (j, L + 1, L))
+    last = Step("last norm", eq(total, before + norm[L] + after), Split(L))
     uses = ("last norm", ("smallest", {k: L}))
-    if least == 0:
-        shown = ge(total - smallest, 0)
+    if not mean.is_positive:
         reason = "So the mean is not negative."
-        return (
-            Step(
-                name="sign",
-                fact=shown,
-                rule=Algebra((-1, 1), gives_away=True),
-                uses=uses,
-                reason=reason,
-            ),
-        )
+        shown, rule = ge(total - smallest, 0), Algebra((-1, 1), gives_away=True)
+        return last, Step("sign", shown, rule, uses, reason=reason)
+    shown, rule = ge(total - smallest, L - 1), Algebra((-1, 1, 1))
+    reason = "So the mean of two or more layers is at least 1."
     return (
-        Step(
-            name="norms before the last",
-            fact=ge(before, L - 1),
-            rule=Replace(),
-            uses=("at least one",),
-        ),
-        Step(
-            name="sign",
-            fact=ge(total - smallest, least),
-            rule=Algebra((-1, 1, 1)),
-            uses=(*uses, "norms before the last"),
-            reason="So the mean of two or more layers is at least 1.",
-        ),
+        last,
+        Step("norms before the last", ge(before, L - 1), Replace(), ("at least one",)),
+        Step("sign", shown, rule, (*uses, "norms before the last"), reason=reason),
     )

@@ -119,12 +119,7 @@ def prove_product_form(theorem: Theorem) -> tuple[Step, ...]:
         q: error,
     }
     return (
-        Step(
-            name="values",
-            fact=slopes.goals()[1],
-            rule=Apply(slopes),
-            uses=tuple(slopes.facts()),
-        ),
+        slopes.applied("values", 1),
         *_joined("layer", W_q[ell], b_q[ell]),
         Step(
             name="a coordinate that is one",
@@ -208,12 +203,11 @@ def prove_product_form(theorem: Theorem) -> tuple[Step, ...]:
             rule=Algebra(),
             uses=("input", "D or 1"),
         ),
-        Step(name="one below", fact=le(1, sp.Max(D, 1)), rule=Algebra(), uses=("1 or D",)),
         Step(
             name="wider input",
             fact=le(wide(0), sp.Max(D, 1)),
             rule=Largest(),
-            uses=("input below", "one below"),
+            uses=("input below", "1 or D"),
         ),
         Step(name="no error at first", fact=le(error(0), 0), rule=Algebra(), uses=("same input",)),
         Step(
@@ -267,11 +261,6 @@ def prove_mean_form(theorem: Theorem) -> tuple[Step, ...]:
     product_form, means = theorem.premises
     (bound,) = product_form.goals()
     return (
-        Step(
-            name="product form by fan-ins",
-            fact=bound,
-            rule=Apply(product_form),
-            uses=tuple(product_form.facts()),
-        ),
+        product_form.applied("product form by fan-ins"),
         *mean_steps(theorem, means, bound.right, (r_joint, r_joint_mean, r_joint_min)),
     )

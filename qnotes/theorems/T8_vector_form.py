@@ -9,12 +9,19 @@ import sympy as sp
 
 from qnotes.theorems import notation as sy
 from qnotes.theorems.axioms import ENTRIES, TRIANGLE, Size
-from qnotes.theorems.facts import eq, le, supposed
-from qnotes.theorems.notation import LAYERS, D, L, N, at_zero, ell, growth, i, j, kappa, u, v
-from qnotes.theorems.rules import Algebra, Apply, ByAxiom, Induction, Replace, Suppose
+from qnotes.theorems.facts import eq, le
+from qnotes.theorems.notation import LAYERS, D, N, at_zero, ell, growth, i, j, kappa, u, v
+from qnotes.theorems.over_layers import over_layers
+from qnotes.theorems.rules import Algebra, ByAxiom, Replace
 from qnotes.theorems.T1_decomposition import DECOMPOSITION, DIFFERENCE, S, S_q, W, W_q, b, b_q
 from qnotes.theorems.T17_slopes import CHANGE, ERROR, LAYER, READ
 from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
+
+
+def _units(at: sp.Expr) -> tuple:
+    """The units after a layer, as the range of i."""
+    return ((i, sp.S.One, N[at]),)
+
 
 UNITS, INPUTS = (i, sp.S.One, N[ell]), (j, sp.S.One, N[ell - 1])
 
@@ -86,13 +93,9 @@ def prove(theorem: Result) -> tuple[Step, ...]:
     one_layer, (goal,) = decomposition.goals()[0], theorem.goals()
     parts = (W[ell] * ERROR, CHANGE * READ, b[ell] - b_q[ell])
     each = (LAYERS, UNITS)
-    before = [
-        le(Size(READ, i), v[ell - 1, i], (i, 1, N[ell - 1])),
-        le(Size(ERROR, i), u[ell - 1, i], (i, 1, N[ell - 1])),
-    ]
     old_u, old_v = (lambda at: u[ell - 1, at]), (lambda at: v[ell - 1, at])
     return (
-        Step(name="decomposition", fact=one_layer, rule=Apply(decomposition)),
+        decomposition.applied("decomposition"),
         Step(
             name="entries of the difference",
             fact=eq(Size(one_layer.left, i), Size(one_layer.right, i), *each),
@@ -121,12 +124,15 @@ def prove(theorem: Result) -> tuple[Step, ...]:
             ),
             rule=ByAxiom(TRIANGLE),
         ),
-        Step(name="activations before", fact=supposed(before[0], LAYERS), rule=Suppose()),
-        _grown("old activations", sy.A_q, READ, old_v, "activations before", (before[0],)),
-        Step(
-            name="activations after",
-            fact=le(Size(S_q[ell], i), v[ell, i], *each, given=(before[0],)),
-            rule=Algebra((1, 1, *(growth[ell],) * 5, -1)),
+        *over_layers(
+            "activations",
+            lambda at: Size(S_q[at], i),
+            v[ell, i],
+            each=_units,
+            between=lambda before: (
+                _grown("old activations", sy.A_q, READ, old_v, "activations before", (before,)),
+            ),
+            layer=Algebra((1, 1, *(growth[ell],) * 5, -1)),
             uses=(
                 "away from zero",
                 "activation",
@@ -137,26 +143,25 @@ def prove(theorem: Result) -> tuple[Step, ...]:
                 "biases",
                 "v",
             ),
+            first=Algebra((1, -1)),
+            start=("input", "v 0"),
         ),
-        Step(
-            name="activations at first",
-            fact=le(Size(S_q[0], i), v[0, i], (i, 1, N[0])),
-            rule=Algebra((1, -1)),
-            uses=("input", "v 0"),
-        ),
-        Step(
-            name="activations",
-            fact=le(Size(S_q[ell], i), v[ell, i], (ell, 0, L), UNITS),
-            rule=Induction(),
-            uses=("activations at first", "activations after"),
-        ),
-        Step(name="errors before", fact=supposed(before[1], LAYERS), rule=Suppose()),
-        _grown("old error", sy.A, ERROR, old_u, "errors before", (before[1],)),
         _grown("new error", sy.A_change, READ, old_v, ("activations", {ell: ell - 1}), ()),
         Step(
-            name="errors after",
-            fact=le(Size(S[ell] - S_q[ell], i), u[ell, i], *each, given=(before[1],)),
-            rule=Algebra((1, *(kappa[ell],) * 9, -1)),
+            name="no error at first",
+            fact=eq(Size(S[0] - S_q[0], i), u[0, i], (i, 1, N[0])),
+            rule=Algebra((1, -1)),
+            uses=("same input", "u 0"),
+        ),
+        *over_layers(
+            "errors",
+            lambda at: Size(S[at] - S_q[at], i),
+            u[ell, i],
+            each=_units,
+            between=lambda before: (
+                _grown("old error", sy.A, ERROR, old_u, "errors before", (before,)),
+            ),
+            layer=Algebra((1, *(kappa[ell],) * 9, -1)),
             uses=(
                 "activation of the error",
                 "entries of the difference",
@@ -170,24 +175,7 @@ def prove(theorem: Result) -> tuple[Step, ...]:
                 "bias changes",
                 "u",
             ),
-        ),
-        Step(
-            name="no error at first",
-            fact=eq(Size(S[0] - S_q[0], i), u[0, i], (i, 1, N[0])),
-            rule=Algebra((1, -1)),
-            uses=("same input", "u 0"),
-        ),
-        Step(
-            name="errors at first",
-            fact=le(Size(S[0] - S_q[0], i), u[0, i], (i, 1, N[0])),
-            rule=Algebra(),
-            uses=("no error at first",),
-        ),
-        Step(
-            name="errors",
-            fact=le(Size(S[ell] - S_q[ell], i), u[ell, i], (ell, 0, L), UNITS),
-            rule=Induction(),
-            uses=("errors at first", "errors after"),
+            start=("no error at first",),
         ),
         Step(name="statement", fact=goal, rule=Algebra((1, -1)), uses=("errors", "error")),
     )

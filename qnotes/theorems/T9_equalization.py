@@ -7,7 +7,7 @@ to it as one likes. `qnotes.equalize(method="path")` rescales a network so.
 
 import sympy as sp
 
-from qnotes.theorems.facts import Fact, eq, ge, le, lt, supposed
+from qnotes.theorems.facts import Fact, eq, ge, le, lt
 from qnotes.theorems.notation import (
     LATEX,
     LAYERS,
@@ -24,7 +24,8 @@ from qnotes.theorems.notation import (
     v,
     z,
 )
-from qnotes.theorems.rules import Algebra, Both, Induction, Limit, Replace, Suppose
+from qnotes.theorems.over_layers import over_layers
+from qnotes.theorems.rules import Algebra, Both, Limit, Replace
 from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
 
 UNITS, LAST = (i, sp.S.One, N[ell]), (i, sp.S.One, N[L])
@@ -109,35 +110,33 @@ def prove(theorem: Result) -> tuple[Step, ...]:
     (goal,) = theorem.goals()
     product = sp.Product(m[j], (j, 1, ell))
     last = product.subs(ell, ell - 1)
-    before = le(v[ell - 1, i], last / d[ell - 1, i], (i, 1, N[ell - 1]))
+    old = lambda at: v[ell - 1, at]  # noqa: E731
     bounded = _row(lambda at: last / d[ell - 1, at])
     return (
         # The lower bound.
-        Step(name="before", fact=supposed(before, LAYERS), rule=Suppose()),
         Step(
-            name="bounds for a row",
-            fact=le(_row(lambda at: v[ell - 1, at]), bounded, LAYERS, UNITS, given=(before,)),
-            rule=Replace(),
-            uses=("before",),
-        ),
-        Step(
-            name="after",
-            fact=le(v[ell, i], product / d[ell, i], LAYERS, UNITS, given=(before,)),
-            rule=Algebra((1, 1, last / d[ell, i])),
-            uses=("v", "bounds for a row", "row sums"),
-            reason="Each row of the rescaled layer adds up to at most its norm.",
-        ),
-        Step(
-            name="at first",
+            name="at the input",
             fact=le(v[0, i], 1 / d[0, i], (i, 1, N[0])),
             rule=Algebra((v[0, i] / d[0, i], 1 / d[0, i])),
             uses=("input as it is", "v 0"),
         ),
-        Step(
-            name="every layer",
-            fact=le(v[ell, i], product / d[ell, i], (ell, 0, L), UNITS),
-            rule=Induction(),
-            uses=("at first", "after"),
+        *over_layers(
+            "every layer",
+            lambda at: v[at, i],
+            product / d[ell, i],
+            each=lambda at: ((i, 1, N[at]),),
+            between=lambda before: (
+                Step(
+                    name="bounds for a row",
+                    fact=le(_row(old), bounded, LAYERS, UNITS, given=(before,)),
+                    rule=Replace(),
+                    uses=("every layer before",),
+                ),
+            ),
+            layer=Algebra((1, 1, last / d[ell, i])),
+            uses=("v", "bounds for a row", "row sums"),
+            start=("at the input",),
+            reasons=("", "Each row of the rescaled layer adds up to at most its norm.", ""),
         ),
         Step(
             name="the output",

@@ -49,7 +49,7 @@ class Hypothesis:
     anything: tuple[sp.Symbol, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Step:
     """One step of a proof: from which facts, by what rule, to which fact.
 
@@ -66,7 +66,7 @@ class Step:
     fact: Fact
     rule: Rule
     uses: tuple = ()
-    reason: str = ""
+    reason: str = field(default="", kw_only=True)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -184,6 +184,10 @@ class Result:
         """What the proof has to yield, exactly."""
         ends = (self.statement, *self.also) if self.conclusion is None else (self.conclusion,)
         return tuple(as_fact(relation) for relation in ends)
+
+    def applied(self, name: str, goal: int = 0) -> Step:
+        """The step of another proof that takes over a goal, from the same hypotheses."""
+        return Step(name, self.goals()[goal], Apply(self), tuple(self.facts()))
 
     def _all_definitions(self) -> dict[sp.Basic, sp.Expr]:
         return dict(self.definitions)

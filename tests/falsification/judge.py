@@ -24,7 +24,7 @@ from qnotes.theorems.theorem import Result
 
 #: How many layers, and how large every other whole number is, such as a fan-in.
 SIZES = ((1, 1), (2, 2), (3, 2))
-TIMEOUT = 1000  # milliseconds
+TIMEOUT = 300  # milliseconds
 _MOST = 4000  # terms of one question
 
 
