@@ -78,17 +78,13 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
         *row_of_changes(
             delta[ell], lambda at: c[ell, at], W_chain, eps, name="changes", each=(LAYERS,)
         ),
-        Step(name="D or 1", fact=le(D, start), rule=Largest()),
-        Step(name="1 or D", fact=ge(start, 1), rule=Largest()),
+        Step("D or 1", le(D, start), Largest()),
+        Step("1 or D", ge(start, 1), Largest()),
+        Step("an entry more", ge(W_chain + 1, 1), Algebra(gives_away=True)),
         Step(
-            name="an entry more",
-            fact=ge(W_chain + 1, 1),
-            rule=Algebra(gives_away=True),
-        ),
-        Step(
-            name="at least one, always",
-            fact=ge(activations, 1, (ell, 0, L)),
-            rule=Replace(),
+            "at least one, always",
+            ge(activations, 1, (ell, 0, L)),
+            Replace(),
             uses=("1 or D", "an entry more", "at least one"),
             reason="The bounds of activations are at least 1, so a bias counts as an entry more.",
         ),
@@ -125,10 +121,5 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
             start=("e 0",),
             reasons=("", "The bias joins the row.", ""),
         ),
-        Step(
-            name="statement",
-            fact=goal,
-            rule=Algebra(),
-            uses=("recursion", ("errors", {ell: L})),
-        ),
+        Step("statement", goal, Algebra(), uses=("recursion", ("errors", {ell: L}))),
     )

@@ -61,10 +61,5 @@ def prove(theorem: Result) -> tuple[Step, ...]:
     return (
         *one_layer(theorem, Euclidean),
         *along_the_chain(_FAMILIES, s_euclid, e_euclid, Euclidean),
-        Step(
-            name="statement",
-            fact=goal,
-            rule=Algebra(),
-            uses=("worst input", ("errors", {ell: L})),
-        ),
+        Step("statement", goal, Algebra(), uses=("worst input", ("errors", {ell: L}))),
     )

@@ -86,14 +86,12 @@ def one_layer(theorem: Result, norm=Norm) -> tuple[Step, ...]:
     return (
         *decomposed(theorem, norm),
         Step(
-            name="new error",
-            fact=le(norm(CHANGE * READ), norm(CHANGE) * norm(READ), LAYERS),
-            rule=ByAxiom(ROWS),
+            "new error", le(norm(CHANGE * READ), norm(CHANGE) * norm(READ), LAYERS), ByAxiom(ROWS)
         ),
         Step(
-            name="slope of the error",
-            fact=le(*errors(norm).args, LAYERS),
-            rule=Algebra((1, slope, slope, slope, slope)),
+            "slope of the error",
+            le(*errors(norm).args, LAYERS),
+            Algebra((1, slope, slope, slope, slope)),
             uses=(
                 "activation of the error",
                 "size of the difference",
@@ -104,31 +102,27 @@ def one_layer(theorem: Result, norm=Norm) -> tuple[Step, ...]:
             reason="Old error is carried on, new error is made; σ multiplies both by κ at most.",
         ),
         Step(
-            name="away from zero",
-            fact=le(norm(S_q[ell]), norm(S_q[ell] - at_zero[ell]) + norm(at_zero[ell]), LAYERS),
-            rule=ByAxiom(TRIANGLE),
+            "away from zero",
+            le(norm(S_q[ell]), norm(S_q[ell] - at_zero[ell]) + norm(at_zero[ell]), LAYERS),
+            ByAxiom(TRIANGLE),
         ),
         Step(
-            name="values",
-            fact=values,
-            rule=Algebra(),
+            "values",
+            values,
+            Algebra(),
             uses=("away from zero", "activation"),
             reason="$\\sigma(z) = \\sigma(0) + (\\sigma(z) - \\sigma(0))$.",
         ),
         Step(
-            name="triangle for the layer",
-            fact=le(norm(LAYER), layer + norm(b_q[ell]), LAYERS),
-            rule=ByAxiom(TRIANGLE),
+            "triangle for the layer",
+            le(norm(LAYER), layer + norm(b_q[ell]), LAYERS),
+            ByAxiom(TRIANGLE),
         ),
+        Step("old activations", le(layer, norm(W_q[ell]) * norm(READ), LAYERS), ByAxiom(ROWS)),
         Step(
-            name="old activations",
-            fact=le(layer, norm(W_q[ell]) * norm(READ), LAYERS),
-            rule=ByAxiom(ROWS),
-        ),
-        Step(
-            name="slope of the activations",
-            fact=grown,
-            rule=Algebra((1, slope, slope)),
+            "slope of the activations",
+            grown,
+            Algebra((1, slope, slope)),
             uses=("values", "triangle for the layer", "old activations"),
         ),
     )
@@ -140,22 +134,18 @@ def decomposed(theorem: Result, norm=Norm, *, whole: bool = True) -> tuple[Step,
     one_layer = decomposition.goals()[0]
     parts = (W[ell] * ERROR, CHANGE * READ, b[ell] - b_q[ell])
     triangle = Step(
-        name="triangle for the difference",
-        fact=le(norm(one_layer.right), sp.Add(*map(norm, parts)), LAYERS),
-        rule=ByAxiom(TRIANGLE),
+        "triangle for the difference",
+        le(norm(one_layer.right), sp.Add(*map(norm, parts)), LAYERS),
+        ByAxiom(TRIANGLE),
     )
     return (
         decomposition.applied("decomposition"),
         Step(
-            name="size of the difference",
-            fact=eq(norm(one_layer.left), norm(one_layer.right), LAYERS),
-            rule=Replace(),
+            "size of the difference",
+            eq(norm(one_layer.left), norm(one_layer.right), LAYERS),
+            Replace(),
             uses=("decomposition",),
         ),
         *([triangle] if whole else []),
-        Step(
-            name="old error",
-            fact=le(norm(parts[0]), norm(W[ell]) * norm(ERROR), LAYERS),
-            rule=ByAxiom(ROWS),
-        ),
+        Step("old error", le(norm(parts[0]), norm(W[ell]) * norm(ERROR), LAYERS), ByAxiom(ROWS)),
     )

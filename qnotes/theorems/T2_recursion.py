@@ -36,10 +36,7 @@ OUR_PROOF = "The form and the proof are our own."
 
 def inputs(radius: sp.Expr, norm=Norm) -> Mapping[str, Fact]:
     """Both networks read the same input."""
-    return {
-        "input": le(norm(S_q[0]), radius),
-        "same input": eq(norm(S[0] - S_q[0]), 0),
-    }
+    return {"input": le(norm(S_q[0]), radius), "same input": eq(norm(S[0] - S_q[0]), 0)}
 
 
 def sizes(growth, change, bias, bias_change, norm=Norm) -> Mapping[str, Fact]:
@@ -92,9 +89,9 @@ def prove(theorem: Recursion) -> tuple[Step, ...]:
         slopes.applied("slope of the activations", 2),
         *along_the_chain((r, delta, beta, gamma), s, e),
         Step(
-            name="statement",
-            fact=goal,
-            rule=Algebra(),
+            "statement",
+            goal,
+            Algebra(),
             uses=("worst input", ("errors", {ell: L})),
             reason="The output is the activation after layer L.",
         ),
@@ -108,15 +105,15 @@ def along_the_chain(families, activations, errors, norm=Norm) -> tuple[Step, ...
     first = {base: f"{base.name.removesuffix('_layer')} 0" for base in (activations, errors)}
     return (
         Step(
-            name="activations in a layer",
-            fact=le(norm(S_q[ell]), growth * norm(READ) + bias, LAYERS),
-            rule=Algebra((1, norm(READ), 1)),
+            "activations in a layer",
+            le(norm(S_q[ell]), growth * norm(READ) + bias, LAYERS),
+            Algebra((1, norm(READ), 1)),
             uses=("slope of the activations", "quantized norm", "bias"),
         ),
         Step(
-            name="error in a layer",
-            fact=le(norm(S[ell] - S_q[ell]), made, LAYERS),
-            rule=Algebra((1, norm(ERROR), norm(READ), 1)),
+            "error in a layer",
+            le(norm(S[ell] - S_q[ell]), made, LAYERS),
+            Algebra((1, norm(ERROR), norm(READ), 1)),
             uses=("slope of the error", "norm", "change", "bias change"),
         ),
         *_induction(
@@ -130,9 +127,9 @@ def along_the_chain(families, activations, errors, norm=Norm) -> tuple[Step, ...
             norm=norm,
         ),
         Step(
-            name="no error at first",
-            fact=eq(norm(S[0] - S_q[0]), errors[0]),
-            rule=Algebra((1, -1)),
+            "no error at first",
+            eq(norm(S[0] - S_q[0]), errors[0]),
+            Algebra((1, -1)),
             uses=("same input", first[errors]),
         ),
         *_induction(

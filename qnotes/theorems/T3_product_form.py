@@ -50,26 +50,26 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     (goal,), (closed,) = theorem.goals(), solved.goals()
     return (
         recursion.applied("recursion"),
-        Step(name="activations at first", fact=le(s[0], D), rule=Algebra(), uses=("s 0",)),
+        Step("activations at first", le(s[0], D), Algebra(), uses=("s 0",)),
         Step(
-            name="activations",
-            fact=le(s[ell], r[ell] * s[ell - 1], LAYERS),
-            rule=Algebra(),
+            "activations",
+            le(s[ell], r[ell] * s[ell - 1], LAYERS),
+            Algebra(),
             uses=("s", "no biases"),
             reason="Without biases the recursion loses its last terms.",
         ),
-        Step(name="errors at first", fact=le(e[0], 0), rule=Algebra(), uses=("e 0",)),
+        Step("errors at first", le(e[0], 0), Algebra(), uses=("e 0",)),
         Step(
-            name="errors",
-            fact=le(e[ell], r[ell] * e[ell - 1] + delta[ell] * s[ell - 1], LAYERS),
-            rule=Algebra(),
+            "errors",
+            le(e[ell], r[ell] * e[ell - 1] + delta[ell] * s[ell - 1], LAYERS),
+            Algebra(),
             uses=("e", "no new biases"),
         ),
         Step(
-            name="solved",
-            fact=le(e[L], closed.right),
-            rule=Apply(solved, {p: s, q: e}),
+            "solved",
+            le(e[L], closed.right),
+            Apply(solved, {p: s, q: e}),
             uses=("activations at first", "activations", "errors at first", "errors"),
         ),
-        Step(name="statement", fact=goal, rule=Algebra(), uses=("recursion", "solved")),
+        Step("statement", goal, Algebra(), uses=("recursion", "solved")),
     )

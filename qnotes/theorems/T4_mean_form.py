@@ -53,8 +53,7 @@ FAN_IN = Hypothesis(
     },
 )
 ONE_GAP = Hypothesis(
-    "no layer changes by more than ε",
-    facts={"largest change": le(eps_layer[ell], eps, LAYERS)},
+    "no layer changes by more than ε", facts={"largest change": le(eps_layer[ell], eps, LAYERS)}
 )
 
 MEAN_FORM = Theorem(
@@ -86,16 +85,16 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
             delta[ell], lambda at: c[ell, at], n[ell], eps_layer[ell], name="row", each=(LAYERS,)
         ),
         Step(
-            name="by fan-ins",
-            fact=le(bound.right, relaxed),
-            rule=Replace(),
+            "by fan-ins",
+            le(bound.right, relaxed),
+            Replace(),
             uses=("row at most",),
             reason="Nothing else in the sum is negative.",
         ),
         Step(
-            name="product form by fan-ins",
-            fact=le(E, relaxed),
-            rule=Algebra(),
+            "product form by fan-ins",
+            le(E, relaxed),
+            Algebra(),
             uses=("product form", "by fan-ins"),
         ),
         *mean_steps(theorem, means, relaxed, (r, r_mean, r_min)),
@@ -116,31 +115,21 @@ def mean_steps(theorem: Theorem, means, product, symbols) -> tuple[Step, ...]:
     one_gap = product.xreplace({eps_layer[k]: eps})
     meanings = {} if norm == r else {r: norm, r_mean: mean, r_min: smallest}
     return (
+        Step("one gap", le(product, one_gap), Replace(), uses=("largest change",)),
         Step(
-            name="one gap",
-            fact=le(product, one_gap),
-            rule=Replace(),
-            uses=("largest change",),
-        ),
-        Step(
-            name="means",
-            fact=le(others(norm), mean ** (L - 1), (k, 1, L)),
-            rule=Apply(means, meanings),
+            "means",
+            le(others(norm), mean ** (L - 1), (k, 1, L)),
+            Apply(means, meanings),
             uses=("smallest", mean.name),
         ),
         Step(
-            name="one mean",
-            fact=le(one_gap, goal.right),
-            rule=Replace(),
+            "one mean",
+            le(one_gap, goal.right),
+            Replace(),
             uses=("means",),
             reason="One mean for all layers. A single layer has no other norm: $1 \\le 1$.",
         ),
-        Step(
-            name="statement",
-            fact=goal,
-            rule=Algebra(),
-            uses=("product form by fan-ins", "one gap", "one mean"),
-        ),
+        Step("statement", goal, Algebra(), uses=("product form by fan-ins", "one gap", "one mean")),
         *sign_of_mean(norm, mean, smallest),
     )
 

@@ -56,9 +56,7 @@ JOINT = Hypothesis(
     facts={
         "norm": le(kappa[ell] * Norm(Beside(W[ell], b[ell])), r_joint[ell], LAYERS),
         "quantized norm": le(
-            kappa[ell] * Norm(Beside(W_q[ell], b_q[ell])) + Norm(at_zero[ell]),
-            r_joint[ell],
-            LAYERS,
+            kappa[ell] * Norm(Beside(W_q[ell], b_q[ell])) + Norm(at_zero[ell]), r_joint[ell], LAYERS
         ),
         "at least one": ge(r_joint[ell], 1, LAYERS),
     },
@@ -121,15 +119,11 @@ def prove_product_form(theorem: Theorem) -> tuple[Step, ...]:
     return (
         slopes.applied("values", 1),
         *_joined("layer", W_q[ell], b_q[ell]),
+        Step("a coordinate that is one", ge(wide(ell - 1), 1, LAYERS), Largest()),
         Step(
-            name="a coordinate that is one",
-            fact=ge(wide(ell - 1), 1, LAYERS),
-            rule=Largest(),
-        ),
-        Step(
-            name="activations in a layer",
-            fact=le(Norm(S_q[ell]), r_joint[ell] * wide(ell - 1), LAYERS),
-            rule=Algebra((1, -slope, slope, wide(ell - 1), Norm(at_zero[ell]))),
+            "activations in a layer",
+            le(Norm(S_q[ell]), r_joint[ell] * wide(ell - 1), LAYERS),
+            Algebra((1, -slope, slope, wide(ell - 1), Norm(at_zero[ell]))),
             uses=(
                 "values",
                 "joined layer",
@@ -139,45 +133,40 @@ def prove_product_form(theorem: Theorem) -> tuple[Step, ...]:
             ),
         ),
         Step(
-            name="it stays one",
-            fact=le(1, r_joint[ell] * wide(ell - 1), LAYERS),
-            rule=Algebra((wide(ell - 1), 1)),
+            "it stays one",
+            le(1, r_joint[ell] * wide(ell - 1), LAYERS),
+            Algebra((wide(ell - 1), 1)),
             uses=("at least one", "a coordinate that is one"),
         ),
         Step(
-            name="wider activations",
-            fact=le(wide(ell), r_joint[ell] * wide(ell - 1), LAYERS),
-            rule=Largest(),
+            "wider activations",
+            le(wide(ell), r_joint[ell] * wide(ell - 1), LAYERS),
+            Largest(),
             uses=("activations in a layer", "it stays one"),
         ),
         *decomposed(theorem, whole=False),
         Step(
-            name="triangle with the bias",
-            fact=le(
+            "triangle with the bias",
+            le(
                 Norm(theorem.premises[0].goals()[0].right),
                 Norm(W[ell] * ERROR) + Norm((W[ell] - W_q[ell]) * READ + b[ell] - b_q[ell]),
                 LAYERS,
             ),
-            rule=ByAxiom(TRIANGLE),
+            ByAxiom(TRIANGLE),
         ),
         *_joined("change", W[ell] - W_q[ell], b[ell] - b_q[ell]),
         *row_of_changes(
-            CHANGE,
-            lambda at: c[ell, at],
-            n_joint[ell],
-            eps_layer[ell],
-            name="row",
-            each=(LAYERS,),
+            CHANGE, lambda at: c[ell, at], n_joint[ell], eps_layer[ell], name="row", each=(LAYERS,)
         ),
         Step(
-            name="weights alone",
-            fact=le(Norm(W[ell]), Norm(Beside(W[ell], b[ell])), LAYERS),
-            rule=ByAxiom(SHORTER),
+            "weights alone",
+            le(Norm(W[ell]), Norm(Beside(W[ell], b[ell])), LAYERS),
+            ByAxiom(SHORTER),
         ),
         Step(
-            name="error in a layer",
-            fact=le(error(ell), r_joint[ell] * error(ell - 1) + gaps * wide(ell - 1), LAYERS),
-            rule=Algebra(
+            "error in a layer",
+            le(error(ell), r_joint[ell] * error(ell - 1) + gaps * wide(ell - 1), LAYERS),
+            Algebra(
                 (
                     *(1, slope, slope, slope, slope * error(ell - 1), error(ell - 1)),
                     *(-slope, slope, wide(ell - 1)),
@@ -195,29 +184,19 @@ def prove_product_form(theorem: Theorem) -> tuple[Step, ...]:
                 "row at most",
             ),
         ),
-        Step(name="D or 1", fact=ge(sp.Max(D, 1), D), rule=Largest()),
-        Step(name="1 or D", fact=ge(sp.Max(D, 1), 1), rule=Largest()),
+        Step("D or 1", ge(sp.Max(D, 1), D), Largest()),
+        Step("1 or D", ge(sp.Max(D, 1), 1), Largest()),
+        Step("input below", le(Norm(S_q[0]), sp.Max(D, 1)), Algebra(), uses=("input", "D or 1")),
+        Step("wider input", le(wide(0), sp.Max(D, 1)), Largest(), uses=("input below", "1 or D")),
+        Step("no error at first", le(error(0), 0), Algebra(), uses=("same input",)),
         Step(
-            name="input below",
-            fact=le(Norm(S_q[0]), sp.Max(D, 1)),
-            rule=Algebra(),
-            uses=("input", "D or 1"),
-        ),
-        Step(
-            name="wider input",
-            fact=le(wide(0), sp.Max(D, 1)),
-            rule=Largest(),
-            uses=("input below", "1 or D"),
-        ),
-        Step(name="no error at first", fact=le(error(0), 0), rule=Algebra(), uses=("same input",)),
-        Step(
-            name="solved",
-            fact=closed.mapped(lambda side: replaced(sp.sympify(side), meanings)),
-            rule=Apply(solved, meanings),
+            "solved",
+            closed.mapped(lambda side: replaced(sp.sympify(side), meanings)),
+            Apply(solved, meanings),
             uses=("wider input", "wider activations", "no error at first", "error in a layer"),
             reason="The recursion of the wider network, without biases.",
         ),
-        Step(name="statement", fact=goal, rule=Algebra(), uses=("worst input", "solved")),
+        Step("statement", goal, Algebra(), uses=("worst input", "solved")),
     )
 
 
@@ -225,31 +204,27 @@ def _joined(name: str, matrix: sp.Expr, column: sp.Expr) -> tuple[Step, ...]:
     """‖A x + a‖ ≤ ‖[A a]‖ max(‖x‖, 1)."""
     layer, wide = matrix * READ + column, Beside(matrix, column)
     return (
+        Step(f"{name} as a wider matrix", eq(wide * WithOne(READ), layer, LAYERS), ByAxiom(BLOCKS)),
         Step(
-            name=f"{name} as a wider matrix",
-            fact=eq(wide * WithOne(READ), layer, LAYERS),
-            rule=ByAxiom(BLOCKS),
+            f"one beside what the {name} reads",
+            eq(Norm(WithOne(READ)), sp.Max(Norm(READ), 1), LAYERS),
+            ByAxiom(ONE),
         ),
         Step(
-            name=f"one beside what the {name} reads",
-            fact=eq(Norm(WithOne(READ)), sp.Max(Norm(READ), 1), LAYERS),
-            rule=ByAxiom(ONE),
+            f"wider rows of the {name}",
+            le(Norm(wide * WithOne(READ)), Norm(wide) * Norm(WithOne(READ)), LAYERS),
+            ByAxiom(ROWS),
         ),
         Step(
-            name=f"wider rows of the {name}",
-            fact=le(Norm(wide * WithOne(READ)), Norm(wide) * Norm(WithOne(READ)), LAYERS),
-            rule=ByAxiom(ROWS),
-        ),
-        Step(
-            name=f"joined {name}",
-            fact=eq(Norm(wide * WithOne(READ)), Norm(layer), LAYERS),
-            rule=Replace(),
+            f"joined {name}",
+            eq(Norm(wide * WithOne(READ)), Norm(layer), LAYERS),
+            Replace(),
             uses=(f"{name} as a wider matrix",),
         ),
         Step(
-            name=f"rows of the {name}",
-            fact=le(Norm(wide * WithOne(READ)), Norm(wide) * sp.Max(Norm(READ), 1), LAYERS),
-            rule=Algebra((1, Norm(wide))),
+            f"rows of the {name}",
+            le(Norm(wide * WithOne(READ)), Norm(wide) * sp.Max(Norm(READ), 1), LAYERS),
+            Algebra((1, Norm(wide))),
             uses=(f"wider rows of the {name}", f"one beside what the {name} reads"),
         ),
     )

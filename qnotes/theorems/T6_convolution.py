@@ -9,17 +9,7 @@ import sympy as sp
 from qnotes.theorems import notation as sy
 from qnotes.theorems.axioms import Beside, Norm
 from qnotes.theorems.facts import Fact, eq, ge, le
-from qnotes.theorems.notation import (
-    LAYERS,
-    at_zero,
-    c,
-    ell,
-    eps_layer,
-    i,
-    kappa,
-    n_joint,
-    r_joint,
-)
+from qnotes.theorems.notation import LAYERS, at_zero, c, ell, eps_layer, i, kappa, n_joint, r_joint
 from qnotes.theorems.rules import Algebra, Apply, Replace
 from qnotes.theorems.T1_decomposition import W, W_q, b, b_q
 from qnotes.theorems.T2_recursion import DOMAIN, OUR_PROOF
@@ -150,9 +140,9 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     count = sp.Sum(eps_layer[ell], (i, 1, n_joint[ell]))
     return (
         Step(
-            name="taps apart",
-            fact=APART,
-            rule=Algebra(gives_away=True),
+            "taps apart",
+            APART,
+            Algebra(gives_away=True),
             reason="So a row reads each input at most once, and with one weight of its filter: for "
             "every kernel, stride, dilation and padding; along both axes alike.",
         ),
@@ -161,33 +151,31 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
             "quantized row", filters_q, "quantized filter", JOINT.facts["quantized norm"]
         ),
         Step(
-            name="changes inside",
-            fact=le(slope * _read(changes), over_filter(slope * changes[ell, a, x, y]), LAYERS),
-            rule=Replace(),
+            "changes inside",
+            le(slope * _read(changes), over_filter(slope * changes[ell, a, x, y]), LAYERS),
+            Replace(),
             uses=("inside or not",),
         ),
         Step(
-            name="changes of a row",
-            fact=le(
-                over_filter(slope * changes[ell, a, x, y]), over_filter(eps_layer[ell]), LAYERS
-            ),
-            rule=Replace(),
+            "changes of a row",
+            le(over_filter(slope * changes[ell, a, x, y]), over_filter(eps_layer[ell]), LAYERS),
+            Replace(),
             uses=("changes",),
         ),
         Step(
-            name="changes of its bias",
-            fact=le(
+            "changes of its bias",
+            le(
                 sp.Sum(slope * bias_change[ell, i], (i, 1, quantized_biases[ell])),
                 quantized_biases[ell] * eps_layer[ell],
                 LAYERS,
             ),
-            rule=Replace(),
+            Replace(),
             uses=("bias changes",),
         ),
         Step(
-            name="all changes",
-            fact=le(CHANGE, count, LAYERS),
-            rule=Algebra((slope, 1, 1, 1, -eps_layer[ell])),
+            "all changes",
+            le(CHANGE, count, LAYERS),
+            Algebra((slope, 1, 1, 1, -eps_layer[ell])),
             uses=(
                 "row of changes",
                 "taps apart",
@@ -199,9 +187,9 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
             reason="Channels times height times width of them, and the bias.",
         ),
         Step(
-            name="statement",
-            fact=goal,
-            rule=Apply(dense, one_gap),
+            "statement",
+            goal,
+            Apply(dense, one_gap),
             uses=(
                 *LIPSCHITZ.facts,
                 *DOMAIN.facts,
@@ -222,15 +210,15 @@ def _whole_filter(name: str, family, whole: str, norm: Fact) -> tuple[Step, ...]
     slope = kappa[ell]
     return (
         Step(
-            name=f"{name} at the border",
-            fact=le(_read(family), over_filter(family[ell, a, x, y]), LAYERS),
-            rule=Replace(),
+            f"{name} at the border",
+            le(_read(family), over_filter(family[ell, a, x, y]), LAYERS),
+            Replace(),
             uses=("inside or not",),
         ),
         Step(
-            name=f"norm of the {name}",
-            fact=norm,
-            rule=Algebra((slope, slope, 1)),
+            f"norm of the {name}",
+            norm,
+            Algebra((slope, slope, 1)),
             uses=(name, "taps apart", f"{name} at the border", whole),
         ),
     )

@@ -74,9 +74,9 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     scale = layerwise / sp.Sum(n_joint[k], (k, 1, L)) * L * n_mean
     return (
         Step(
-            name="statement",
-            fact=goal,
-            rule=Algebra((1, weight), scale=scale),
+            "statement",
+            goal,
+            Algebra((1, weight), scale=scale),
             uses=("quotient", "n_mean"),
             reason="Both bounds are put in; what they have in common is not zero.",
         ),

@@ -97,32 +97,28 @@ def prove(theorem: Result) -> tuple[Step, ...]:
     return (
         decomposition.applied("decomposition"),
         Step(
-            name="entries of the difference",
-            fact=eq(Size(one_layer.left, i), Size(one_layer.right, i), *each),
-            rule=Replace(),
+            "entries of the difference",
+            eq(Size(one_layer.left, i), Size(one_layer.right, i), *each),
+            Replace(),
             uses=("decomposition",),
         ),
         Step(
-            name="triangle for the difference",
-            fact=le(Size(one_layer.right, i), sum(Size(part, i) for part in parts), *each),
-            rule=ByAxiom(TRIANGLE),
+            "triangle for the difference",
+            le(Size(one_layer.right, i), sum(Size(part, i) for part in parts), *each),
+            ByAxiom(TRIANGLE),
         ),
         *_row_by_row("old error", W[ell], ERROR, sy.A, "weights"),
         *_row_by_row("new error", CHANGE, READ, sy.A_change, "changes"),
         *_row_by_row("old activations", W_q[ell], READ, sy.A_q, "quantized weights"),
         Step(
-            name="triangle for the layer",
-            fact=le(Size(LAYER, i), Size(W_q[ell] * READ, i) + Size(b_q[ell], i), *each),
-            rule=ByAxiom(TRIANGLE),
+            "triangle for the layer",
+            le(Size(LAYER, i), Size(W_q[ell] * READ, i) + Size(b_q[ell], i), *each),
+            ByAxiom(TRIANGLE),
         ),
         Step(
-            name="away from zero",
-            fact=le(
-                Size(S_q[ell], i),
-                Size(S_q[ell] - at_zero[ell], i) + Size(at_zero[ell], i),
-                *each,
-            ),
-            rule=ByAxiom(TRIANGLE),
+            "away from zero",
+            le(Size(S_q[ell], i), Size(S_q[ell] - at_zero[ell], i) + Size(at_zero[ell], i), *each),
+            ByAxiom(TRIANGLE),
         ),
         *over_layers(
             "activations",
@@ -148,9 +144,9 @@ def prove(theorem: Result) -> tuple[Step, ...]:
         ),
         _grown("new error", sy.A_change, READ, old_v, ("activations", {ell: ell - 1}), ()),
         Step(
-            name="no error at first",
-            fact=eq(Size(S[0] - S_q[0], i), u[0, i], (i, 1, N[0])),
-            rule=Algebra((1, -1)),
+            "no error at first",
+            eq(Size(S[0] - S_q[0], i), u[0, i], (i, 1, N[0])),
+            Algebra((1, -1)),
             uses=("same input", "u 0"),
         ),
         *over_layers(
@@ -177,7 +173,7 @@ def prove(theorem: Result) -> tuple[Step, ...]:
             ),
             start=("no error at first",),
         ),
-        Step(name="statement", fact=goal, rule=Algebra((1, -1)), uses=("errors", "error")),
+        Step("statement", goal, Algebra((1, -1)), uses=("errors", "error")),
     )
 
 
@@ -186,14 +182,14 @@ def _row_by_row(name, matrix, vector, family, entries) -> tuple[Step, ...]:
     total = _row_of(lambda at: Size(matrix, i, at), vector)
     return (
         Step(
-            name=f"{name}, row by row",
-            fact=le(Size(matrix * vector, i), total, LAYERS, UNITS),
-            rule=ByAxiom(ENTRIES),
+            f"{name}, row by row",
+            le(Size(matrix * vector, i), total, LAYERS, UNITS),
+            ByAxiom(ENTRIES),
         ),
         Step(
-            name=f"entries of the {name}",
-            fact=eq(total, _row_of(lambda at: family[ell, i, at], vector), LAYERS, UNITS),
-            rule=Replace(),
+            f"entries of the {name}",
+            eq(total, _row_of(lambda at: family[ell, i, at], vector), LAYERS, UNITS),
+            Replace(),
             uses=(entries,),
         ),
     )
@@ -204,10 +200,7 @@ def _grown(name, family, vector, bound, use, given) -> Step:
     total = _row_of(lambda at: family[ell, i, at], vector)
     larger = sp.Sum(family[ell, i, j] * bound(j), (j, 1, N[ell - 1]))
     return Step(
-        name=f"{name}, bounded",
-        fact=le(total, larger, LAYERS, UNITS, given=given),
-        rule=Replace(),
-        uses=(use,),
+        f"{name}, bounded", le(total, larger, LAYERS, UNITS, given=given), Replace(), uses=(use,)
     )
 
 

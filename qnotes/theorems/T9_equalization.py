@@ -8,22 +8,7 @@ to it as one likes. `qnotes.equalize(method="path")` rescales a network so.
 import sympy as sp
 
 from qnotes.theorems.facts import Fact, eq, ge, le, lt
-from qnotes.theorems.notation import (
-    LATEX,
-    LAYERS,
-    A,
-    L,
-    N,
-    best,
-    d,
-    ell,
-    i,
-    j,
-    m,
-    top,
-    v,
-    z,
-)
+from qnotes.theorems.notation import LATEX, LAYERS, A, L, N, best, d, ell, i, j, m, top, v, z
 from qnotes.theorems.over_layers import over_layers
 from qnotes.theorems.rules import Algebra, Both, Limit, Replace
 from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
@@ -115,9 +100,9 @@ def prove(theorem: Result) -> tuple[Step, ...]:
     return (
         # The lower bound.
         Step(
-            name="at the input",
-            fact=le(v[0, i], 1 / d[0, i], (i, 1, N[0])),
-            rule=Algebra((v[0, i] / d[0, i], 1 / d[0, i])),
+            "at the input",
+            le(v[0, i], 1 / d[0, i], (i, 1, N[0])),
+            Algebra((v[0, i] / d[0, i], 1 / d[0, i])),
             uses=("input as it is", "v 0"),
         ),
         *over_layers(
@@ -127,9 +112,9 @@ def prove(theorem: Result) -> tuple[Step, ...]:
             each=lambda at: ((i, 1, N[at]),),
             between=lambda before: (
                 Step(
-                    name="bounds for a row",
-                    fact=le(_row(old), bounded, LAYERS, UNITS, given=(before,)),
-                    rule=Replace(),
+                    "bounds for a row",
+                    le(_row(old), bounded, LAYERS, UNITS, given=(before,)),
+                    Replace(),
                     uses=("every layer before",),
                 ),
             ),
@@ -139,68 +124,63 @@ def prove(theorem: Result) -> tuple[Step, ...]:
             reasons=("", "Each row of the rescaled layer adds up to at most its norm.", ""),
         ),
         Step(
-            name="the output",
-            fact=le(v[L, i], NORMS, LAST),
-            rule=Algebra((1, -NORMS / d[L, i])),
+            "the output",
+            le(v[L, i], NORMS, LAST),
+            Algebra((1, -NORMS / d[L, i])),
             uses=(("every layer", {ell: L}), "output as it is"),
         ),
         Step(
-            name="no rescaling goes below",
-            fact=_BELOW_ALL,
-            rule=Algebra(),
+            "no rescaling goes below",
+            _BELOW_ALL,
+            Algebra(),
             uses=("no smaller number", "the output"),
         ),
         Step(
-            name="lower bound",
-            fact=le(top, best),
-            rule=Algebra(),
+            "lower bound",
+            le(top, best),
+            Algebra(),
             uses=("largest below all", "no rescaling goes below"),
         ),
         # The rescaling by 1/(v + t z).
         Step(
-            name="at least one",
-            fact=ge(z[ell, i], 1, LAYERS, UNITS),
-            rule=Algebra((-1,), gives_away=True),
+            "at least one",
+            ge(z[ell, i], 1, LAYERS, UNITS),
+            Algebra((-1,), gives_away=True),
             uses=("z",),
         ),
         Step(
-            name="positive",
-            fact=_POSITIVE,
-            rule=Algebra((t,), gives_away=True),
+            "positive",
+            _POSITIVE,
+            Algebra((t,), gives_away=True),
             uses=("at least one",),
             reason="So nothing is divided by zero, although some v may be zero.",
         ),
+        Step("the input", _NOTHING_AT_FIRST, Algebra((1, t)), uses=("v 0", "z 0")),
         Step(
-            name="the input",
-            fact=_NOTHING_AT_FIRST,
-            rule=Algebra((1, t)),
-            uses=("v 0", "z 0"),
-        ),
-        Step(
-            name="hidden rows",
-            fact=_HIDDEN_ROWS,
-            rule=Algebra((-1, -t), gives_away=True),
+            "hidden rows",
+            _HIDDEN_ROWS,
+            Algebra((-1, -t), gives_away=True),
             uses=("v", "z"),
             reason="Divided by the right side: every hidden row sum is at most 1.",
         ),
         Step(
-            name="last rows",
-            fact=_LAST_ROWS,
-            rule=Algebra((-1, -t, 1, t), gives_away=True),
+            "last rows",
+            _LAST_ROWS,
+            Algebra((-1, -t, 1, t), gives_away=True),
             uses=(("v", {ell: L}), ("z", {ell: L}), "largest entry", "largest entry of z"),
         ),
         Step(
-            name="a little above",
-            fact=le(best, top + t * top_z),
-            rule=Algebra(),
+            "a little above",
+            le(best, top + t * top_z),
+            Algebra(),
             uses=("one rescaling", "positive", "the input", "hidden rows", "last rows"),
         ),
         Step(
-            name="upper bound",
-            fact=le(best, top),
-            rule=Limit(t),
+            "upper bound",
+            le(best, top),
+            Limit(t),
             uses=("a little above",),
             reason="This holds for every $t > 0$.",
         ),
-        Step(name="statement", fact=goal, rule=Both(), uses=("upper bound", "lower bound")),
+        Step("statement", goal, Both(), uses=("upper bound", "lower bound")),
     )

@@ -59,21 +59,16 @@ def prove(theorem: Result) -> tuple[Step, ...]:
     """The antiderivative is differentiated, and taken at 0; the rest is put together."""
     relu, clipped = theorem.goals()
     return (
-        Step(name="antiderivative", fact=_slope(0), rule=Algebra()),
-        Step(name="ReLU", fact=relu, rule=Primitive(TAIL), uses=("antiderivative",)),
-        Step(name="antiderivative, shifted", fact=_slope(6), rule=Algebra()),
+        Step("antiderivative", _slope(0), Algebra()),
+        Step("ReLU", relu, Primitive(TAIL), uses=("antiderivative",)),
+        Step("antiderivative, shifted", _slope(6), Algebra()),
         Step(
-            name="ReLU, shifted",
-            fact=eq(mean_above_zero(6), at_mean(RELU_MEAN, 6)),
-            rule=Primitive(at_mean(TAIL, 6)),
+            "ReLU, shifted",
+            eq(mean_above_zero(6), at_mean(RELU_MEAN, 6)),
+            Primitive(at_mean(TAIL, 6)),
             uses=("antiderivative, shifted",),
         ),
-        Step(
-            name="ReLU6",
-            fact=clipped,
-            rule=Algebra((1, 1, -1)),
-            uses=("two ReLUs", "ReLU", "ReLU, shifted"),
-        ),
+        Step("ReLU6", clipped, Algebra((1, 1, -1)), uses=("two ReLUs", "ReLU", "ReLU, shifted")),
     )
 
 

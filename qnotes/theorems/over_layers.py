@@ -41,22 +41,20 @@ def over_layers(
     before, after = at(ell - 1), at(ell)
     supposition, step, whole = reasons
     return (
-        Step(
-            name=f"{name} before", fact=supposed(before, LAYERS), rule=Suppose(), reason=supposition
-        ),
+        Step(f"{name} before", supposed(before, LAYERS), Suppose(), reason=supposition),
         *between(before),
         Step(
-            name=f"{name} after",
-            fact=le(after.left, after.right, LAYERS, *after.each, given=(before,)),
-            rule=layer,
+            f"{name} after",
+            le(after.left, after.right, LAYERS, *after.each, given=(before,)),
+            layer,
             uses=uses,
             reason=step,
         ),
-        Step(name=f"{name} at first", fact=at(0), rule=first or Algebra(), uses=start),
+        Step(f"{name} at first", at(0), first or Algebra(), uses=start),
         Step(
-            name=always or name,
-            fact=le(after.left, after.right, (ell, 0, L), *after.each),
-            rule=Induction(),
+            always or name,
+            le(after.left, after.right, (ell, 0, L), *after.each),
+            Induction(),
             uses=(f"{name} at first", f"{name} after"),
             reason=whole,
         ),
