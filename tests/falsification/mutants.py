@@ -206,11 +206,10 @@ def _changed(step: Step) -> Iterator[tuple[str, Step]]:
             "right side by 1000",
             replace(step, fact=replace(fact, **{side: getattr(fact, side) / 1000})),
         )
-    if getattr(fact, side).is_commutative:
-        yield (
-            "right side less 1",
-            replace(step, fact=replace(fact, **{side: getattr(fact, side) - 1})),
-        )
+    yield (
+        "right side less 1",  # or less the identity
+        replace(step, fact=replace(fact, **{side: getattr(fact, side) - 1})),
+    )
     if fact.each and step.uses:  # axioms and suppositions hold for more indices as well
         (index, low, high), *rest = fact.each
         for change, wider in (("from earlier", (low - 1, high)), ("to later", (low, high + 1))):
