@@ -469,7 +469,7 @@ class Apply(Rule):
         change = lambda side: replaced(sp.sympify(side), self.meanings)  # noqa: E731
         shown = [use.fact for use in used]
         needed = [fact.mapped(change) for fact in self.theorem.facts().values()]
-        own = [*self.theorem.own_definitions()]
+        own = self.theorem.definition_facts().values()
         needed += [new for old in own if (new := old.mapped(change)) != old]
         needed = [fact for fact in needed if not fact.says_nothing]
         for fact in needed:
@@ -487,10 +487,7 @@ class Apply(Rule):
             for symbol in fact_indices(fact)
         }
         for image in self.meanings.values():
-            tried = image if _is_plain(image) or not callable(image) else _at(image)
-            if isinstance(tried, sp.IndexedBase):
-                continue
-            if captured := sp.sympify(tried).free_symbols & inside:
+            if captured := _at(image).free_symbols & inside:
                 raise StepError(f"{captured} would be captured in {self.theorem.key}")
 
 
@@ -527,11 +524,8 @@ def fact_symbols(fact: Fact) -> set[sp.Symbol]:
 def fact_indices(fact: Fact) -> set[sp.Symbol]:
     """The indices of a fact, and those of sums in it."""
     inner = bound_indices(fact.left) | bound_indices(fact.right)
-    return {index for index, *_ in fact.each} | inner | _all_indices(fact.given)
-
-
-def _all_indices(given) -> set[sp.Symbol]:
-    return {symbol for fact in given for symbol in fact_indices(fact)}
+    given = {index for other in fact.given for index in fact_indices(other)}
+    return {index for index, *_ in fact.each} | inner | given
 
 
 def _instance(use: Used, claim: Fact, opened: dict, ranges: Ranges):
@@ -628,28 +622,21 @@ def _is_polynomial(side: sp.Expr, t: sp.Symbol, ranges: Ranges) -> bool:
     return whole and all(_is_polynomial(part, t, ranges) for part in side.args)
 
 
-def _at(image: Callable) -> sp.Expr:
-    """What a function of indices gives at indices of which nothing else is known."""
-    count = image.__code__.co_argcount
-    return image(*[sp.Dummy("at", integer=True, nonnegative=True) for _ in range(count)])
+def _at(image) -> sp.Expr:
+    """An image; that of a family at indices of which nothing else is known."""
+    if isinstance(image, sp.Basic) or not callable(image):
+        return image[_any_index()] if isinstance(image, sp.IndexedBase) else sp.sympify(image)
+    return sp.sympify(image(*[_any_index() for _ in range(image.__code__.co_argcount)]))
 
 
-def _is_plain(image) -> bool:
-    return isinstance(image, sp.Basic)
+def _any_index() -> sp.Dummy:
+    return sp.Dummy("at", integer=True, nonnegative=True)
 
 
 def _must_keep_signs(meanings: dict) -> None:
     """What stands for a symbol must have the sign that the symbol has by declaration."""
     for old, new in meanings.items():
-        image = new
-        if isinstance(old, sp.IndexedBase):
-            at = sp.Dummy("at", integer=True, nonnegative=True)
-            old = old[at]
-            if isinstance(new, sp.IndexedBase):
-                image = new[at]
-            elif callable(new) and not _is_plain(new):
-                image = _at(new)
-        image = sp.sympify(image)
+        old, image = _at(old), _at(new)
         if old.is_positive and not positive(image):
             raise StepError(f"{image} need not be positive, as {old} is")
         if old.is_nonnegative and not nonnegative(image):

@@ -176,10 +176,6 @@ class Result:
             found[name_of(symbol)] = as_fact(sp.Eq(below * symbol, above, evaluate=False))
         return found
 
-    def own_definitions(self) -> list[Fact]:
-        """The definitions as facts."""
-        return list(self.definition_facts().values())
-
     def goals(self) -> tuple[Fact, ...]:
         """What the proof has to yield, exactly."""
         ends = (self.statement, *self.also) if self.conclusion is None else (self.conclusion,)
