@@ -68,8 +68,8 @@ BITS = CertifyingBits(
     conclusion=sp.Le(E, tau, evaluate=False),
     hypotheses=(
         Hypothesis(
-            "symmetric uniform quantizer, codes in [-q, q], q = 2^(b-1) - 1, scale a/q, a the "
-            "largest weight",
+            "symmetric uniform quantizer of b bits, codes in [-q, q], q = 2^(b-1) - 1, scale a/q, "
+            "a the largest weight",
             facts={
                 "scale": eq(LARGEST_CODE * scale, largest),
                 "largest weight": le(weight, largest),
@@ -80,7 +80,10 @@ BITS = CertifyingBits(
             "half a step; biases are not quantized",
             facts={"half a step": le(eps, scale / 2, given=(_NO_CLIPPING,))},
         ),
-        Hypothesis("E ≤ C ε, with a C that does not depend on b", facts={"bound": le(E, C * eps)}),
+        Hypothesis(
+            "E ≤ C ε, with a C that does not depend on b; τ is what may occur",
+            facts={"bound": le(E, C * eps)},
+        ),
     ),
 )
 

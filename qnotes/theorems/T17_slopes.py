@@ -16,9 +16,6 @@ from qnotes.theorems.rules import Algebra, ByAxiom, Replace
 from qnotes.theorems.T1_decomposition import DECOMPOSITION, DIFFERENCE, S, S_q, W, W_q, b, b_q
 from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
 
-LIPSCHITZ_TEXT = (
-    "activations are κ-Lipschitz; κ = 1 and σ(0) = 0 for those of the paper, ReLU and ReLU6"
-)
 #: What a layer reads, in both networks, and what it makes of it before the activation.
 ERROR, READ = S[ell - 1] - S_q[ell - 1], S_q[ell - 1]
 LAYER = W_q[ell] * READ + b_q[ell]
@@ -57,12 +54,14 @@ def activations(norm=Norm) -> tuple[sp.Le, sp.Le]:
     )
 
 
-LIPSCHITZ = Hypothesis(LIPSCHITZ_TEXT, facts=lipschitz())
+LIPSCHITZ = Hypothesis(
+    "activations are κ-Lipschitz; κ = 1 and σ(0) = 0 for ReLU and ReLU6", facts=lipschitz()
+)
 
 SLOPES = Result(
     number="T17",
     name="slopes of activations",
-    source="Classical; stated and proved here. The paper has slopes of at most 1.",
+    source="Classical; stated and proved here.",
     whose="classical",
     statement=errors(),
     also=activations(),

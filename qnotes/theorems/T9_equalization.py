@@ -52,7 +52,8 @@ EQUALIZATION = Result(
     hypotheses=(
         Hypothesis(
             "activations are positively homogeneous: ReLU, not ReLU6; no biases. Then hidden units "
-            "may be rescaled by any d > 0, and m is at least each row sum of the rescaled layer",
+            "may be rescaled by any d > 0, the diagonal of D, and m is at least each row sum of a "
+            "rescaled layer",
             facts={
                 "row sums": le(_RESCALED, m[ell], LAYERS, UNITS),
                 "input as it is": eq(d[0, i], 1, (i, 1, N[0])),
