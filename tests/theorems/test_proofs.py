@@ -130,9 +130,10 @@ WORDS = {
 
 def letters(expression: sp.Basic) -> set[sp.Basic]:
     """Symbols and families of an expression, without its indices."""
+    families = expression.atoms(sp.IndexedBase)
     entries = expression.atoms(sp.Indexed)
     rest = expression.xreplace(dict.fromkeys(entries, sp.S.One))
-    return {entry.base for entry in entries} | rest.free_symbols
+    return families | rest.free_symbols - {family.label for family in families} - {sy.ell, sy.i}
 
 
 @pytest.mark.parametrize("theorem", [t for t in THEOREMS if t.statement is not None], ids=named)
