@@ -82,10 +82,7 @@ p = _family("p_layer", "p", nonnegative=True)
 q = _family("q_layer", "q", nonnegative=True)
 abs_error = _family("Delta_abs", r"|\Delta|", nonnegative=True)
 
-# Differences with signs (T10), Euclidean norms (T11), bits (T12), probabilities (T13).
-difference = _family("Delta_layer", r"\Delta", real=True)
-low = _family("Delta_low", r"\underline{\Delta}", real=True)
-high = _family("Delta_high", r"\overline{\Delta}", real=True)
+# Euclidean norms (T11), bits (T12).
 s_euclid = _family("s_euclid", r"\hat s", nonnegative=True)
 e_euclid = _family("e_euclid", r"\hat e", nonnegative=True)
 beta_euclid = _family("beta_euclid", r"\hat\beta", nonnegative=True)

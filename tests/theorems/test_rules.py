@@ -32,6 +32,7 @@ plus = sp.Symbol("t", positive=True)
 h, m = sp.symbols("h m", positive=True)
 LAYERS = sy.LAYERS
 W, S, S_q = sy.W_matrix, sy.S_vector, sy.S_vector_q
+signed = sp.IndexedBase("Delta", real=True)
 n, some = sy.n, sp.Symbol("c", integer=True, nonnegative=True)
 SUM, PRODUCT = sp.Sum(r[j], (j, 1, L)), sp.Product(r[j], (j, 1, L))
 
@@ -140,9 +141,9 @@ FALSE = {
         (le(r[k], 1, (k, 1, L)),),
     ),
     "a product of reals in a range": (
-        le(sp.Product(sy.difference[k], (k, 1, L)), sp.Product(r[k], (k, 1, L))),
+        le(sp.Product(signed[k], (k, 1, L)), sp.Product(r[k], (k, 1, L))),
         Replace(),
-        (le(sy.difference[k], r[k], (k, 1, L)),),
+        (le(signed[k], r[k], (k, 1, L)),),
     ),
     "a sum with a forgotten term": (
         eq(SUM, sp.Sum(r[j], (j, 1, k - 1)) + sp.Sum(r[j], (j, k + 1, L)), (k, 1, L)),
