@@ -81,7 +81,7 @@ BITS = CertifyingBits(
             facts={"half a step": le(eps, scale / 2, given=(_NO_CLIPPING,))},
         ),
         Hypothesis(
-            "E ≤ C ε, with a C that does not depend on b; τ is what may occur",
+            "E ≤ C ε, with a C that does not depend on b; τ is the error that may occur",
             facts={"bound": le(E, C * eps)},
         ),
     ),

@@ -46,7 +46,7 @@ def errors(norm=Norm) -> sp.Le:
 def activations(norm=Norm) -> tuple[sp.Le, sp.Le]:
     """The values after a layer: κ times those before, and the activations' own at zero."""
     at_most = (
-        norm(LAYER) * kappa[ell],
+        kappa[ell] * norm(LAYER),
         kappa[ell] * norm(W_q[ell]) * norm(READ) + kappa[ell] * norm(b_q[ell]),
     )
     return tuple(

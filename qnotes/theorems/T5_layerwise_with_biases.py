@@ -52,7 +52,7 @@ ROW_OF_CHANGES = Norm(Beside(W[ell] - W_q[ell], b[ell] - b_q[ell]))
 CHANGE = kappa[ell] * ROW_OF_CHANGES
 JOINT = Hypothesis(
     "r̃ is at least 1, and at least κ times each absolute row sum with the bias, in both "
-    "networks; with what the activation makes of 0",
+    "networks, with σ(0)",
     facts={
         "norm": le(kappa[ell] * Norm(Beside(W[ell], b[ell])), r_joint[ell], LAYERS),
         "quantized norm": le(
