@@ -36,9 +36,8 @@ def errors(norm=Norm) -> sp.Le:
     """A layer carries old error on and makes new error, each at most κ times as large."""
     return sp.Le(
         norm(S[ell] - S_q[ell]),
-        kappa[ell] * norm(W[ell]) * norm(ERROR)
-        + kappa[ell] * norm(CHANGE) * norm(READ)
-        + kappa[ell] * norm(b[ell] - b_q[ell]),
+        kappa[ell]
+        * (norm(W[ell]) * norm(ERROR) + norm(CHANGE) * norm(READ) + norm(b[ell] - b_q[ell])),
         evaluate=False,
     )
 
@@ -47,7 +46,7 @@ def activations(norm=Norm) -> tuple[sp.Le, sp.Le]:
     """The values after a layer: κ times those before, and the activations' own at zero."""
     at_most = (
         kappa[ell] * norm(LAYER),
-        kappa[ell] * norm(W_q[ell]) * norm(READ) + kappa[ell] * norm(b_q[ell]),
+        kappa[ell] * (norm(W_q[ell]) * norm(READ) + norm(b_q[ell])),
     )
     return tuple(
         sp.Le(norm(S_q[ell]), value + norm(at_zero[ell]), evaluate=False) for value in at_most

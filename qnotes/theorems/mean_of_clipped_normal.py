@@ -47,7 +47,8 @@ CLIPPED = Result(
     also=(sp.Eq(mean_clipped, RELU6_MEAN, evaluate=False),),
     hypotheses=(
         Hypothesis(
-            "ReLU6 is the difference of two ReLUs, and X - 6 is normal with mean μ - 6",
+            "X is normal with mean μ and deviation σ; the integral is the mean of the ReLU of X, "
+            "$M_6$ that of ReLU6, which is the difference of the ReLUs of X and X - 6",
             facts={"two ReLUs": eq(mean_clipped, mean_above_zero(0) - mean_above_zero(6))},
         ),
     ),

@@ -24,7 +24,8 @@ SOLVED = Result(
     statement=sp.Le(q[L], D * sp.Sum(delta[k] * others(r), (k, 1, L))),
     hypotheses=(
         Hypothesis(
-            "p and q obey the recursion",
+            "p and q are not above D and 0 at first; a layer makes p at most r p, and q at most "
+            "r q + δ p",
             facts={
                 "p 0": le(p[0], D),
                 "p": le(p[ell], r[ell] * p[ell - 1], LAYERS),
