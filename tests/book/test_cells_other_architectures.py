@@ -104,7 +104,8 @@ def test_channels_are_worth_most_where_blocks_are_dense():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_old_channels_are_what_T8_remembers(seed):
-    found = {how: cells.gained(how, 16, seed) for how in ("a plain chain", "sums", "concatenations")}
+    joins = ("a plain chain", "sums", "concatenations")
+    found = {how: cells.gained(how, 16, seed) for how in joins}
     assert found["concatenations"] > 3 * max(found["sums"], found["a plain chain"])
     assert min(found.values()) > 0
 
