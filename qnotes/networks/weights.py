@@ -293,6 +293,8 @@ def calibrate(model: nn.Module, images: Tensor) -> None:
     double from block to block. Dropout stays off.
     """
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        return
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.train()
