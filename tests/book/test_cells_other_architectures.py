@@ -55,8 +55,7 @@ def test_what_a_layer_adds():
     families = CHAINS.assign(roots=CHAINS["gain by roots"] / (CHAINS["L"] - 1)).groupby("family")
     causes = ["per layer", "roots", "depthwise", "spread", "L"]
     found = families[causes].mean().corr()["per layer"].drop("per layer")
-    assert found.idxmax() == "roots" and found["roots"] > 0.7 > found["depthwise"]
-    assert max(found["spread"], found["L"]) < found["depthwise"]
+    assert found["roots"] > 0.7 and found.drop("roots").max() < found["roots"] - 0.2
 
 
 @pytest.mark.slow
