@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, fx, nn
 
-from qnotes.errors import QnotesError, UnsupportedOperation
+from qnotes.errors import NotVerified, QnotesError, UnsupportedOperation
 from qnotes.propagation.channels import Channels
 from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids, at_center
 from qnotes.propagation.euclidean import Euclidean
@@ -117,6 +117,8 @@ def certify(
         steps = _certified(pair, region, method, seconds)
     layers = pd.DataFrame(steps.rows, columns=["name", "domain", "log10"])
     about = {"radius": radius, "images": 0 if center is None else len(center), "within": within}
+    if np.isnan(steps.peaks).any():  # no bound may be read as one
+        raise NotVerified(f"method={method!r} has no number in float64 for this network and region")
     log10 = steps.peaks if center is not None else steps.peaks[0]
     taken = time.perf_counter() - start
     return Certificate(log10, method, layers, {**(provenance or {}), **about}, taken)
@@ -139,7 +141,7 @@ def graph_bounds(
     for theorem, name, method in ON_THE_GRAPH:
         try:
             found, reason = certify(network, quantized, method=method, **options).largest, ""
-        except UnsupportedOperation as error:
+        except (UnsupportedOperation, NotVerified) as error:
             found, reason = math.nan, str(error)
         rows.append((theorem, name, found, reason))
     return rows
@@ -202,7 +204,7 @@ def _smallest(pair: Pair, region: Region, seconds: float) -> _Steps:
     domains = {name: domain for name, domain in domains.items() if _has_rules(domain, pair)}
     rows = []
     facts = {}
-    with suppress(UnsupportedOperation):  # the others have a rule
+    with suppress(UnsupportedOperation, NotVerified):  # the others have a bound
         facts = {ELLIPSOIDS: _ellipsoids(pair, region, seconds)}
     for visit in walk(pair.operations, Smallest(pair, domains, facts)):
         facts, said = visit.result["known"], visit.result["said"]
