@@ -55,6 +55,8 @@ GROWTH, TRIES = 1.02, 100
 LEAST = 1e-140
 #: 1 - α at first, at most: 1/α enlarges everything that is alive.
 LARGEST_SHARE = 0.02
+#: Numbers of the matrices of one value, at most: of 16 bytes, and several copies are alive at once.
+MOST_NUMBERS = 1 << 27
 #: Matrices with more rows than this have their largest eigenvalue guessed by powers.
 LARGE = 256
 
@@ -639,6 +641,26 @@ def at_center(pair: Pair, region: Region) -> dict[fx.Node, Made]:
 
 
 # ---------------------------------------------------------------- sides of the tori
+
+
+def check_size(pair: Pair) -> None:
+    """Refuse networks whose matrices no usual memory holds, before any of them is made.
+
+    A value of c channels has a matrix of 2 c rows for each frequency, or more where it lives beside
+    a value with a coarser torus.
+    """
+    for node, sides in tori(pair).items():
+        shape = pair.shapes[node]
+        if len(shape) == 2 and sides:
+            continue  # flattened: has the channels that its image had
+        numbers = (math.prod(sides) // 2 + 1) * (2 * shape[1]) ** 2
+        if numbers > MOST_NUMBERS:
+            image = " × ".join(map(str, sides))
+            raise NotVerified(
+                f"{node.name}: {shape[1]} channels of a torus of {image} need "
+                f"matrices of {numbers / 2**26:.0f} GiB, with several copies; ellipsoids are for "
+                f"at most {MOST_NUMBERS / 2**26:.0f}, so for smaller images or fewer channels"
+            )
 
 
 def tori(pair: Pair, small: int | None = None) -> dict[fx.Node, tuple[int, ...]]:
