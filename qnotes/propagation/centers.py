@@ -34,8 +34,6 @@ class Points(Domain):
         quantized: whether the network is the quantized one.
     """
 
-    title = "Ellipsoids"  # the only one that asks these first
-
     def __init__(self, pair: Pair, center: Tensor, *, quantized: bool) -> None:
         self.pair, self.center, self.quantized = pair, center, quantized
 

@@ -175,6 +175,8 @@ def _certified(pair: Pair, region: Region, method: str, seconds: float) -> _Step
 
 def _ellipsoids(pair: Pair, region: Region, seconds: float) -> dict[fx.Node, Known]:
     """What T14 says of each value: diagonals for the first image, used around every one."""
+    if missing := _missing(Ellipsoids, pair):
+        raise UnsupportedOperation(missing)
     check_size(pair)
     diagonals, first = Diagonals(), Region(region.low[:1], region.high[:1])
     if seconds > 0 and bool((region.reach > 0).any()):
@@ -206,7 +208,7 @@ def _smallest(pair: Pair, region: Region, seconds: float) -> _Steps:
         "intervals": Intervals(pair, region),
         "euclidean": Euclidean(pair, region),
     }
-    left_out = {name: _missing(domain, pair) for name, domain in domains.items()}
+    left_out = {name: _missing(type(domain), pair) for name, domain in domains.items()}
     left_out = {name: reason for name, reason in left_out.items() if reason}
     domains = {name: domain for name, domain in domains.items() if name not in left_out}
     rows, facts = [], {}
@@ -220,11 +222,11 @@ def _smallest(pair: Pair, region: Region, seconds: float) -> _Steps:
     return _Steps(_outputs(facts, region, pair.shapes[visit.operation.node]), rows, left_out)
 
 
-def _missing(domain: Domain, pair: Pair) -> str:
+def _missing(domain: type[Domain], pair: Pair) -> str:
     """What keeps a domain from walking through the whole network; T8 always can."""
     for operation in pair.operations:
         if not hasattr(domain, operation.kind):
-            return f"{operation.name}: no rule for {operation.kind}"
+            return f"{operation.name}: {domain.__name__} has no rule for {operation.kind}"
     return ""
 
 

@@ -24,11 +24,8 @@ class Domain:
 
     ``rule(operation, *reads)`` returns the value of the operation from the values that it reads; a
     value may be anything. A domain whose values depend on each other keeps what they share in
-    itself, and learns from `forget` which of them are gone. `title` is what errors call it, if that
-    is not the name of the class.
+    itself, and learns from `forget` which of them are gone.
     """
-
-    title = ""
 
     def identity(self, operation: Operation, read: Any) -> Any:
         """What does nothing at inference."""
@@ -41,8 +38,7 @@ class Domain:
         rule = getattr(self, operation.kind, None)
         if rule is None:
             raise UnsupportedOperation(
-                f"{operation.name}: {self.title or type(self).__name__} has no rule for "
-                f"{operation.kind}"
+                f"{operation.name}: {type(self).__name__} has no rule for {operation.kind}"
             )
         return rule(operation, *reads)
 

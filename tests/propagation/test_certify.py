@@ -187,6 +187,6 @@ def test_the_best_leaves_out_what_has_no_rule():
     channels = qn.certify(network, quantized, input_shape=shape, method="channels")
     assert best.largest <= channels.largest + 1e-9
     assert best.left_out == {
-        "euclidean": "1: no rule for sloped_activation",
+        "euclidean": "1: Euclidean has no rule for sloped_activation",
         "ellipsoids": "1: Ellipsoids has no rule for sloped_activation",
     }

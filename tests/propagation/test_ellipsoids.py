@@ -273,13 +273,16 @@ def test_flattened_images_and_means_go_on(after):
             lambda net, x: torch.flatten(x, 1) + net.b(torch.flatten(x, 1)), b=nn.Linear(16, 16)
         ),
         nn.Sequential(nn.Flatten(), nn.Linear(16, 6), nn.MaxPool1d(2), nn.Linear(3, 2)),
+        through(  # a mean over rows leaves an image of one axis
+            lambda net, x: torch.cat([net.a(x.mean(2)), x.mean(2)], 1), a=nn.Conv1d(1, 1, 1)
+        ),
     ],
-    ids=["sides", "vector", "pool over channels"],
+    ids=["sides", "vector", "pool over channels", "mean over rows"],
 )  # fmt: skip
 def test_what_has_no_torus_in_common_has_no_rule(network):
     folded = qn.fold(network.eval(), input_shape=(1, 1, 4, 4))
     quantized = qn.quantize(folded, bits=4).model
-    with pytest.raises(UnsupportedOperation, match=r"ellipsoids have|no rule in"):
+    with pytest.raises(UnsupportedOperation, match=r"(?i)ellipsoids ha|no rule in"):
         qn.certify(folded, quantized, input_shape=(1, 1, 4, 4), **OPTIONS)
     assert np.isfinite(qn.certify(folded, quantized, input_shape=(1, 1, 4, 4), seconds=0).largest)
 
