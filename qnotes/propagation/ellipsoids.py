@@ -649,15 +649,16 @@ def check_size(pair: Pair) -> None:
     A value of c channels has a matrix of 2 c rows for each frequency, or more where it lives beside
     a value with a coarser torus.
     """
-    for node, sides in tori(pair).items():
-        shape = pair.shapes[node]
+    found = tori(pair)
+    for operation in pair.operations:
+        sides, shape = found[operation.node], pair.shapes[operation.node]
         if len(shape) == 2 and sides:
             continue  # flattened: has the channels that its image had
         numbers = (math.prod(sides) // 2 + 1) * (2 * shape[1]) ** 2
         if numbers > MOST_NUMBERS:
             image = " × ".join(map(str, sides))
             raise NotVerified(
-                f"{node.name}: {shape[1]} channels of a torus of {image} need "
+                f"{operation.name}: {shape[1]} channels of a torus of {image} need "
                 f"matrices of {numbers / 2**26:.0f} GiB, with several copies; ellipsoids are for "
                 f"at most {MOST_NUMBERS / 2**26:.0f}, so for smaller images or fewer channels"
             )

@@ -274,7 +274,8 @@ def test_flattened_images_and_means_go_on(after):
         ),
         nn.Sequential(nn.Flatten(), nn.Linear(16, 6), nn.MaxPool1d(2), nn.Linear(3, 2)),
         through(  # a mean over rows leaves an image of one axis
-            lambda net, x: torch.cat([net.a(x.mean(2)), x.mean(2)], 1), a=nn.Conv1d(1, 1, 3, padding=1)
+            lambda net, x: torch.cat([net.a(x.mean(2)), x.mean(2)], 1),
+            a=nn.Conv1d(1, 1, 3, padding=1),
         ),
     ],
     ids=["sides", "vector", "pool over channels", "mean over rows"],
