@@ -77,7 +77,7 @@ class Value:
 
 @dataclass
 class Diagonals:
-    """The free numbers of T14 for each activation: D = λ (½ + exp(level)) exp(shape) m.
+    """The free numbers of T14 for each node of an activation: D = λ (½ + exp(level)) exp(shape) m.
 
     m is the largest of Z's diagonal over frequencies, a number a channel, and λ the smallest number
     for which λ exp(shape) m is above Z: so 2D is above Z, on whatever torus.
@@ -143,7 +143,7 @@ class Ellipsoids(Domain):
     def apply(self, operation: Operation, reads: tuple) -> Value:
         result = super().apply(operation, reads)
         if operation.node in self.known:
-            self._add(operation.node, self.known[operation.node], operation.name)
+            self._add(operation.node, self.known[operation.node])
         if not bool(self.joints[operation.node].matrix.isfinite().all()):
             raise NotVerified(
                 f"{operation.name}: ellipsoids hold squares of lengths, which are too large for "
@@ -202,7 +202,7 @@ class Ellipsoids(Domain):
         fine, sides = joint.members[source].sides, self.tori[node]
         coarse = tuple(map(math.gcd, joint.sides, sides))
         moved = joint.coarser(coarse)
-        key = (operation.name, moved.sides)
+        key = (node.name, moved.sides)  # a module may be called at several nodes
         if self.cache is not None and key in self.cache:
             maps, bounds = self.cache[key]
         else:
@@ -335,7 +335,7 @@ class Ellipsoids(Domain):
 
     def activation(self, operation: Operation, read: Value) -> Value:
         """σ, and with it the mask of zero padding: slopes in [0, 1]."""
-        self._activate(operation, operation.node, operation.inputs[0], operation.name)
+        self._activate(operation, operation.node, operation.inputs[0], operation.node.name)
         return Value(read.image, True, read.flattened)
 
     def _activate(self, operation, node: fx.Node, read: fx.Node, name: str) -> None:
@@ -459,7 +459,7 @@ class Ellipsoids(Domain):
 
     output = identity
 
-    def _add(self, node: fx.Node, made: Made, name: str) -> None:
+    def _add(self, node: fx.Node, made: Made) -> None:
         """What is known of Δ at the center, up to rounding, as a vector on the torus."""
         joint = self.joints[node]
         member = joint.members[node]
@@ -483,7 +483,7 @@ class Ellipsoids(Domain):
         errors = joint.block(node).detach().diagonal(dim1=-2, dim2=-1).real
         errors = errors.view(len(errors), -1, 2, member.channels)[:, :, ERROR]
         old = errors.sum((1, 2)).max().sqrt().item()
-        share = self.diagonals.share(name, size / (size + old) if size else 0.0)
+        share = self.diagonals.share(node.name, size / (size + old) if size else 0.0)
         joint_now = joint.plus(node, vectors.flatten(1), share)
         if self.exact:
             joint_now = joint_now.blurred(node, slip, max(off, LEAST))

@@ -309,3 +309,30 @@ def test_matrices_that_no_memory_holds_are_refused_before_they_are_made():
         qn.certify(*pair, input_shape=shape, method="ellipsoids")
     best = qn.certify(*pair, input_shape=shape)
     assert "GiB" in best.left_out["ellipsoids"] and np.isfinite(best.largest)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5])
+@pytest.mark.parametrize(
+    "network",
+    [
+        through(  # as in ResNets, one ReLU serves values of 5 and of 2 channels
+            lambda net, x: net.relu(net.last(net.relu(net.first(x))) + x),
+            relu=nn.ReLU(), first=nn.Conv2d(2, 5, 1), last=nn.Conv2d(5, 2, 1),
+        ),
+        through(  # layers on images of several sizes
+            lambda net, x: net.a(net.b(net.a(x) + x)) + net.b(net.a(net.a(x) + x)),
+            a=nn.Conv2d(2, 2, 3, padding=1), b=nn.Conv2d(2, 2, 3, stride=2, padding=1),
+        ),
+    ],
+    ids=["activation", "layers"],
+)  # fmt: skip
+def test_a_module_may_be_called_at_several_nodes(network, seconds):
+    folded = qn.fold(network, input_shape=(1, 2, 4, 4))
+    changed = qn.quantize(folded, bits=3).model
+    options = {**OPTIONS, "seconds": seconds}
+    found = qn.certify(folded, changed, input_shape=(1, 2, 4, 4), **options)
+    inputs = torch.rand(2000, 2, 4, 4, dtype=torch.float64) * 2 - 1
+    inputs[::2] = inputs[::2].sign()
+    with torch.no_grad():
+        errors = (folded(inputs) - changed(inputs)).abs().amax(0).numpy()
+    assert (errors <= found.bound).all()
