@@ -264,3 +264,13 @@ def test_complex_weights_are_refused():
     for call in (qn.fold, qn.quantize):
         with pytest.raises(qn.UnsupportedOperation, match="complex weights"):
             call(network)
+
+
+def test_trying_shapes_prints_nothing(capfd):
+    """Without a shape some are tried; a graph that cannot take one says so on its own."""
+    network = Net(
+        lambda net, x: net.norm(net.one(x) + net.other(x)),
+        one=nn.Conv2d(1, 1, 3, stride=2), other=nn.Conv2d(1, 1, 5), norm=nn.BatchNorm2d(1),
+    )  # fmt: skip
+    qn.fold(network.eval())
+    assert capfd.readouterr() == ("", "")
