@@ -340,7 +340,7 @@ def test_a_module_may_be_called_at_several_nodes(network, seconds):
 
 @pytest.mark.parametrize("network", [[nn.Linear(2, 3, bias=False)], [nn.Linear(2, 3)]])
 def test_a_network_without_free_numbers_needs_no_time(network):
-    """One layer, or several without activations: there may be nothing that a gradient could move."""
+    """Layers without activations: there may be nothing that a gradient could move."""
     folded = qn.fold(nn.Sequential(*network, nn.Linear(3, 2, bias=False)).eval())
     changed = qn.quantize(folded, bits=3).model
     options = {"input_shape": (1, 2), "method": "ellipsoids"}
