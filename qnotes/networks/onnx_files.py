@@ -352,7 +352,7 @@ class _Reader:
             "qnotes", "constant", read, list(node.output), [node], self.model.opset_import
         )
         evaluator = _onnx("reference").ReferenceEvaluator(function)
-        results = evaluator.run(None, {name: self.constants[name] for name in read})
+        results = evaluator.run(None, {name: self.constants[name] for name in read}, attributes={})
         self.constants.update(zip(node.output, map(np.asarray, results), strict=True))
 
     def _apply(self, node) -> None:
@@ -586,8 +586,11 @@ def _average_pool(call: _Call) -> list[Step]:
 
 
 def _pool(call: _Call, kind: str, more: dict) -> list[Step]:
-    """A pool that sees the same windows: torch pads both sides alike, so where they are not, the
-    windows that start beyond the padding are left out or let in by ``ceil_mode``."""
+    """A pool with the same windows.
+
+    Torch pads both sides alike, with what no window counts. So the first windows are the same; and
+    those at the end are let in by ``ceil_mode``, or cut off.
+    """
     kernel = tuple(call.options["kernel_shape"])
     strides, dilations = _spread(call, len(kernel), "strides", "dilations")
     begin, end = _pads(call, kernel, strides, dilations)
@@ -604,8 +607,12 @@ def _pool(call: _Call, kind: str, more: dict) -> list[Step]:
     for ceil_mode in (round_up, not round_up):
         module = pool(kernel, strides, tuple(begin), ceil_mode=ceil_mode, **more)
         made = run(module, call.source)
-        if made is not None and list(made.shape[2:]) == wanted:
+        found = [] if made is None else list(made.shape[2:])
+        if found == wanted:
             return [module]
+        if found and all(map(operator.ge, found, wanted)):
+            first = (slice(None), slice(None), *map(slice, wanted))
+            return [module, (operator.getitem, (first,))]
     raise call.refused(f"with pads {begin} before and {end} after")
 
 
