@@ -237,7 +237,7 @@ def _check_same(model, network: nn.Module, probe: Tensor) -> None:
     """Refuse a network that computes something else than ONNX's own implementation."""
     (source,) = (given.name for given in model.graph.input)
     with foreign("the file cannot be run by onnx's reference implementation, so nothing checks it"):
-        evaluator = _onnx("reference").ReferenceEvaluator(model)
+        evaluator = _onnx("reference").ReferenceEvaluator(model, new_ops=[_batch_norm_of_onnx()])
         (expected,) = evaluator.run(None, {source: probe.numpy()})
     ours, theirs = run(network, probe), torch.as_tensor(np.asarray(expected))
     if not same(ours, theirs):
@@ -245,6 +245,22 @@ def _check_same(model, network: nn.Module, probe: Tensor) -> None:
             f"the file computes something else than the modules that its nodes stand for, for an "
             f"input of shape {tuple(probe.shape)}; please report it"
         )
+
+
+def _batch_norm_of_onnx() -> type:
+    """Batch norm at inference; onnx's own takes that of versions 9 to 13 for training (PR 8442)."""
+
+    class BatchNormalization(_onnx("reference.op_run").OpRun):
+        op_domain = ""
+
+        def _run(self, x, scale, shift, mean, variance, epsilon=1e-5, **_):
+            shape = (1, -1) + (1,) * (x.ndim - 2)
+            scale, shift, mean, variance = (
+                one.reshape(shape) for one in (scale, shift, mean, variance)
+            )
+            return ((scale * (x - mean) / np.sqrt(variance + epsilon) + shift).astype(x.dtype),)
+
+    return BatchNormalization
 
 
 # -- the nodes -------------------------------------------------------------------------------------
@@ -261,6 +277,7 @@ class _Call:
     options: dict[str, object]
     constants: dict[str, np.ndarray]
     source: Tensor
+    version: int  # of ONNX's operations
 
     @property
     def name(self) -> str:
@@ -306,6 +323,7 @@ class _Reader:
         self.made = {source: self.graph.placeholder("input")}
         self.values = {source: probe}
         self.makers = {name: node for node in self.nodes for name in node.output}
+        self.version = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
         self.given_away: dict[str, str] = {}  # sums that became the bias of what they read
 
     def network(self) -> fx.GraphModule:
@@ -376,7 +394,7 @@ class _Reader:
         constants, options = self.constants, _options(node)
         if node.op_type in ("MatMul", "Conv") and (bias := self._bias_after(node)):
             options["bias"] = bias
-        return _Call(node, options, constants, self.values[source])
+        return _Call(node, options, constants, self.values[source], self.version)
 
     def _bias_after(self, node) -> str | None:
         """The constant that a sum after a layer without a bias adds, if nothing else reads it."""
@@ -534,8 +552,14 @@ def _gemm(call: _Call) -> list[Step]:
 
 
 def _batch_norm(call: _Call) -> list[Step]:
-    if call.options.get("training_mode", 0) or not call.options.get("spatial", 1):
-        raise call.refused("in training mode, or with numbers for each position")
+    options, version = call.options, call.version
+    inference = not options.get("training_mode", 0) and not any(call.node.output[1:])
+    if version < 7:
+        inference = inference and bool(options.get("is_test", 0))
+    if not inference:
+        raise call.refused("in training mode", "Export the network in evaluation mode.")
+    if not options.get("spatial", 1):
+        raise call.refused("with numbers for each position")
     scale, shift, mean, variance = (call.constant(index) for index in range(1, 5))
     return [_norm(call, scale, shift, mean, variance, call.options.get("epsilon", 1e-5))]
 
