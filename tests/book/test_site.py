@@ -68,7 +68,7 @@ def browser():
 @pytest.fixture(params=SCREENS)
 def page(request, browser, address):
     """An empty tab that records, and after the test refuses, errors and requests to other hosts."""
-    context = browser.new_context(viewport=SCREENS[request.param])
+    context = browser.new_context(viewport=SCREENS[request.param], reduced_motion="reduce")
     page = context.new_page()
     complaints = []
 
@@ -98,7 +98,18 @@ def test_every_page_of_the_book_is_there():
 
 @pytest.mark.parametrize("name", [*pages(), *OTHERS])
 def test_page(page, address, name):
+    """A page is read once, since setting its formulae is what costs; then all is looked at."""
     read(page, f"{address}{name}.html")
+    _all_is_set(page)
+    if name in CHAPTERS:
+        _notebook_can_be_downloaded(page)
+        _figures_lead_to_their_code(page)
+        _tables_can_be_saved(page)
+        _solutions_open_on_a_click(page)
+
+
+def _all_is_set(page):
+    """Formulae and images are there, images are described, and nothing is too wide."""
     if page.locator("div.math, span.math").count():
         page.wait_for_selector("mjx-container")
         assert page.locator("mjx-merror").count() == 0
@@ -111,6 +122,58 @@ def test_page(page, address, name):
     assert page.evaluate(f"{unnamed}.map(image => image.src)") == []
     wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(wide) == 0
+
+
+def _notebook_can_be_downloaded(page):
+    link = page.locator('.dropdown-download-buttons a[href$=".ipynb"]').first.get_attribute("href")
+    answer = page.request.get(urljoin(page.url, link))
+    notebook = nbformat.reads(answer.text(), as_version=4)
+    nbformat.validate(notebook)
+    assert any(cell.get("outputs") for cell in notebook.cells)
+    assert str(SITE.parents[1]) not in answer.text()
+
+
+def _figures_lead_to_their_code(page):
+    """The link under a figure opens the folded cell that made it, also when clicked again."""
+    for link in page.locator("figcaption a.code").all():
+        target = page.locator(link.get_attribute("href"))
+        assert target.count() == 1
+        cell = target.locator("xpath=following::div[contains(@class, 'cell')][1]")
+        code = cell.locator("div.cell_input").first
+        assert "pages.figure(" in code.text_content()
+        link.click()
+        code.wait_for(state="visible")
+        if cell.locator("details.hide").count():
+            cell.locator("details.hide > summary").first.click()
+            code.wait_for(state="hidden")
+            link.click()
+            code.wait_for(state="visible")
+
+
+def _tables_can_be_saved(page):
+    for link in page.locator("a.csv").all():
+        with page.expect_download() as caught:
+            link.click()
+        text = Path(caught.value.path()).read_text(encoding="utf-8")
+        assert caught.value.suggested_filename.endswith(".csv")
+        assert text.count("\n") >= 2 and "," in text
+
+
+def _solutions_open_on_a_click(page):
+    for solution in page.locator("div.solution.dropdown").all():
+        assert not solution.locator("section").is_visible()
+        solution.locator("button.toggle-button").click()
+        solution.locator("section").wait_for(state="visible")
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_an_address_opens_the_code_of_its_figure(page, address, name):
+    """A link from elsewhere to the code of a figure finds it unfolded."""
+    html = (SITE / f"{name}.html").read_text(encoding="utf-8")
+    for place in re.findall(r'<a class="code" href="(#[^"]+)">', html)[-1:]:
+        read(page, f"{address}{name}.html{place}")
+        cell = page.locator(place).locator("xpath=following::div[contains(@class, 'cell')][1]")
+        cell.locator("div.cell_input").first.wait_for(state="visible")
 
 
 def test_search_finds_depthwise(page, address):
@@ -127,69 +190,6 @@ def test_dark_mode(page, address):
     assert page.evaluate(dark)
     color = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(map(int, re.findall(r"\d+", color)[:3])) < 64
-
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_notebook_can_be_downloaded(page, address, name):
-    read(page, f"{address}{name}.html")
-    link = page.locator('.dropdown-download-buttons a[href$=".ipynb"]').first.get_attribute("href")
-    answer = page.request.get(urljoin(page.url, link))
-    notebook = nbformat.reads(answer.text(), as_version=4)
-    nbformat.validate(notebook)
-    assert any(cell.get("outputs") for cell in notebook.cells)
-    assert str(SITE.parents[1]) not in answer.text()
-
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_figures_lead_to_their_code(page, address, name):
-    """The link under a figure opens the folded cell that made it, also when clicked again."""
-    read(page, f"{address}{name}.html")
-    for link in page.locator("figcaption a.code").all():
-        target = page.locator(link.get_attribute("href"))
-        assert target.count() == 1
-        cell = target.locator("xpath=following::div[contains(@class, 'cell')][1]")
-        code = cell.locator("div.cell_input").first
-        assert "pages.figure(" in code.text_content()
-        link.click()
-        code.wait_for(state="visible")
-        if cell.locator("details.hide").count():
-            cell.locator("details.hide > summary").first.click()
-            code.wait_for(state="hidden")
-            link.click()
-            code.wait_for(state="visible")
-
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_an_address_opens_the_code_of_its_figure(page, address, name):
-    """A link from elsewhere to the code of a figure finds it unfolded."""
-    read(page, f"{address}{name}.html")
-    links = page.locator("figcaption a.code")
-    if links.count():
-        place = links.last.get_attribute("href")
-        read(page, "about:blank")
-        read(page, f"{address}{name}.html{place}")
-        cell = page.locator(place).locator("xpath=following::div[contains(@class, 'cell')][1]")
-        cell.locator("div.cell_input").first.wait_for(state="visible")
-
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_tables_can_be_saved(page, address, name):
-    read(page, f"{address}{name}.html")
-    for link in page.locator("a.csv").all():
-        with page.expect_download() as caught:
-            link.click()
-        text = Path(caught.value.path()).read_text(encoding="utf-8")
-        assert caught.value.suggested_filename.endswith(".csv")
-        assert text.count("\n") >= 2 and "," in text
-
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_solutions_open_on_a_click(page, address, name):
-    read(page, f"{address}{name}.html")
-    for solution in page.locator("div.solution.dropdown").all():
-        assert not solution.locator("section").is_visible()
-        solution.locator("button.toggle-button").click()
-        solution.locator("section").wait_for(state="visible")
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
