@@ -130,8 +130,8 @@ def _domain() -> list[click.Option]:
 def _measured() -> list[click.Parameter]:
     """A network, its domain, and how it is quantized."""
     shape = (
-        "Batch dimension first, such as 1,3,224,224; needed for FILE.py:FUNCTION, and for FILE.onnx "
-        "where it leaves sizes open."
+        "Batch dimension first, such as 1,3,224,224; needed for FILE.py:FUNCTION, and for "
+        "FILE.onnx where it leaves sizes open."
     )
     return [
         click.Argument(["network"], metavar="NETWORK"),

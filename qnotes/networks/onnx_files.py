@@ -4,7 +4,8 @@ The package `onnx` reads, checks and runs a file, and knows every version of eve
 is here says which module of torch a node is. (Converters were tried: onnx2torch 1.5.15 of 2024 has
 no rule for the present version of `Conv` and 16 other operations, and the networks of onnx2pytorch
 0.6.0 cannot be traced.) A node without a rule is refused by name, and the network runs beside the
-reference implementation of ONNX before anyone gets it: what differs is refused, too.
+reference implementation of ONNX, or onnxruntime where that is installed, before anyone gets it: what
+differs is refused, too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from qnotes.errors import QnotesError, UnsupportedOperation, foreign
+from qnotes.errors import QnotesError, UnsupportedOperation, foreign, whole
 from qnotes.networks.activations import ATTENDS, NORMALIZES
 from qnotes.networks.operations import zero_pad
 from qnotes.networks.probing import run, same
@@ -55,7 +56,9 @@ def from_onnx(
     compute the same, and a product or sum with a number for each channel a batch norm. Network
     and file run once on a random input and must agree.
 
-    Needs the package ``onnx`` (``pip install qnotes[onnx]``).
+    Needs the package ``onnx`` (``pip install qnotes[onnx]``). Its reference implementation, which
+    runs the file, takes seconds where images are large, and has gaps; ``onnxruntime`` is asked
+    instead where it is installed.
 
     Args:
         path: of a file of float weights; weights beside it (external data) are read, too.
@@ -81,6 +84,8 @@ def read_onnx(
     path: str | Path, input_shape: tuple[int, ...] | None = None, output: str | None = None
 ) -> tuple[fx.GraphModule, tuple[int, ...]]:
     """The network of an ONNX file, and the shape of one batch."""
+    if not isinstance(path, str | Path):
+        raise QnotesError(f"expected the path of an ONNX file; got {type(path).__name__}")
     model = _cut(_loaded(Path(path)), output)
     probe = _probe(model.graph.input[0], input_shape)
     reader = _Reader(model, probe)
@@ -214,9 +219,11 @@ def _shape(
     shown = f"({', '.join(map(str, said))})"
     fixed = [size if isinstance(size, int) and size > 0 else None for size in said]
     if given is not None:
-        sizes = [size for size in given if isinstance(size, int) and size > 0]
-        fits = len(sizes) == len(given) and (not said or len(given) == len(said))
-        if not fits or any(f not in (None, g) for f, g in zip(fixed, given, strict=False)):
+        listed = given if isinstance(given, tuple | list) else ()
+        sizes = [whole(size) or 0 for size in listed]
+        fits = len(sizes) == len(said) or (sizes and not said)
+        pairs = zip(fixed, sizes, strict=False)
+        if not fits or min(sizes) < 1 or any(own not in (None, size) for own, size in pairs):
             raise QnotesError(
                 f"input_shape={given!r} does not fit the file, whose input {name} has the shape "
                 f"{shown}"
@@ -234,17 +241,29 @@ def _shape(
 
 
 def _check_same(model, network: nn.Module, probe: Tensor) -> None:
-    """Refuse a network that computes something else than ONNX's own implementation."""
-    (source,) = (given.name for given in model.graph.input)
-    with foreign("the file cannot be run by onnx's reference implementation, so nothing checks it"):
-        evaluator = _onnx("reference").ReferenceEvaluator(model, new_ops=[_batch_norm_of_onnx()])
-        (expected,) = evaluator.run(None, {source: probe.numpy()})
-    ours, theirs = run(network, probe), torch.as_tensor(np.asarray(expected))
-    if not same(ours, theirs):
+    """Refuse a network that computes something else than the file, as others run it."""
+    expected, who = _computed(model, probe)
+    if not same(run(network, probe), torch.as_tensor(np.asarray(expected))):
         raise UnsupportedOperation(
-            f"the file computes something else than the modules that its nodes stand for, for an "
-            f"input of shape {tuple(probe.shape)}; please report it"
+            f"{who} computes something else than the modules that the file's nodes stand for, for "
+            f"an input of shape {tuple(probe.shape)}; please report it"
         )
+
+
+def _computed(model, probe: Tensor) -> tuple[np.ndarray, str]:
+    """What a file computes, by onnxruntime where it is installed and knows all; who computed it."""
+    (source,) = (given.name for given in model.graph.input)
+    inputs = {source: probe.numpy()}
+    try:
+        runtime = import_module("onnxruntime")
+        options = {"providers": ["CPUExecutionProvider"]}
+        session = runtime.InferenceSession(model.SerializeToString(), **options)
+        return session.run(None, inputs)[0], "onnxruntime"
+    except Exception:  # not installed, or it cannot run the file
+        who = "the reference implementation of ONNX"
+    with foreign(f"{who} cannot run the file, so nothing checks it; pip install onnxruntime, too"):
+        evaluator = _onnx("reference").ReferenceEvaluator(model, new_ops=[_batch_norm_of_onnx()])
+        return evaluator.run(None, inputs)[0], who
 
 
 def _batch_norm_of_onnx() -> type:

@@ -333,6 +333,8 @@ def test_other_domains(tmp_path):
 def test_files_that_are_none(tmp_path):
     with pytest.raises(QnotesError, match=r"no file .*missing.onnx"):
         qn.from_onnx(tmp_path / "missing.onnx")
+    with pytest.raises(QnotesError, match="expected the path of an ONNX file; got bytes"):
+        qn.from_onnx(b"model")
     for content in (b"", b"not a model at all", bytes(range(256))):
         (tmp_path / "n.onnx").write_bytes(content)
         with pytest.raises(QnotesError, match=r"n.onnx is no ONNX file"):
@@ -398,7 +400,8 @@ def test_open_sizes(tmp_path):
     with pytest.raises(QnotesError, match=r"open: \(n, 2, h, w\).*input_shape=\(1, 2, 224, 224\)"):
         qn.from_onnx(path)
     qn.from_onnx(path, input_shape=(1, 2, 5, 6))
-    for wrong in ((1, 3, 5, 6), (1, 2, 5), (1, 2, 5, 0), (1, 2, 5, 6.0)):
+    qn.from_onnx(path, input_shape=tuple(np.int64([1, 2, 5, 6])))
+    for wrong in ((1, 3, 5, 6), (1, 2, 5), (1, 2, 5, 0), (1, 2, 5, 6.0), 3, (), "1256"):
         with pytest.raises(QnotesError, match="does not fit the file"):
             qn.from_onnx(path, input_shape=wrong)
 
@@ -424,6 +427,49 @@ def test_a_wrong_rule_is_found(tmp_path, monkeypatch):
     right = onnx_files._zeros
     monkeypatch.setattr(onnx_files, "_zeros", lambda call, begin, end: right(call, end, begin))
     with pytest.raises(UnsupportedOperation, match="computes something else"):
+        qn.from_onnx(path)
+
+
+def test_another_judge_is_asked_where_it_is_installed(tmp_path, monkeypatch):
+    """What a file computes is what onnxruntime says, if that can run it."""
+    path = written(tmp_path / "n.onnx", [conv()], IMAGE, CONV)
+    answers = []
+
+    class Session:
+        def __init__(self, content, providers):
+            self.path = tmp_path / "again.onnx"
+            self.path.write_bytes(content)
+
+        def run(self, outputs, given):
+            return [answers[0](reference(self.path, given["x"]))]
+
+    class Runtime:
+        InferenceSession = Session
+
+    whole = onnx_files.import_module
+    monkeypatch.setattr(
+        onnx_files, "import_module", lambda n: Runtime if n == "onnxruntime" else whole(n)
+    )
+    answers[:] = [lambda right: right]
+    qn.from_onnx(path)
+    answers[:] = [lambda right: right + 1]
+    with pytest.raises(UnsupportedOperation, match="onnxruntime computes something else"):
+        qn.from_onnx(path)
+    answers[:] = []  # it cannot run the file
+    qn.from_onnx(path)
+
+
+def test_a_file_that_nobody_runs(tmp_path):
+    """ONNX's own implementation gives this pool two windows too many."""
+    options = {"kernel_shape": [3, 3], "pads": [1] * 4, "ceil_mode": 1}
+    nodes = [node("MaxPool", "x", "a", **options), node("Concat", "a x", axis=1)]
+    path = written(tmp_path / "n.onnx", nodes, IMAGE)
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError:
+        with pytest.raises(QnotesError, match="cannot run the file.*pip install onnxruntime"):
+            qn.from_onnx(path)
+    else:
         qn.from_onnx(path)
 
 
