@@ -4,8 +4,8 @@ The package `onnx` reads, checks and runs a file, and knows every version of eve
 is here says which module of torch a node is. (Converters were tried: onnx2torch 1.5.15 of 2024 has
 no rule for the present version of `Conv` and 16 other operations, and the networks of onnx2pytorch
 0.6.0 cannot be traced.) A node without a rule is refused by name, and the network runs beside the
-reference implementation of ONNX, or onnxruntime where that is installed, before anyone gets it: what
-differs is refused, too.
+reference implementation of ONNX, or onnxruntime where that is installed, before anyone gets it:
+what differs is refused, too.
 """
 
 from __future__ import annotations

@@ -467,7 +467,7 @@ def test_a_file_that_nobody_runs(tmp_path):
     try:
         import onnxruntime  # noqa: F401
     except ImportError:
-        with pytest.raises(QnotesError, match="cannot run the file.*pip install onnxruntime"):
+        with pytest.raises(QnotesError, match=r"cannot run the file.*pip install onnxruntime"):
             qn.from_onnx(path)
     else:
         qn.from_onnx(path)
