@@ -25,7 +25,7 @@ rescaled = definitions(
     "scramble",
     "parts",
     "rescaled",
-    "kind",
+    "place",
     "decades",
     setup={"methods": ["cle", "path", "even"]},
 )
@@ -210,10 +210,10 @@ def test_parts_of_factors():
 @pytest.mark.medium
 def test_places_in_a_block():
     layers = qn.stored_profile("open_nsfw", bits=8).layers[1:-1]
-    kinds = [rescaled.kind(layer) for layer in layers]
+    kinds = [rescaled.place(layer) for layer in layers]
     assert kinds == ["first 1×1", "3×3", "last 1×1"] * 16
     mobile = qn.fold(qn.load("mobilenet_v2_features", weights="imagenet"))
     shape = qn.input_shape("mobilenet_v2_features", "imagenet")
     layers = qn.profile(mobile, mobile, input_shape=shape).layers[1:-1]
-    found = [rescaled.kind(layer) for layer in layers]
+    found = [rescaled.place(layer) for layer in layers]
     assert found == ["3×3", "last 1×1"] + ["first 1×1", "3×3", "last 1×1"] * 16
