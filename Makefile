@@ -13,6 +13,7 @@
 ## make weights       fetch the ImageNet weights in data/ again and compare with the manifest
 ## make errors        measure data/errors.csv again: errors that every page quotes (about 30 minutes)
 ## make profiles      measure the stored profiles of the networks in data/ again
+##                      (those of the ResNet-50 where the package with its weights is installed)
 ## make lint          check the style of the code with ruff
 ## make clean         remove everything that was built; the environment .venv stays
 ## make help          print this

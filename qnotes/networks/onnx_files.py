@@ -338,6 +338,7 @@ class _Reader:
         self.constants = {t.name: to_array(t) for t in model.graph.initializer}
         self.readers = Counter(name for node in self.nodes for name in node.input)
         self.graph, self.modules = fx.Graph(), {}
+        self.empty = fx.GraphModule({}, fx.Graph())  # what no module of it may be called
         (source,) = (given.name for given in model.graph.input)
         self.made = {source: self.graph.placeholder("input")}
         self.values = {source: probe}
@@ -468,9 +469,11 @@ class _Reader:
         name = re.sub(r"[^0-9A-Za-z_.]+", "_", stem).strip("._") or call.node.op_type
         if not hasattr(module, "weight") and stem != call.name:
             name += "_padding"
-        if any(f"{old}.".startswith(f"{name}.") or name.startswith(f"{old}.") for old in
-               self.modules):  # fmt: skip
-            name = name.replace(".", "_")
+        taken = (part for part in name.split(".") if hasattr(self.empty, part))
+        nested = (old for old in self.modules if f"{old}.".startswith(f"{name}."))
+        inside = (old for old in self.modules if name.startswith(f"{old}."))
+        if any((*taken, *nested, *inside)):
+            name = name.replace(".", "_") + "_"
         while name in self.modules:
             name += "_"
         self.modules[name] = module

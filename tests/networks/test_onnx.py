@@ -260,6 +260,21 @@ def test_layers_are_called_after_their_weights_or_their_nodes(tmp_path):
     assert set(qn.quantize(folded, bits=8).layers) == {"a.conv", "node_y_z_0"}
 
 
+def test_layers_may_be_called_as_anything_is(tmp_path):
+    """As methods of torch's modules, inside one another, or by the same name twice."""
+    stems = ["graph", "a.forward", "a.b", "a.b.c", "0", "a_b", "é"]
+    weights = {f"{stem}.weight": numbers(2, 2, 1, 1, seed=i) for i, stem in enumerate(stems)}
+    values = ["x", *"stuvrw", "y"]
+    nodes = [
+        node("Conv", f"{before} {weight}", after)
+        for before, weight, after in zip(values, weights, values[1:], strict=False)
+    ]
+    path = written(tmp_path / "n.onnx", nodes, IMAGE, weights)
+    network, x = qn.from_onnx(path), inputs(IMAGE)
+    assert np.allclose(network(torch.from_numpy(x)).numpy(), reference(path, x), rtol=1e-3)
+    assert len(qn.quantize(qn.fold(network), bits=8).layers) == len(stems)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_exported_by_torch(tmp_path):
     """As torch's own exporter writes it; what folding does to the norms is left to us."""
