@@ -128,6 +128,7 @@ def test_data_folder_is_small_and_holds_nothing_else():
         "measure.py",
         "convert.py",
         "measure_errors.py",
+        "open_nsfw.py",
         "errors.csv",
         "paper_numbers.csv",
         "LICENSE-weights.txt",
