@@ -1,6 +1,7 @@
 """ONNX files become networks that compute the same; whatever else is refused by name."""
 
 import math
+import warnings
 
 import numpy as np
 import onnx
@@ -11,6 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 import qnotes as qn
 from qnotes.errors import QnotesError, UnsupportedOperation
 from qnotes.networks import onnx_files
+from qnotes.networks._torchvision import torchvision
+from qnotes.networks.architectures import seeded
+from qnotes.networks.weights import _calibrate
 from tests.onnx_writing import model, node, numbers, reference, written
 
 IMAGE = (1, 2, 9, 8)
@@ -275,24 +279,53 @@ def test_layers_may_be_called_as_anything_is(tmp_path):
     assert len(qn.quantize(qn.fold(network), bits=8).layers) == len(stems)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def exported(network, x, path, **options):
+    """A file by torch's old exporter, which goes one day; the new one needs onnxscript."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            torch.onnx.export(network, (x,), str(path), dynamo=False, **options)
+    except Exception as error:
+        pytest.skip(f"torch exports no ONNX here: {error}")
+    return path
+
+
+@pytest.mark.medium
 def test_exported_by_torch(tmp_path):
     """As torch's own exporter writes it; what folding does to the norms is left to us."""
-    network = qn.load("resnet20")
-    path, x = tmp_path / "resnet20.onnx", torch.rand(1, 1, 32, 32) * 2 - 1
-    options = {"dynamo": False, "opset_version": 13, "do_constant_folding": False}
-    training = torch.onnx.TrainingMode.PRESERVE
-    try:
-        torch.onnx.export(network, (x,), str(path), training=training, **options)
-    except Exception as error:  # the old exporter goes, the new one needs onnxscript
-        pytest.skip(f"torch exports no ONNX here: {error}")
-    again = qn.from_onnx(path)
+    network, x = qn.load("resnet20"), torch.rand(1, 1, 32, 32) * 2 - 1
+    options = {"opset_version": 13, "do_constant_folding": False}
+    options["training"] = torch.onnx.TrainingMode.PRESERVE
+    again = qn.from_onnx(exported(network, x, tmp_path / "n.onnx", **options))
     assert torch.allclose(again(x), network(x), atol=1e-4)
     profiles = [
         qn.profile(net, qn.quantize(net, bits=4).model, input_shape=(1, 1, 32, 32))
         for net in (qn.fold(network), qn.fold(again))
     ]
     assert np.allclose(*(qn.bounds(p)["log10"] for p in profiles), equal_nan=True, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("resnet18", 21), ("mobilenet_v2", 53), ("squeezenet1_1", 26), ("densenet121", 183),
+        ("shufflenet_v2_x0_5", 57), ("mnasnet0_5", 53), ("mobilenet_v3_small", 54),
+        ("efficientnet_b0", 82), ("regnet_y_400mf", 86),
+    ],
+)  # fmt: skip
+def test_networks_of_torchvision_come_back(name, layers, tmp_path):
+    """Skips, concatenations, shuffles, gates: the same function, and all layers are quantized."""
+    with seeded(0):
+        network = torchvision.models.get_model(name, weights=None).eval()
+        _calibrate(network, torch.randn(2, 3, 64, 64).clamp(-1, 1))
+    x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    again = qn.from_onnx(exported(network, x, tmp_path / "n.onnx", opset_version=17))
+    with torch.no_grad():
+        expected, found = network(x), again(x)
+    assert expected.abs().max() > 1e-3
+    assert torch.allclose(found, expected, atol=1e-4 * expected.abs().max().item())
+    folded = qn.fold(again, input_shape=(1, 3, 64, 64))
+    assert len(qn.quantize(folded, bits=8).layers) == layers
 
 
 # -- refused ---------------------------------------------------------------------------------------
