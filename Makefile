@@ -12,6 +12,8 @@
 ##                    their profiles, and compare the accuracies with the stored ones
 ## make weights       fetch the ImageNet weights in data/ again and compare with the manifest
 ## make errors        measure data/errors.csv again: errors that every page quotes (about 30 minutes)
+## make architectures measure data/architectures.csv again: bounds of all classifiers of torchvision,
+##                    with random weights (about half an hour; what is there is kept)
 ## make profiles      measure the stored profiles of the networks in data/ again
 ##                      (those of the ResNet-50 where the package with its weights is installed)
 ## make lint          check the style of the code with ruff
@@ -49,7 +51,7 @@ ENV =
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help book test prove falsify bench serve checkpoints weights errors profiles lint clean writable FORCE
+.PHONY: help book test prove falsify bench serve checkpoints weights errors architectures profiles lint clean writable FORCE
 
 # Threads that wait for each other without spinning: much faster where others use the cores too.
 export OMP_WAIT_POLICY = PASSIVE
@@ -211,6 +213,9 @@ weights: $(environment)
 
 errors: $(environment)
 	@$(py) -m data.measure_errors
+
+architectures: $(environment)
+	@$(py) -m data.measure_architectures
 
 profiles: $(environment)
 	@$(py) -m data.measure
