@@ -15,6 +15,7 @@
 ## make architectures measure data/architectures.csv again: bounds of all classifiers of torchvision,
 ##                    with random weights (about half an hour; what is there is kept)
 ## make profiles      measure the stored profiles of the networks in data/ again
+##                      (those of the ResNet-50 where the package with its weights is installed)
 ## make lint          check the style of the code with ruff
 ## make clean         remove everything that was built; the environment .venv stays
 ## make help          print this
