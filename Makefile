@@ -7,6 +7,7 @@
 ##                      make test FAST=1  only what takes well under a second each, in two minutes
 ##                      make test SLOW=1  all, also what is marked slow: mutants, the search, runs of
 ##                                        all chapters, make itself, the wheel; with coverage
+## make pdf           the whole book as one PDF, _build/book.pdf; needs Chromium
 ## make serve         show the site at http://localhost:8000
 ## make prove         derive every step of every proof again, with times
 ## make falsify       search many networks for one that breaks a bound (some minutes), and store the
@@ -56,7 +57,7 @@ ENV =
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help book chapter student lab test prove falsify bench serve checkpoints weights errors profiles lint clean writable FORCE
+.PHONY: help book chapter student lab pdf test prove falsify bench serve checkpoints weights errors profiles lint clean writable FORCE
 
 # Threads that wait for each other without spinning: much faster where others use the cores too.
 export OMP_WAIT_POLICY = PASSIVE
@@ -229,6 +230,16 @@ lab: student
 	  echo "JupyterLab is missing: install it in the active environment" >&2; exit 1; },\
 	  $(py) -m pip install --disable-pip-version-check --quiet 'jupyterlab>=4,<5')
 	$(py) -m jupyterlab --notebook-dir=$(edition)
+
+# All pages as one, printed by Chromium.
+pdf: _build/book.pdf
+	@echo 'The book on paper:' $(call quoted,$(CURDIR)/_build/book.pdf)
+
+_build/book.pdf: _build/html/index.html book/pdf.py
+	@rm -rf _build/paper
+	@$(jupyter_book) build _build/source --config _config.yml --path-output _build/paper --builder singlehtml \
+	  --quiet > /dev/null
+	@$(py) book/pdf.py _build/paper/_build/singlehtml/intro.html $@
 
 serve:
 	@[ -f _build/html/index.html ] || { echo "There is no site yet: make book" >&2; exit 1; }

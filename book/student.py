@@ -1,7 +1,7 @@
 """Notebooks for students: python book/student.py [--solutions] --to FOLDER NOTEBOOK ...
 
 A chapter is written in MyST: directives and roles that only the book's build understands. Here each
-becomes plain Markdown, with its number as the page has it, and what a cell glued stands in the text.
+becomes plain Markdown, with its number on the page, and what a cell glued stands in the text.
 A cell on top installs the package; solutions are left out.
 
 The numbers of figures, theorems, exercises and formulae are read from the pages of the site, which

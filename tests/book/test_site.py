@@ -113,6 +113,41 @@ def test_page(page, address, name):
     assert page.evaluate(wide) == 0
 
 
+LOST = Path(__file__).with_name("lost.js").read_text(encoding="utf-8")
+UNSIGNED = """() => [...document.querySelectorAll(".bd-article *")].filter((box) =>
+  box.clientWidth > 4 && box.scrollWidth > box.clientWidth + 2
+  && /auto|scroll/.test(getComputedStyle(box).overflowX)
+  && !(box.matches(".goes-on") && box.tabIndex == 0)).map((box) => box.className || box.tagName)"""
+
+
+@pytest.mark.parametrize("name", pages())
+def test_nothing_is_cut_and_what_goes_on_shows_it(page, address, name):
+    """What is wider than its place scrolls, fades at the edge, and the keyboard reaches it."""
+    read(page, f"{address}{name}.html")
+    page.evaluate("window.MathJax?.startup?.promise")
+    page.evaluate("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    page.evaluate(LOST)  # opens what is folded
+    page.wait_for_timeout(100)
+    assert page.evaluate(LOST) == []
+    assert page.evaluate(UNSIGNED) == []
+
+
+def test_the_test_sees_what_is_cut(page, address):
+    """A formula in a box that hides what is too long, as in the proofs of old, is found."""
+    read(page, f"{address}{pages()[0]}.html")
+    before = len(page.evaluate(LOST))
+    page.evaluate("""() => {
+      const box = document.createElement("div"), word = document.createElement("p");
+      box.style.overflow = "hidden";
+      word.style.whiteSpace = "nowrap";
+      word.textContent = "long ".repeat(500);
+      box.append(word);
+      document.querySelector(".bd-article").append(box);
+    }""")
+    assert len(page.evaluate(LOST)) == before + 1
+
+
 def test_search_finds_depthwise(page, address):
     read(page, f"{address}search.html?q=depthwise")
     page.wait_for_selector("#search-results ul.search li a")
@@ -137,6 +172,7 @@ def test_notebook_can_be_downloaded(page, address, name):
     notebook = nbformat.reads(answer.text(), as_version=4)
     nbformat.validate(notebook)
     assert any(cell.get("outputs") for cell in notebook.cells)
+    assert "install" in [cell.id for cell in notebook.cells]  # the student edition
     assert str(SITE.parents[1]) not in answer.text()
 
 
