@@ -98,7 +98,20 @@ def test_every_page_of_the_book_is_there():
 
 @pytest.mark.parametrize("name", [*pages(), *OTHERS])
 def test_page(page, address, name):
+    """A page is read once, since setting its formulae is what costs; then all is looked at."""
     read(page, f"{address}{name}.html")
+    _all_is_set(page)
+    if name in CHAPTERS:
+        _notebook_can_be_downloaded(page)
+        _figures_lead_to_their_code(page)
+        _tables_can_be_saved(page)
+        _solutions_open_on_a_click(page)
+    if name not in OTHERS:
+        _nothing_is_cut(page)
+
+
+def _all_is_set(page):
+    """Formulae and images are there, images are described, and nothing is too wide."""
     if page.locator("div.math, span.math").count():
         page.wait_for_selector("mjx-container")
         assert page.locator("mjx-merror").count() == 0
@@ -120,29 +133,78 @@ UNSIGNED = """() => [...document.querySelectorAll(".bd-article *")].filter((box)
   && !(box.matches(".goes-on") && box.tabIndex == 0)).map((box) => box.className || box.tagName)"""
 
 
-@pytest.mark.parametrize("name", pages())
-def test_nothing_is_cut_and_what_goes_on_shows_it(page, address, name):
+def _nothing_is_cut(page):
     """What is wider than its place scrolls, fades at the edge, and the keyboard reaches it."""
-    read(page, f"{address}{name}.html")
     page.evaluate("window.MathJax?.startup?.promise")
-    page.evaluate("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
-    page.wait_for_function("[...document.images].every(image => image.complete)")
     page.evaluate(LOST)  # opens what is folded
     page.wait_for_timeout(100)
     assert page.evaluate(LOST) == []
     assert page.evaluate(UNSIGNED) == []
 
 
-def test_the_test_sees_what_is_cut(page, address):
-    """A formula in a box that hides what is too long, as in the proofs of old, is found."""
+def _notebook_can_be_downloaded(page):
+    link = page.locator('.dropdown-download-buttons a[href$=".ipynb"]').first.get_attribute("href")
+    answer = page.request.get(urljoin(page.url, link))
+    notebook = nbformat.reads(answer.text(), as_version=4)
+    nbformat.validate(notebook)
+    assert any(cell.get("outputs") for cell in notebook.cells)
+    assert "install" in [cell.id for cell in notebook.cells]  # the student edition
+    assert str(SITE.parents[1]) not in answer.text()
+
+
+def _figures_lead_to_their_code(page):
+    """The link under a figure opens the folded cell that made it, also when clicked again."""
+    for link in page.locator("figcaption a.code").all():
+        target = page.locator(link.get_attribute("href"))
+        assert target.count() == 1
+        cell = target.locator("xpath=following::div[contains(@class, 'cell')][1]")
+        code = cell.locator("div.cell_input").first
+        assert "pages.figure(" in code.text_content()
+        link.click()
+        code.wait_for(state="visible")
+        if cell.locator("details.hide").count():
+            cell.locator("details.hide > summary").first.click()
+            code.wait_for(state="hidden")
+            link.click()
+            code.wait_for(state="visible")
+
+
+def _tables_can_be_saved(page):
+    for link in page.locator("a.csv").all():
+        with page.expect_download() as caught:
+            link.click()
+        text = Path(caught.value.path()).read_text(encoding="utf-8")
+        assert caught.value.suggested_filename.endswith(".csv")
+        assert text.count("\n") >= 2 and "," in text
+
+
+def _solutions_open_on_a_click(page):
+    for solution in page.locator("div.solution.dropdown").all():
+        assert not solution.locator("section").is_visible()
+        solution.locator("button.toggle-button").click()
+        solution.locator("section").wait_for(state="visible")
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_an_address_opens_the_code_of_its_figure(page, address, name):
+    """A link from elsewhere to the code of a figure finds it unfolded."""
+    html = (SITE / f"{name}.html").read_text(encoding="utf-8")
+    for place in re.findall(r'<a class="code" href="(#[^"]+)">', html)[-1:]:
+        read(page, f"{address}{name}.html{place}")
+        cell = page.locator(place).locator("xpath=following::div[contains(@class, 'cell')][1]")
+        cell.locator("div.cell_input").first.wait_for(state="visible")
+
+
+def test_what_is_cut_is_seen(page, address):
+    """A line in a box that hides what is too long, as in the proofs once, is found."""
     read(page, f"{address}{pages()[0]}.html")
     before = len(page.evaluate(LOST))
     page.evaluate("""() => {
-      const box = document.createElement("div"), word = document.createElement("p");
+      const box = document.createElement("div"), line = document.createElement("p");
       box.style.overflow = "hidden";
-      word.style.whiteSpace = "nowrap";
-      word.textContent = "long ".repeat(500);
-      box.append(word);
+      line.style.whiteSpace = "nowrap";
+      line.textContent = "long ".repeat(500);
+      box.append(line);
       document.querySelector(".bd-article").append(box);
     }""")
     assert len(page.evaluate(LOST)) == before + 1
@@ -162,70 +224,6 @@ def test_dark_mode(page, address):
     assert page.evaluate(dark)
     color = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(map(int, re.findall(r"\d+", color)[:3])) < 64
-
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_notebook_can_be_downloaded(page, address, name):
-    read(page, f"{address}{name}.html")
-    link = page.locator('.dropdown-download-buttons a[href$=".ipynb"]').first.get_attribute("href")
-    answer = page.request.get(urljoin(page.url, link))
-    notebook = nbformat.reads(answer.text(), as_version=4)
-    nbformat.validate(notebook)
-    assert any(cell.get("outputs") for cell in notebook.cells)
-    assert "install" in [cell.id for cell in notebook.cells]  # the student edition
-    assert str(SITE.parents[1]) not in answer.text()
-
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_figures_lead_to_their_code(page, address, name):
-    """The link under a figure opens the folded cell that made it, also when clicked again."""
-    read(page, f"{address}{name}.html")
-    for link in page.locator("figcaption a.code").all():
-        target = page.locator(link.get_attribute("href"))
-        assert target.count() == 1
-        cell = target.locator("xpath=following::div[contains(@class, 'cell')][1]")
-        code = cell.locator("div.cell_input").first
-        assert "pages.figure(" in code.text_content()
-        link.click()
-        code.wait_for(state="visible")
-        if cell.locator("details.hide").count():
-            cell.locator("details.hide > summary").first.click()
-            code.wait_for(state="hidden")
-            link.click()
-            code.wait_for(state="visible")
-
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_an_address_opens_the_code_of_its_figure(page, address, name):
-    """A link from elsewhere to the code of a figure finds it unfolded."""
-    read(page, f"{address}{name}.html")
-    links = page.locator("figcaption a.code")
-    if links.count():
-        place = links.last.get_attribute("href")
-        read(page, "about:blank")
-        read(page, f"{address}{name}.html{place}")
-        cell = page.locator(place).locator("xpath=following::div[contains(@class, 'cell')][1]")
-        cell.locator("div.cell_input").first.wait_for(state="visible")
-
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_tables_can_be_saved(page, address, name):
-    read(page, f"{address}{name}.html")
-    for link in page.locator("a.csv").all():
-        with page.expect_download() as caught:
-            link.click()
-        text = Path(caught.value.path()).read_text(encoding="utf-8")
-        assert caught.value.suggested_filename.endswith(".csv")
-        assert text.count("\n") >= 2 and "," in text
-
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_solutions_open_on_a_click(page, address, name):
-    read(page, f"{address}{name}.html")
-    for solution in page.locator("div.solution.dropdown").all():
-        assert not solution.locator("section").is_visible()
-        solution.locator("button.toggle-button").click()
-        solution.locator("section").wait_for(state="visible")
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
