@@ -222,6 +222,9 @@ class Edition:
             metadata["jupyter"] = {"source_hidden": True}
         cell.metadata = nbformat.from_dict(metadata)
         cell.outputs = [output for output in cell.outputs if not _hidden(output)]
+        for output in cell.outputs:
+            if printed := output.get("data", {}).get("text/markdown"):
+                output.data["text/markdown"] = self.text(printed)
         self.cells.append(cell)
 
     def _markdown(self, cell) -> None:

@@ -165,6 +165,12 @@ def test_code_is_folded_and_what_the_build_stores_is_gone():
     ]  # fmt: skip
 
 
+def test_what_a_cell_prints_as_text_is_plain_too():
+    printed = new_output("display_data", {"text/markdown": "| {prf:ref}`T7 <thm-T7>` |"})
+    cell = edition(new_code_cell("table", outputs=[printed])).cells[3]
+    assert cell.outputs[0].data["text/markdown"] == "| T7 |"
+
+
 EXERCISES = "\n\n".join(
     [
         fence("{exercise} Half", ":label: ex-half\n\nCompute `qn.bounds` of it.", "````"),
