@@ -108,15 +108,15 @@ class References:
     citations: dict[str, tuple[str, str, str]] = field(default_factory=dict)
 
     def number(self, label: str) -> str:
-        """Such as "Fig. 13.1"; without a site, "Figure"."""
+        """Such as "Fig. 13.1"; without a site, "Figure", or "Exercise (Half a step)"."""
         if label not in self.numbers and label not in self.names:
             raise StudentError(f"nothing in the book has the label {label!r}")
-        return self.numbers.get(label) or self.names[label][0]
+        kind, title = self.names.get(label, ("", ""))
+        return self.numbers.get(label) or (f"{kind} ({title})" if title else kind)
 
     def title(self, label: str) -> str:
-        if label not in self.names:
-            raise StudentError(f"nothing in the book has the label {label!r}")
-        return self.names[label][1] or self.number(label)
+        """Such as "Half a step"; what has no title has its number."""
+        return self.names.get(label, ("", ""))[1] or self.number(label)
 
     def cite(self, key: str, style: str) -> str:
         if key not in self.citations:
@@ -367,7 +367,7 @@ def proof(edition: Edition, part: Directive) -> str:
 
 
 def exercise(edition: Edition, part: Directive) -> str:
-    number = edition.books.number(part.options["label"])
+    number = edition.books.numbers.get(part.options["label"]) or KINDS[part.name]
     return f"**{number} ({edition.plain(part.argument)}).** {edition.text(part.body)}"
 
 
@@ -406,10 +406,6 @@ def number_of(edition: Edition, name: str, shown: str, target: str) -> str:
     return shown or edition.books.number(target)
 
 
-def title_of(edition: Edition, name: str, shown: str, target: str) -> str:
-    return shown or edition.books.title(target)
-
-
 def document(edition: Edition, name: str, shown: str, target: str) -> str:
     """A link to the notebook beside this one; pages that are no notebooks are only named."""
     if target not in edition.books.documents:
@@ -429,8 +425,7 @@ def pasted(edition: Edition, name: str, shown: str, target: str) -> str:
 
 
 ROLES: dict[str, Callable[[Edition, str, str, str], str]] = {
-    **dict.fromkeys(("prf:ref", "numref", "eq"), number_of),
-    "ref": title_of,
+    **dict.fromkeys(("prf:ref", "ref", "numref", "eq"), number_of),
     "doc": document,
     **dict.fromkeys(("cite:p", "cite:t"), citation),
     "glue:text": pasted,

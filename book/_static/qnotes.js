@@ -18,7 +18,7 @@ document.addEventListener("click", (event) => {
 
 // What is wider than its place scrolls: it gets a sign at the edge beyond which it goes on, and the
 // keyboard reaches it.
-const SCROLLERS = "div.picture, div.cell_output, .pst-scrollable-table-container, div.math, pre, mjx-container.wide";
+const SCROLLERS = "div.picture, div.cell_output, div.output, .pst-scrollable-table-container, div.math, pre, mjx-container";
 function markEdges(box) {
   const beyond = box.scrollWidth - box.clientWidth;
   const scrolls = beyond > 1 && /auto|scroll/.test(getComputedStyle(box).overflowX);

@@ -81,10 +81,10 @@ def fence(head: str, body: str = "", ticks: str = "```") -> str:
         ("{glue:text}`word`", r"a\_b\*"),  # text, not Markdown
         ("{glue:text}`count`{glue:text}`count`", "33"),
         ("{prf:ref}`T7 <thm-T7>`", "T7"),
-        ("{prf:ref}`thm-T7`", "Theorem"),
+        ("{prf:ref}`thm-T7`", "Theorem (T7, gain)"),  # it has no number
         ("{numref}`fig-a`", "Fig. 3.1"),
         ("{eq}`eq-a`", "(3.1)"),
-        ("{ref}`ex-half`", "Half a step"),
+        ("{ref}`ex-half`", "Exercise 3.2"),
         ("{ref}`an exercise <ex-half>`", "an exercise"),
         ("{doc}`depth`", "[Depth](depth.ipynb)"),
         ("{doc}`next chapter <depth>`", "[next chapter](depth.ipynb)"),
