@@ -141,27 +141,23 @@ def linked(found: Iterable[Operation], shapes: Mapping[fx.Node, Shape]) -> Chain
         raise QnotesError("the network has no layer with weights, so nothing is quantized")
     depth = max(value.made_by for value in output)
     last_read = dict.fromkeys(output, depth + 1)
-    for number in range(len(blocks), 0, -1):  # what nobody reads is left out
-        if any(value.block == number for value in last_read):
-            block = blocks[number - 1]
+    made: list[list[Block]] = [[] for _ in range(depth + 1)]  # by each layer
+    for number in range(len(blocks), 0, -1):
+        block = blocks[number - 1]
+        values = [value for value in last_read if value.block == number]
+        if values:  # what nobody reads is left out
+            slope, offset = (max(getattr(v, key) for v in values) for key in ("slope", "offset"))
+            made[block.layer].insert(0, Block(block.name, block.terms, slope, offset))
             for value in joined.from_iterable(term.sources for term in block.terms):
                 last_read[value] = max(block.layer, last_read.get(value, 0))
-    return Chain(
-        tuple(_link(layer, blocks, last_read) for layer in range(1, depth + 1)),
-        domain.input_width,
-    )
+    links = (_link(layer, made[layer], last_read) for layer in range(1, depth + 1))
+    return Chain(tuple(links), domain.input_width)
 
 
-def _link(layer: int, blocks: list[_Open], last_read: Mapping[Value, int]) -> Link:
+def _link(layer: int, blocks: Iterable[Block], last_read: Mapping[Value, int]) -> Link:
     after = [value for value, read in last_read.items() if value.made_by <= layer < read]
-    made = []
-    for number, block in enumerate(blocks, start=1):
-        values = [value for value in last_read if value.block == number]
-        if block.layer == layer and values:
-            slope, offset = (max(getattr(v, key) for v in values) for key in ("slope", "offset"))
-            made.append(Block(block.name, block.terms, slope, offset))
     carries = any(value.made_by < layer for value in after)
-    return Link(tuple(made), carries, sum(value.size for value in after))
+    return Link(tuple(blocks), carries, sum(value.size for value in after))
 
 
 @dataclass(frozen=True)

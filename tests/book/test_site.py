@@ -68,7 +68,7 @@ def browser():
 @pytest.fixture(params=SCREENS)
 def page(request, browser, address):
     """An empty tab that records, and after the test refuses, errors and requests to other hosts."""
-    context = browser.new_context(viewport=SCREENS[request.param])
+    context = browser.new_context(viewport=SCREENS[request.param], reduced_motion="reduce")
     page = context.new_page()
     complaints = []
 
