@@ -236,10 +236,7 @@ pdf: _build/book.pdf
 	@echo 'The book on paper:' $(call quoted,$(CURDIR)/_build/book.pdf)
 
 _build/book.pdf: _build/html/index.html book/pdf.py
-	@rm -rf _build/paper
-	@$(jupyter_book) build _build/source --config _config.yml --path-output _build/paper --builder singlehtml \
-	  --quiet > /dev/null
-	@$(py) book/pdf.py _build/paper/_build/singlehtml/intro.html $@
+	@$(py) book/pdf.py _build/html $@
 
 serve:
 	@[ -f _build/html/index.html ] || { echo "There is no site yet: make book" >&2; exit 1; }

@@ -1,14 +1,19 @@
-"""Print one page of a site on paper: python book/pdf.py PAGE.html TARGET.pdf
+"""Print the built site on paper: python book/pdf.py SITE TARGET.pdf
 
-Chromium does the work; `_static/qnotes.css` says how the page looks on paper (`@media print`).
+The articles of all pages become one page, and Chromium prints it; `_static/qnotes.css` says how it
+looks on paper (`@media print`). Sphinx's own builder of a single page does not know folded cells.
 """
 
+import re
 import shutil
 import sys
 from pathlib import Path
 
+import yaml
+from bs4 import BeautifulSoup
 from playwright.sync_api import sync_playwright
 
+TOC = Path(__file__).with_name("_toc.yml")
 MINUTES = 20  # for all formulae of the book
 CHROMIUM = ("chromium", "google-chrome", "chromium-browser")
 OPEN = """async () => {
@@ -20,6 +25,30 @@ OPEN = """async () => {
   await Promise.all([...document.images].map((image) => image.decode().catch(() => {})));
 }"""
 FOOT = '<p class="pageNumber" style="width: 100%; text-align: center; font-size: 8pt"></p>'
+
+
+LINK = re.compile(r'href="([\w-]+)\.html(#[^"]*)?"')
+
+
+def pages(toc: Path) -> list[str]:
+    """The pages of the book in its order."""
+    listed = yaml.safe_load(toc.read_text(encoding="utf-8"))
+    parts = listed.get("parts", [listed])
+    return [listed["root"], *(page["file"] for part in parts for page in part["chapters"])]
+
+
+def joined(site: Path, names: list[str]) -> str:
+    """One page with the articles of all; links between them stay inside it."""
+    articles = []
+    for name in names:
+        html = (site / f"{name}.html").read_text(encoding="utf-8")
+        article = str(BeautifulSoup(html, "html.parser").select_one("article.bd-article"))
+        links = LINK.sub(lambda f: f'href="{f[2] or "#page-" + f[1]}"', article)
+        articles.append(f'<div class="page" id="page-{name}">{links}</div>')
+    soup = BeautifulSoup((site / f"{names[0]}.html").read_text(encoding="utf-8"), "html.parser")
+    place = soup.select_one("article.bd-article")
+    place.replace_with(BeautifulSoup("\n".join(articles), "html.parser"))
+    return str(soup)
 
 
 def print_page(source: Path, target: Path, browser: str) -> None:
@@ -45,12 +74,17 @@ def print_page(source: Path, target: Path, browser: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    source, target = map(Path, arguments)
+    site, target = map(Path, arguments)
     browser = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if browser is None:
         print("Chromium is missing (Debian: apt-get install chromium)", file=sys.stderr)
         return 1
-    print_page(source, target, browser)
+    whole = site / "whole-book.html"  # beside the images that it shows
+    try:
+        whole.write_text(joined(site, pages(TOC)), encoding="utf-8")
+        print_page(whole, target, browser)
+    finally:
+        whole.unlink(missing_ok=True)
     return 0
 
 
