@@ -20,6 +20,7 @@ OPEN = """async () => {
   document.documentElement.dataset.theme = "light";
   const folded = document.querySelectorAll(".toggle-hidden");
   folded.forEach((box) => box.classList.remove("toggle-hidden"));
+  document.querySelectorAll("details.toggle-details").forEach((chain) => (chain.open = true));
   document.querySelectorAll("img").forEach((image) => (image.loading = "eager"));
   await window.MathJax?.startup?.promise;
   await Promise.all([...document.images].map((image) => image.decode().catch(() => {})));
