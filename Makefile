@@ -17,6 +17,8 @@
 ##                    their profiles, and compare the accuracies with the stored ones
 ## make weights       fetch the ImageNet weights in data/ again and compare with the manifest
 ## make errors        measure data/errors.csv again: errors that every page quotes (about 30 minutes)
+## make architectures measure data/architectures.csv again: bounds of all classifiers of torchvision,
+##                    with random weights (about half an hour; what is there is kept)
 ## make profiles      measure the stored profiles of the networks in data/ again
 ## make lint          check the style of the code with ruff
 ## make clean         remove everything that was built; the environment .venv stays
@@ -57,7 +59,7 @@ ENV =
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help book chapter student lab pdf test prove falsify bench serve checkpoints weights errors profiles lint clean writable FORCE
+.PHONY: help book chapter student lab pdf test prove falsify bench serve checkpoints weights errors architectures profiles lint clean writable FORCE
 
 # Threads that wait for each other without spinning: much faster where others use the cores too.
 export OMP_WAIT_POLICY = PASSIVE
@@ -271,6 +273,9 @@ weights: $(environment)
 
 errors: $(environment)
 	@$(py) -m data.measure_errors
+
+architectures: $(environment)
+	@$(py) -m data.measure_architectures
 
 profiles: $(environment)
 	@$(py) -m data.measure

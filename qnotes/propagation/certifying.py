@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,9 +12,9 @@ import pandas as pd
 import torch
 from torch import Tensor, fx, nn
 
-from qnotes.errors import QnotesError, UnsupportedOperation
+from qnotes.errors import NotVerified, QnotesError, UnsupportedOperation
 from qnotes.propagation.channels import Channels
-from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids, at_center
+from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids, at_center, check_size
 from qnotes.propagation.euclidean import Euclidean
 from qnotes.propagation.intervals import Intervals
 from qnotes.propagation.norms import Norms
@@ -51,6 +50,7 @@ class Certificate:
             largest error of its value there, ``log10`` of that bound.
         provenance: of the networks, as given, and of the region.
         seconds: that it took.
+        left_out: by ``best``: the methods that have no bound here, and why.
     """
 
     log10: np.ndarray
@@ -58,6 +58,7 @@ class Certificate:
     layers: pd.DataFrame
     provenance: Mapping[str, object] = field(default_factory=dict)
     seconds: float = 0.0
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def bound(self) -> np.ndarray:
@@ -96,7 +97,8 @@ def certify(
         within: the values that inputs can have at all, such as (0, 1).
         method: ``norms`` (T2), ``channels`` (T8), ``intervals`` (T10), ``euclidean`` (T11),
             ``ellipsoids`` (T14); or ``best``: after each operation the smallest of what all say
-            goes on, of those that have a rule for every operation of the network.
+            goes on, of those that have a rule for every operation of the network, and for T14 the
+            memory: a real network on images of 224 × 224 has T8, T10 and T11.
         seconds: for finding the diagonals of T14; more make the bound smaller. With 0 they are
             multiples of λ_max. The evaluation that follows takes its own time.
         provenance: of the networks, kept with the result.
@@ -117,9 +119,12 @@ def certify(
         steps = _certified(pair, region, method, seconds)
     layers = pd.DataFrame(steps.rows, columns=["name", "domain", "log10"])
     about = {"radius": radius, "images": 0 if center is None else len(center), "within": within}
+    if np.isnan(steps.peaks).any():  # no bound may be read as one
+        raise NotVerified(f"method={method!r} has no number in float64 for this network and region")
     log10 = steps.peaks if center is not None else steps.peaks[0]
     taken = time.perf_counter() - start
-    return Certificate(log10, method, layers, {**(provenance or {}), **about}, taken)
+    origin = {**(provenance or {}), **about}
+    return Certificate(log10, method, layers, origin, taken, steps.left_out)
 
 
 #: Bounds on the graph: theorem, its name, and the method that has it.
@@ -139,7 +144,7 @@ def graph_bounds(
     for theorem, name, method in ON_THE_GRAPH:
         try:
             found, reason = certify(network, quantized, method=method, **options).largest, ""
-        except UnsupportedOperation as error:
+        except (UnsupportedOperation, NotVerified) as error:
             found, reason = math.nan, str(error)
         rows.append((theorem, name, found, reason))
     return rows
@@ -149,6 +154,7 @@ def graph_bounds(
 class _Steps:
     peaks: np.ndarray
     rows: list[tuple[str, str, float]]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def _certified(pair: Pair, region: Region, method: str, seconds: float) -> _Steps:
@@ -169,6 +175,9 @@ def _certified(pair: Pair, region: Region, method: str, seconds: float) -> _Step
 
 def _ellipsoids(pair: Pair, region: Region, seconds: float) -> dict[fx.Node, Known]:
     """What T14 says of each value: diagonals for the first image, used around every one."""
+    if missing := _missing(Ellipsoids, pair):
+        raise UnsupportedOperation(missing)
+    check_size(pair)
     diagonals, first = Diagonals(), Region(region.low[:1], region.high[:1])
     if seconds > 0 and bool((region.reach > 0).any()):
         for share, small in ((0.6, FIRST), (0.4, SECOND)):
@@ -199,20 +208,26 @@ def _smallest(pair: Pair, region: Region, seconds: float) -> _Steps:
         "intervals": Intervals(pair, region),
         "euclidean": Euclidean(pair, region),
     }
-    domains = {name: domain for name, domain in domains.items() if _has_rules(domain, pair)}
-    rows = []
-    facts = {}
-    with suppress(UnsupportedOperation):  # the others have a rule
+    left_out = {name: _missing(type(domain), pair) for name, domain in domains.items()}
+    left_out = {name: reason for name, reason in left_out.items() if reason}
+    domains = {name: domain for name, domain in domains.items() if name not in left_out}
+    rows, facts = [], {}
+    try:
         facts = {ELLIPSOIDS: _ellipsoids(pair, region, seconds)}
+    except (UnsupportedOperation, NotVerified) as error:  # the others have a bound
+        left_out[ELLIPSOIDS] = str(error)
     for visit in walk(pair.operations, Smallest(pair, domains, facts)):
         facts, said = visit.result["known"], visit.result["said"]
         rows.append((visit.operation.name, winner(said), _log10(facts.peaks).max()))
-    return _Steps(_outputs(facts, region, pair.shapes[visit.operation.node]), rows)
+    return _Steps(_outputs(facts, region, pair.shapes[visit.operation.node]), rows, left_out)
 
 
-def _has_rules(domain: Domain, pair: Pair) -> bool:
-    """Whether a domain can walk through the whole network; T8 always can."""
-    return all(hasattr(domain, operation.kind) for operation in pair.operations)
+def _missing(domain: type[Domain], pair: Pair) -> str:
+    """What keeps a domain from walking through the whole network; T8 always can."""
+    for operation in pair.operations:
+        if not hasattr(domain, operation.kind):
+            return f"{operation.name}: {domain.__name__} has no rule for {operation.kind}"
+    return ""
 
 
 def _outputs(facts: Known, region: Region, shape: tuple[int, ...]) -> np.ndarray:
