@@ -33,6 +33,7 @@ OPTION = re.compile(r":([\w-]+):[ \t]*(.*)\n?")
 ROLE = re.compile(r"\{([a-z:]+)\}`([^`]+)`|(`+)[^`](?:.*?[^`])?\3(?!`)", re.DOTALL)  # or code
 EXPLICIT = re.compile(r"(.+?)\s*<([^<>]+)>", re.DOTALL)  # a text, and the label that it leads to
 LABELLED = re.compile(r"\$\$(.*?)\$\$ *\(([\w-]+)\)", re.DOTALL)
+TARGET = re.compile(r"^\(([\w-]+)\)=[ \t]*\n+(?=#+ (.*))", re.MULTILINE)  # before a heading
 # What the build adds for its pages: marks before code, and links to them.
 OF_THE_PAGE = re.compile(r'<span id="code-[^>]*></span>| ?<a class="code".*?</a>')
 # On a page: an element with a name, or the number of the last one before it.
@@ -149,6 +150,7 @@ def _texts(path: Path) -> list[str]:
 def labels(text: str) -> dict[str, tuple[str, str]]:
     """Kind and title of everything in a text that has a label."""
     found = {label: (KINDS["math"], "") for _, label in LABELLED.findall(text)}
+    found |= {label: (heading, "") for label, heading in TARGET.findall(text)}
     for part in parts(text):
         if isinstance(part, Directive) and part.name in KINDS:
             label = part.options.get("label") or part.options.get("name")
@@ -255,7 +257,7 @@ class Edition:
     def plain(self, part: str | Directive) -> str:
         """A piece of text without directives and roles."""
         if isinstance(part, str):
-            text = LABELLED.sub(lambda found: self.tagged(found[1], found[2]), part)
+            text = LABELLED.sub(lambda found: self.tagged(found[1], found[2]), TARGET.sub("", part))
             return ROLE.sub(lambda f: self.role(f[1], f[2]) if f[1] else f[0], text)
         if part.name not in CONVERTERS:
             raise StudentError(

@@ -106,6 +106,7 @@ def test_role(role, expected):
         (fence("{math}", ":label: eq-a\n\nx = 1"), "$$\nx = 1 \\tag{3.1}\n$$"),
         (fence("{math}", "x &= 1 \\\\ y &= 2"), "\\begin{aligned} x &= 1"),
         ("$$\nx = 1\n$$ (eq-a)", "$$\nx = 1 \\tag{3.1}\n$$"),
+        ("(sec-a)=\n## A heading", "\n\n## A heading"),
         ("$$\nx = 1\n$$ (eq-unseen)", "$$\nx = 1\n$$"),
         (fence("{prf:lemma} (Means)", "True."), "**Lemma (Means).**\n\nTrue."),
         (fence("{prf:example}", "One."), "**Example.**\n\nOne."),
@@ -231,6 +232,10 @@ def test_numbers_are_read_from_a_page():
     assert student.numbers(html) == {"fig-a": "Fig. 3.1", "eq-a": "(3.1)"}
 
 
+def test_a_section_is_called_by_its_heading():
+    assert student.labels("(sec-a)=\n\n## A heading\n") == {"sec-a": ("A heading", "")}
+
+
 def test_sources_are_named_as_on_the_pages():
     found = student.citations(BOOK / "references.bib")
     authors, year, address = found["houache2025impact"]
@@ -276,7 +281,7 @@ def raw(done) -> list[str]:
     return [line for text in texts for line in re.findall(rf"^.*(?:{RAW}).*$", text, re.M)]
 
 
-RAW = r"\{[a-z][\w:-]*\}`|^(?:`{3,}|:{3,})\{"
+RAW = r"\{[a-z][\w:-]*\}`|^(?:`{3,}|:{3,})\{|^\([\w-]+\)="
 
 
 def downloaded(name: str):
