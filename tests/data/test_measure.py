@@ -16,7 +16,7 @@ from qnotes.networks.weights import read_manifest
 from qnotes.propagation.profiles import STORED_BITS, STORED_SEEDS, profiles_folder, stored_name
 
 #: Those that the chapter "ResNets" shows three trainings of.
-THRICE = ("resnet20", "resnet32", "resnet44", "resnet56")
+THRICE = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
 ALL = [
     (name, seed)
     for name in qn.names()
