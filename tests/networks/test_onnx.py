@@ -14,7 +14,7 @@ from qnotes.errors import QnotesError, UnsupportedOperation
 from qnotes.networks import onnx_files
 from qnotes.networks._torchvision import torchvision
 from qnotes.networks.architectures import seeded
-from qnotes.networks.weights import _calibrate
+from qnotes.networks.weights import calibrate
 from tests.onnx_writing import model, node, numbers, reference, written
 
 IMAGE = (1, 2, 9, 8)
@@ -317,7 +317,7 @@ def test_networks_of_torchvision_come_back(name, layers, tmp_path):
     """Skips, concatenations, shuffles, gates: the same function, and all layers are quantized."""
     with seeded(0):
         network = torchvision.models.get_model(name, weights=None).eval()
-        _calibrate(network, torch.randn(2, 3, 64, 64).clamp(-1, 1))
+        calibrate(network, torch.randn(2, 3, 64, 64).clamp(-1, 1))
     x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     again = qn.from_onnx(exported(network, x, tmp_path / "n.onnx", opset_version=17))
     with torch.no_grad():
