@@ -1,8 +1,13 @@
 ## make book          run the chapters that changed and build the site in _build/html
+## make chapter       run one chapter and show its page alone: make chapter NAME=depth BITS="4 8"
+## make student       the chapters as plain notebooks in _build/student: numbers filled in, figures shown,
+##                      solutions left out; with SOLUTIONS=yes the teacher's, in _build/teacher
+## make lab           open them in JupyterLab, which it installs in .venv first if it is not there
 ## make test          run the tests (they open the built site; it is built first if there is none)
 ##                      make test FAST=1  only what takes well under a second each, in two minutes
 ##                      make test SLOW=1  all, also what is marked slow: mutants, the search, runs of
 ##                                        all chapters, make itself, the wheel; with coverage
+## make pdf           the whole book as one PDF, _build/book.pdf; needs Chromium
 ## make serve         show the site at http://localhost:8000
 ## make prove         derive every step of every proof again, with times
 ## make falsify       search many networks for one that breaks a bound (some minutes), and store the
@@ -17,6 +22,7 @@
 ## make architectures measure data/architectures.csv again: bounds of all classifiers of torchvision,
 ##                    with random weights (about half an hour; what is there is kept)
 ## make profiles      measure the stored profiles of the networks in data/ again
+##                      (those of the ResNet-50 where the package with its weights is installed)
 ## make lint          check the style of the code with ruff
 ## make clean         remove everything that was built; the environment .venv stays
 ## make help          print this
@@ -28,6 +34,8 @@
 ##   WEIGHTS   digits, imagenet or random                   } what the chapters are run with;
 ##   BITS      bit-widths from 2 to 16                      } without them, each chapter uses the values
 ##   SEED      a whole number, the seed of all sampling     } of its own first code cell
+##   NAME      what make chapter runs: a file of book/ without its suffix
+##   SOLUTIONS SOLUTIONS=yes keeps the solutions in what make student writes
 ##   TESTS     what make test runs; default: tests
 ##   FAST      FAST=1 leaves out what is marked slow or medium  } how much make test runs; without
 ##   SLOW      SLOW=1 runs all of it                            } them, all but what is marked slow
@@ -43,6 +51,8 @@
 WEIGHTS =
 BITS =
 SEED =
+NAME =
+SOLUTIONS =
 TESTS = tests
 FAST =
 SLOW =
@@ -52,7 +62,7 @@ ENV =
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help book test prove falsify bench serve checkpoints weights errors certified architectures profiles lint clean writable FORCE
+.PHONY: help book chapter student lab pdf test prove falsify bench serve checkpoints weights errors certified architectures profiles lint clean writable FORCE
 
 # Threads that wait for each other without spinning: much faster where others use the cores too.
 export OMP_WAIT_POLICY = PASSIVE
@@ -62,7 +72,7 @@ help:
 
 # ---------------------------------------------------------------- the variables, checked first
 
-variables := WEIGHTS BITS SEED TESTS FAST SLOW PORT PYTHON ENV
+variables := WEIGHTS BITS SEED NAME SOLUTIONS TESTS FAST SLOW PORT PYTHON ENV
 given := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))
 unknown := $(filter-out $(variables) SHELL MAKEFLAGS,$(given))
 ifneq ($(unknown),)
@@ -79,6 +89,15 @@ ifneq ($(shell printf '%s' '$(SEED)' | tr -d 0-9)$(word 2,$(SEED)),)
 endif
 ifneq ($(filter-out 1,$(FAST)$(SLOW)),)
   $(error FAST=1 and SLOW=1 are the only values, and one of them at a time)
+endif
+ifneq ($(filter-out yes,$(SOLUTIONS)),)
+  $(error SOLUTIONS=$(SOLUTIONS) will not do: the only value is SOLUTIONS=yes)
+endif
+chapters := $(patsubst book/%.ipynb,%,$(wildcard book/*.ipynb))
+ifneq ($(filter chapter,$(MAKECMDGOALS)),)
+ifneq ($(words $(NAME)) $(filter-out $(chapters),$(NAME)),1 )
+  $(error NAME=$(NAME) is no chapter: give one of $(filter-out reproducibility,$(chapters)))
+endif
 endif
 ifneq ($(filter-out active,$(ENV)),)
   $(error ENV=$(ENV) will not do: the only value is ENV=active)
@@ -147,7 +166,6 @@ writable:
 
 # ---------------------------------------------------------------- the chapters
 
-chapters := $(patsubst book/%.ipynb,%,$(wildcard book/*.ipynb))
 executed := $(chapters:%=_build/executed/%.ipynb)
 
 # A chapter depends on the variables that its cell of parameters sets.
@@ -163,6 +181,27 @@ $(executed): _build/executed/%.ipynb: book/%.ipynb book/execute.py requirements.
     $(sources) _build/state/sources _build/state/odd_sources _build/state/python | $(environment)
 	@$(py) book/execute.py $(parallel) $< $@ $(filter _build/parameters/%,$^)
 
+jupyter_book = NO_COLOR=1 PYTHONPATH=. $(py) -c 'from jupyter_book.cli.main import main; main()'
+
+# One chapter by itself, with other values, say: it has a folder of its own, so that the book, which
+# another value would make again, stays as it is. Its page comes from the teacher's edition, where
+# references are plain text, so no other page is needed.
+alone = _build/chapter
+chapter: | $(environment) writable
+	@rm -rf $(alone) && mkdir -p $(alone)/source
+	@printf '%s\n' $(call quoted,$(if $(WEIGHTS),weights: $(strip $(WEIGHTS)))) \
+	  $(call quoted,$(if $(numbers),bits: [$(numbers)])) \
+	  $(call quoted,$(if $(SEED),seed: $(shell expr $(SEED) + 0))) > $(alone)/parameters.yaml
+	@$(py) book/execute.py book/$(NAME).ipynb $(alone)/$(NAME).ipynb $(alone)/parameters.yaml
+	@$(py) book/student.py --solutions --site _build/html --to $(alone)/source $(alone)/$(NAME).ipynb
+	@cp -R book/references.bib book/_static $(alone)/source
+	@printf '%s\n' 'format: jb-book' 'root: $(NAME)' > $(alone)/source/_toc.yml
+	@$(jupyter_book) build $(alone)/source --config _config.yml --path-output $(alone) --quiet > /dev/null 2>&1 || { \
+	  echo "The page was not built; the chapter is in $(alone)/$(NAME).ipynb" >&2; exit 1; }
+	@echo 'The chapter:' $(call quoted,$(CURDIR)/$(alone)/_build/html/$(NAME).html)
+	@if [ -n "$$DISPLAY" ] || [ "$$(uname)" = Darwin ]; then \
+	  $(py) -m webbrowser -t $(call quoted,file://$(CURDIR)/$(alone)/_build/html/$(NAME).html) > /dev/null; fi
+
 # ---------------------------------------------------------------- the site
 
 pages := $(wildcard book/*.md) book/_toc.yml book/references.bib $(wildcard book/_static/*)
@@ -171,15 +210,38 @@ book: _build/html/index.html
 	@echo 'The book:' $(call quoted,$(CURDIR)/_build/html/index.html)
 
 # Always built from nothing, since a warning is printed only when a page is read; and beside
-# _build/html, which is replaced only when all went well.
-_build/html/index.html: $(executed) $(pages) _config.yml _build/state/sources | $(environment)
+# _build/html, which is replaced only when all went well. What a page offers for download is the
+# student edition, in place of the source that Sphinx copied.
+_build/html/index.html: $(executed) $(pages) book/student.py _config.yml _build/state/sources | $(environment)
 	@echo "Building the site"
 	@rm -rf _build/source _build/site && mkdir -p _build/source && touch _build/state/site
 	@cp -R $(wildcard book/*.md) book/_toc.yml book/references.bib book/_static $(executed) _build/source
-	@NO_COLOR=1 PYTHONPATH=. $(py) -c 'from jupyter_book.cli.main import main; main()' build _build/source \
+	@$(jupyter_book) build _build/source \
 	  --config _config.yml --path-output _build/site -W -n --keep-going --quiet > /dev/null || { \
 	  echo "The site was not built (see above); the last good one, if any, is untouched." >&2; exit 1; }
+	@$(py) book/student.py --site _build/site/_build/html --to _build/site/_build/html/_sources $(executed)
 	@rm -rf _build/html && mv _build/site/_build/html _build/html && touch -r _build/state/site $@
+
+# Numbers of figures and theorems are those of the site.
+edition = _build/$(if $(SOLUTIONS),teacher,student)
+student: _build/html/index.html
+	@rm -rf $(edition)
+	@$(py) book/student.py $(if $(SOLUTIONS),--solutions) --site _build/html --to $(edition) $(executed)
+	@echo 'The notebooks:' $(call quoted,$(CURDIR)/$(edition))
+
+# JupyterLab is large, and nothing else needs it: whoever wants it gets it by asking.
+lab: student
+	@$(py) -c 'import jupyterlab' 2> /dev/null || $(if $(ENV),{ \
+	  echo "JupyterLab is missing: install it in the active environment" >&2; exit 1; },\
+	  $(py) -m pip install --disable-pip-version-check --quiet 'jupyterlab>=4,<5')
+	$(py) -m jupyterlab --notebook-dir=$(edition)
+
+# All pages as one, printed by Chromium.
+pdf: _build/book.pdf
+	@echo 'The book on paper:' $(call quoted,$(CURDIR)/_build/book.pdf)
+
+_build/book.pdf: _build/html/index.html book/pdf.py
+	@$(py) book/pdf.py _build/html $@
 
 serve:
 	@[ -f _build/html/index.html ] || { echo "There is no site yet: make book" >&2; exit 1; }

@@ -105,6 +105,9 @@ def run(source: Path, target: Path, files: list[str], lines: bool) -> int:
     declared = papermill.inspect_notebook(str(source))
     defaults = {key: ast.literal_eval(value["default"]) for key, value in declared.items()}
     given = {key: value for file in files for key, value in (read_yaml_file(file) or {}).items()}
+    for key in sorted(given.keys() - defaults.keys()):
+        print(f"{name} has no {key}: the value is not used", file=sys.stderr)
+        del given[key]
     print(f"{name}: running", *(f"{key}={value}" for key, value in given.items()), flush=True)
     how = {"kernel_name": "python3", "cwd": source.parent, "progress_bar": progress(name, lines)}
     try:

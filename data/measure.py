@@ -1,18 +1,21 @@
 """Write the stored profiles again: `python -m data.measure`, or `make profiles`.
 
-Those of the networks whose weights are kept; the others are measured when they are trained
-(`data/train.py`).
+Those of the networks whose weights are kept, and those of `open_nsfw` where its package is
+installed; the others are measured when they are trained (`data/train.py`).
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from data import open_nsfw
+from qnotes.errors import QnotesError
 from qnotes.experiments import in_precision, versions
 from qnotes.networks import digits, fold, input_shape, load, names
 from qnotes.networks.weights import about_training, read_manifest
@@ -88,19 +91,34 @@ def store(profiles: Iterable[Profile], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for measured in profiles:
         about = measured.provenance
-        measured.save(folder / stored_name(about["name"], about["bits"], about["seed"]))
+        options = {key: about[key] for key in ("granularity", "equalization") if key in about}
+        name = stored_name(about["name"], about["bits"], about["seed"], **options)
+        measured.save(folder / name)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Write the profiles of all networks whose weights are kept."""
+def main(arguments: list[str] | None = None) -> int:
+    """Write the profiles of all networks whose weights are at hand; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
+    known = (*names(), open_nsfw.NAME)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(known)}; all, if none is named")
     parser.add_argument(
         "--folder", type=Path, default=profiles_folder(), help="where to (%(default)s)"
     )
-    folder = parser.parse_args(arguments).folder
-    for name in tqdm(names()):
-        store(measure(name), folder)
+    options = parser.parse_args(arguments)
+    if unknown := sorted(set(options.names) - set(known)):
+        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(known)}")
+    for name in tqdm(options.names or known):
+        try:
+            store(open_nsfw.measure() if name == open_nsfw.NAME else measure(name), options.folder)
+        except QnotesError as error:
+            if name != open_nsfw.NAME:
+                raise
+            print(f"{name}: {error}", file=sys.stderr)
+            if options.names:
+                return 2
+            print(f"{name}: its stored profiles stay as they are", file=sys.stderr)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -22,6 +22,7 @@ _HOMES = {
         "digits",
         "fold",
         "from_export",
+        "from_onnx",
         "input_shape",
         "load",
         "names",

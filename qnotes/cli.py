@@ -129,7 +129,10 @@ def _domain() -> list[click.Option]:
 
 def _measured() -> list[click.Parameter]:
     """A network, its domain, and how it is quantized."""
-    shape = "Batch dimension first, such as 1,3,224,224; needed for FILE.py:FUNCTION."
+    shape = (
+        "Batch dimension first, such as 1,3,224,224; needed for FILE.py:FUNCTION, and for "
+        "FILE.onnx where it leaves sizes open."
+    )
     return [
         click.Argument(["network"], metavar="NETWORK"),
         _option("--input-shape", shape, type=_sizes, metavar="N,N,..."),
@@ -179,8 +182,9 @@ def _explanations(docstring: str) -> dict[str, str]:
 
 
 NETWORK = """NETWORK is a name, such as resnet20; FILE.py:FUNCTION, a function of no arguments that
-returns a torch.nn.Module; or FILE.pt2, a program that torch.export.save wrote. They may run code:
-open only what you trust."""
+returns a torch.nn.Module; FILE.pt2, a program that torch.export.save wrote; or FILE.onnx, or
+FILE.onnx:TENSOR for a network that ends with that tensor. All but ONNX may run code: open only what
+you trust."""
 
 
 class _Command(click.Command):
@@ -445,6 +449,8 @@ def _choose(*, radius: float | None, **call) -> _Chosen:
 def _named_or_own(*, network: str, weights: str, seed: int, input_shape=None, **_) -> _Chosen:
     if network.endswith(".pt2"):
         return _from_program(_existing(network), input_shape)
+    if network.endswith(".onnx") or ".onnx:" in network:
+        return _from_onnx(network, input_shape)
     if ".py:" in network:
         return _from_function(network, input_shape)
     if network.endswith(".py"):
@@ -470,6 +476,16 @@ def _from_program(path: Path, given: tuple[int, ...] | None) -> _Chosen:
     if given is not None and given[1:] != own[1:]:
         raise qn.QnotesError(f"{path} takes inputs of shape {own}; leave --input-shape out")
     return _Chosen(qn.fold(qn.from_export(program)), own, {"source": path.name})
+
+
+def _from_onnx(text: str, given: tuple[int, ...] | None) -> _Chosen:
+    from qnotes.networks.onnx_files import read_onnx
+
+    file, colon, tensor = text.partition(".onnx:")
+    path = _existing(f"{file}.onnx" if colon else text)
+    network, shape = read_onnx(path, given, tensor or None)
+    about = {"source": path.name} | ({"output": tensor} if tensor else {})
+    return _Chosen(qn.fold(network, input_shape=shape), shape, about)
 
 
 def _from_function(text: str, shape: tuple[int, ...] | None) -> _Chosen:

@@ -1,6 +1,6 @@
 """What a chapter needs of the book: figures and numbers for the page, statements, proofs, tables.
 
-Only chapters import this module; it needs what Jupyter Book brings along.
+Only chapters import this module; it needs IPython, which Jupyter brings along.
 
 Figures, numbers and statements are shown under their cell, where a notebook is read in Jupyter. On
 the page they stand where the text asks for them, as ``{glue:figure}``, ``{glue:text}`` and
@@ -13,9 +13,9 @@ import base64
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from IPython.core.formatters import format_display_data
 from IPython.display import HTML, Markdown, Math, display
 from matplotlib.figure import Figure
-from myst_nb import glue
 from sympy import IndexedBase, sympify
 
 from qnotes import theorems
@@ -23,6 +23,20 @@ from qnotes.theorems import AXIOMS, to_latex
 from qnotes.theorems import notation as sy
 from qnotes.theorems.printing import fact_to_latex
 from qnotes.theorems.rules import ByAxiom
+
+#: Jupyter does not show what is stored under a type that begins like this.
+STORED = "application/papermill.record/"
+
+
+def glue(name: str, value: object, *, display_too: bool = True) -> None:
+    """Store a value by name in the outputs of the cell, where MyST-NB looks for it.
+
+    Its own ``glue`` does the same; a reader who runs a chapter need not have MyST-NB.
+    """
+    bundle, metadata = format_display_data(value)
+    prefix = "" if display_too else STORED
+    metadata["scrapbook"] = {"name": name, "mime_prefix": prefix}
+    display({prefix + kind: data for kind, data in bundle.items()}, raw=True, metadata=metadata)
 
 
 def figure(name: str, drawn: Figure) -> None:
@@ -38,7 +52,7 @@ def numbers(section: str, **values: object) -> None:
     """
     named = {f"{section}-{name.replace('_', '-')}": value for name, value in values.items()}
     for name, value in named.items():
-        glue(name, value, display=False)
+        glue(name, value, display_too=False)
     display(Markdown(", ".join(f"`{name}` = {value}" for name, value in named.items())))
 
 

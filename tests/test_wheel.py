@@ -1,7 +1,6 @@
 """The package as others install it: complete, and at home in any folder."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -33,20 +32,6 @@ def test_every_folder_of_the_package_is_packaged():
     folders = {path.parent.relative_to(ROOT) for path in (ROOT / "qnotes").rglob("*.py")}
     names = {".".join(folder.parts) for folder in folders}
     assert set(tools["packages"]) == {*names, "qnotes.data"}
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
-    """What `pip install .` puts into a folder, from a copy, since building writes beside."""
-    copy, target = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("target")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, copy)
-    for name in ("qnotes", "data"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    offline = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", *offline, "--target", target, copy], check=True)
-    return target
 
 
 def run(command: list, folder: Path, installed: Path) -> str:

@@ -15,3 +15,40 @@ window.addEventListener("load", unfold);
 document.addEventListener("click", (event) => {
   if (event.target.closest("a.code")) setTimeout(unfold);
 });
+
+// What is wider than its place scrolls: it gets a sign at the edge beyond which it goes on, and the
+// keyboard reaches it.
+const SCROLLERS = "div.picture, div.cell_output, div.output, .pst-scrollable-table-container, div.math, pre, mjx-container";
+function markEdges(box) {
+  const beyond = box.scrollWidth - box.clientWidth;
+  const scrolls = beyond > 1 && /auto|scroll/.test(getComputedStyle(box).overflowX);
+  box.classList.toggle("goes-on", scrolls && box.scrollLeft < beyond - 1);
+  box.classList.toggle("came-from", scrolls && box.scrollLeft > 1);
+  if (scrolls) box.tabIndex = 0;
+}
+function markWide() {
+  for (const formula of document.querySelectorAll(".bd-article mjx-container:not([display])")) {
+    formula.classList.remove("wide");
+    const line = formula.closest("p, li, dd, td, figcaption, section").clientWidth;
+    formula.classList.toggle("wide", formula.getBoundingClientRect().width > line && line > 0);
+  }
+  document.querySelectorAll(SCROLLERS).forEach(markEdges);
+}
+function wrapPictures() {
+  for (const picture of document.querySelectorAll("figure > img")) {
+    const box = document.createElement("div");
+    box.className = "picture";
+    picture.replaceWith(box);
+    box.append(picture);
+  }
+}
+window.addEventListener("DOMContentLoaded", wrapPictures);
+window.addEventListener("load", () => (window.MathJax?.startup?.promise ?? Promise.resolve()).then(markWide));
+window.addEventListener("resize", markWide);
+document.addEventListener("toggle", markWide, true);
+document.addEventListener("click", (event) => {
+  if (event.target.closest(".toggle-button, .admonition-title")) setTimeout(markWide);
+});
+document.addEventListener("scroll", (event) => {
+  if (event.target.matches?.(SCROLLERS)) markEdges(event.target);
+}, true);

@@ -56,9 +56,9 @@ def optimize(
         return (error_logs(domain, pair) * 4).logsumexp(0) / 4
 
     with torch.enable_grad():
-        _value(objective)  # makes the numbers
+        value = _value(objective)  # makes the numbers
         numbers = diagonals.numbers
-        if not numbers:
+        if value is None or not value.requires_grad:  # nothing depends on them
             return 0
         best, kept = float("inf"), [number.detach().clone() for number in numbers]
         step = STEP

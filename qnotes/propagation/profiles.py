@@ -150,38 +150,70 @@ def check_radius(radius: float, *, inward: bool = False) -> float:
     return math.nextafter(number, math.inf) if number < radius and not inward else number
 
 
-def stored_profile(name: str, *, bits: int, seed: int = 0) -> Profile:
-    """A profile that comes with the book: a digits network, a symmetric grid for each channel.
+def stored_profile(
+    name: str,
+    *,
+    bits: int,
+    seed: int = 0,
+    granularity: str = "channel",
+    equalization: str | None = None,
+) -> Profile:
+    """A profile that comes with the book: of a digits network, or of a ResNet-50; symmetric grids.
 
     Reading it and its bounds need no torch. Its ``provenance`` also has what a profile cannot tell:
     ``log10_T8``, the decimal logarithm of the vector form; and under ``held_out``, on the digits
     that training did not see, the accuracy after quantizing, the largest and the median error, and
     the median distance of the two largest outputs before quantizing.
 
+    ``open_nsfw`` is Yahoo's content classifier, a ResNet-50 with half the channels that was trained
+    on ImageNet first. Its weights are not stored here. Its profiles are for inputs in [-151, 151],
+    with a scale per channel or per tensor, as it was trained and equalized; ``errors`` in the
+    provenance are on parts of photographs and on random inputs.
+
     Args:
-        name: one of `names()`, such as ``resnet20``.
+        name: one of `names()`, such as ``resnet20``; or ``open_nsfw``.
         bits: 4 or 8.
         seed: of the training: 0, 1 or 2. `load` has the weights of seed 0; those of the others are
             not kept.
+        granularity: ``channel`` or, for ``open_nsfw``, ``tensor``.
+        equalization: None or, for ``open_nsfw``, ``cle`` or ``even``, as in `equalize`.
 
     Raises:
         QnotesError: for a profile that is not stored; the message has those that are.
     """
-    path = profiles_folder() / stored_name(name, bits, seed)
+    path = profiles_folder() / stored_name(name, bits, seed, granularity, equalization)
     if not path.is_file():
+        asked = [f"{bits!r} bits", f"seed {seed!r}"]
+        if granularity != "channel":
+            asked.append(f"granularity {granularity!r}")
+        if equalization is not None:
+            asked.append(f"equalization {equalization!r}")
         found = sorted(file.stem for file in profiles_folder().glob("*.json"))
         ours = [stem for stem in found if stem.startswith(f"{name}-")] or found
         raise QnotesError(
-            f"no stored profile of {name!r} at {bits!r} bits, seed {seed!r}, in {path.parent}; "
+            f"no stored profile of {name!r} at {', '.join(asked)}, in {path.parent}; "
             f"there are: {', '.join(ours) or 'none; run `make profiles`'}"
         )
     return Profile.read(path)
 
 
-def stored_name(name: str, bits: int, seed: int = 0) -> str:
-    """What the file of a stored profile is called; seed 0, whose weights are kept, is not named."""
-    training = "" if seed == 0 else f"-seed{seed}"
-    return f"{name}{training}-{bits}bit.json"
+def stored_name(
+    name: str,
+    bits: int,
+    seed: int | None = 0,
+    granularity: str = "channel",
+    equalization: str | None = None,
+) -> str:
+    """What the file of a stored profile is called; what is usual is not named.
+
+    Usual are seed 0, whose weights are kept, a scale for each channel, and no equalization.
+    """
+    parts = [name]
+    if seed:
+        parts.append(f"seed{seed}")
+    parts += [equalization] if equalization else []
+    parts += [granularity] if granularity != "channel" else []
+    return f"{'-'.join(parts)}-{bits}bit.json"
 
 
 def profiles_folder() -> Path:

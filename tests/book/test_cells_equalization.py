@@ -23,6 +23,9 @@ rescaled = definitions(
     "where",
     "mean_form",
     "scramble",
+    "parts",
+    "rescaled",
+    "place",
     "decades",
     setup={"methods": ["cle", "path", "even"]},
 )
@@ -178,3 +181,39 @@ def test_the_small_mobilenet_is_loosened_until_it_is_scrambled():
     assert decades(scrambled) > decades(made.model) + 5
     again = decades(qn.equalize(scrambled).model)
     assert again == pytest.approx(decades(made.model), abs=1e-6)
+
+
+@pytest.mark.medium
+def test_the_two_parts_of_CLE_make_the_whole_and_leave_the_function():
+    folded = qn.fold(qn.load("mobilenet_v2_x0_25"))
+    start = qn.equalize(folded, relu6="relu", strength=0.0).model
+    whole = qn.equalize(folded, relu6="relu")
+    x = qn.random_inputs((1, 1, 32, 32), count=1)
+    between = rescaled.rescaled(start, whole, "between layers")
+    both = rescaled.rescaled(between, whole, "within layers")
+    for ours, theirs in zip(both.parameters(), whole.model.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-9)
+    assert torch.allclose(between(x), start(x), rtol=1e-6)
+    assert any(
+        not torch.allclose(ours, theirs, rtol=1e-2)
+        for ours, theirs in zip(between.parameters(), start.parameters(), strict=True)
+    )
+
+
+def test_parts_of_factors():
+    d = torch.tensor([1.0, 4.0, 16.0], dtype=torch.float64)
+    found = rescaled.parts(d)
+    assert torch.allclose(found["between layers"], torch.full((3,), 4.0, dtype=torch.float64))
+    assert torch.allclose(found["within layers"] * found["between layers"], d)
+
+
+@pytest.mark.medium
+def test_places_in_a_block():
+    layers = qn.stored_profile("open_nsfw", bits=8).layers[1:-1]
+    kinds = [rescaled.place(layer) for layer in layers]
+    assert kinds == ["first 1×1", "3×3", "last 1×1"] * 16
+    mobile = qn.fold(qn.load("mobilenet_v2_features", weights="imagenet"))
+    shape = qn.input_shape("mobilenet_v2_features", "imagenet")
+    layers = qn.profile(mobile, mobile, input_shape=shape).layers[1:-1]
+    found = [rescaled.place(layer) for layer in layers]
+    assert found == ["3×3", "last 1×1"] + ["first 1×1", "3×3", "last 1×1"] * 16

@@ -126,6 +126,7 @@ def test_old_channels_are_what_T8_remembers(seed):
     joins = ("a plain chain", "sums", "concatenations")
     found = {how: cells.gained(how, 16, seed) for how in joins}
     assert found["concatenations"] > 3 * max(found["sums"], found["a plain chain"])
+    assert found["concatenations"] > 3 * cells.gained("a plain chain", 16, seed, width=16 + 8 * 16)
     assert min(found.values()) > 0
 
 

@@ -123,7 +123,7 @@ def test_the_kept_training_has_the_bounds_of_its_weights():
 @pytest.mark.medium
 def test_what_the_text_says_of_three_trainings():
     """P2 moves most, and no bound moves as far as it is from the next."""
-    networks = ["resnet20", "resnet32", "resnet44", "resnet56"]
+    networks = ["resnet20", "resnet32", "resnet44", "resnet56", "resnet110"]
     rows = [
         {"network": name, "seed": seed} | seeds.training(stored)
         for name in networks

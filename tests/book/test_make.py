@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ COPIED = [
     "_config.yml",
     "book/execute.py",
     "book/environment.py",
+    "book/student.py",
     "book/references.bib",
     "book/_static",
 ]
@@ -226,6 +228,51 @@ def test_two_at_once(project):
     assert max(run.start_time for run in runs) < min(run.end_time for run in runs)
 
 
+# -- one chapter, and the notebooks for students ---------------------------------------------------
+
+
+def test_one_chapter_leaves_the_book_alone(project):
+    before = times(project, *EXECUTED, "_build/html/index.html")
+    result = make(project, "chapter", "NAME=alpha", "BITS=4 8", "SEED=7")
+    assert result.returncode == 0, result.stderr
+    assert "alpha has no seed" in result.stderr
+    page = project / "_build/chapter/_build/html/alpha.html"
+    assert str(page) in result.stdout and page.exists()
+    alone = nbformat.read(project / "_build/chapter/alpha.ipynb", as_version=4)
+    assert alone.metadata.qnotes.parameters == {"bits": [4, 8]}
+    assert make(project, "book").returncode == 0
+    assert rerun(project, before) == set()
+
+
+EXERCISE = """\
+````{exercise} Half
+:label: ex-half
+
+Why?
+````
+
+````{solution} ex-half
+:class: dropdown
+
+Because.
+````
+"""
+
+
+def test_notebooks_for_students_and_for_teachers(project):
+    write_chapter(project, "alpha", text=EXERCISE)
+    for arguments, folder in ((("student",), "student"), (("student", "SOLUTIONS=yes"), "teacher")):
+        result = make(project, *arguments)
+        assert result.returncode == 0, result.stderr
+        assert f"{project}/_build/{folder}" in result.stdout
+        text = (project / f"_build/{folder}/alpha.ipynb").read_text()
+        assert "**Exercise 1 (Half).** Why?" in text
+        assert ("Because." in text) == (folder == "teacher")
+    offered = (project / "_build/html/_sources/alpha.ipynb").read_text()
+    assert offered == (project / "_build/student/alpha.ipynb").read_text()
+    assert "Because." in (project / "_build/html/alpha.html").read_text()
+
+
 # -- what goes wrong -------------------------------------------------------------------------------
 
 
@@ -294,6 +341,7 @@ def test_interrupt_leaves_nothing_that_looks_finished(project):
         ("SEED=1 2", "whole number"),
         ("ENV=conda", "ENV=active"),
         ("SLOW=yes", "FAST=1 and SLOW=1"),
+        ("SOLUTIONS=no", "SOLUTIONS=yes"),
         ("BIT=4", "no variable BIT"),
     ],
 )
@@ -303,6 +351,14 @@ def test_wrong_value_is_one_clear_line(built, argument, expected):
     assert expected in result.stderr
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("name", ["", "NAME=gamma", "NAME=alpha beta"])
+def test_a_chapter_that_does_not_exist(built, name):
+    result = make(built, "chapter", name) if name else make(built, "chapter")
+    assert result.returncode != 0
+    assert "is no chapter: give one of alpha beta" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_unwritable_build_folder(project):
@@ -355,13 +411,24 @@ def test_buttons_appear_with_the_address_of_a_repository(project):
     page = (project / "_build/html/alpha.html").read_text()
     for host in ("github.com", "mybinder.org/v2/gh", "colab.research.google.com/github"):
         assert f"https://{host}/someone/something" in page
+    # What they open is what the built site has at that place: the student edition.
+    (colab,) = re.findall(r"someone/something/blob/gh-pages/([^\"]+)", page)
+    offered = (project / "_build/html" / colab).read_text()
+    assert 'pip install --quiet \\"git+https://github.com/someone/something' in offered
+
+
+def test_no_button_leads_nowhere(built):
+    page = (built / "_build/html/alpha.html").read_text()
+    assert "mybinder" not in page and "colab.research" not in page
 
 
 def test_help_explains_targets_and_variables(built):
     shown = make(built, "help").stdout
-    for word in ("book", "test", "serve", "clean", "checkpoints", "profiles", "lint", "help"):
+    targets = "book chapter student lab pdf test serve clean checkpoints profiles lint help"
+    for word in targets.split():
         assert f"make {word} " in shown
-    for word in ("WEIGHTS", "BITS", "SEED", "TESTS", "FAST", "SLOW", "PORT", "PYTHON", "ENV"):
+    variables = "WEIGHTS BITS SEED NAME SOLUTIONS TESTS FAST SLOW PORT PYTHON ENV"
+    for word in variables.split():
         assert f"  {word} " in shown
 
 

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import myst_nb
 import nbformat
 import pytest
+from IPython.display import Math
 
 from qnotes import pages
 from tests.book.test_sources import BOOK, calls
@@ -37,6 +39,18 @@ def test_a_proof_needs_no_directive_of_the_book():
     assert "{" + "admonition" not in text and "```" not in text
     assert text.startswith("<details") and text.endswith("</details>")
     assert "\n\n| " in text  # Markdown inside begins after an empty line
+
+
+@pytest.mark.parametrize("display", [False, True])
+@pytest.mark.parametrize("value", [7, "text", Math("x")])
+def test_values_are_stored_as_myst_nb_stores_them(value, display, monkeypatch):
+    """Students need not have MyST-NB, so `pages` has its own `glue`."""
+    shown = []
+    monkeypatch.setattr(pages, "display", lambda *data, **options: shown.append((data, options)))
+    monkeypatch.setattr("myst_nb.ext.glue.ipy_display", lambda *d, **o: shown.append((d, o)))
+    pages.glue("name", value, display_too=display)
+    myst_nb.glue("name", value, display=display)
+    assert shown[0] == shown[1]
 
 
 def executed(name: str, folder: Path):

@@ -106,6 +106,8 @@ def test_page(page, address, name):
         _figures_lead_to_their_code(page)
         _tables_can_be_saved(page)
         _solutions_open_on_a_click(page)
+    if name not in OTHERS:
+        _nothing_is_cut(page)
 
 
 def _all_is_set(page):
@@ -124,12 +126,29 @@ def _all_is_set(page):
     assert page.evaluate(wide) == 0
 
 
+LOST = Path(__file__).with_name("lost.js").read_text(encoding="utf-8")
+UNSIGNED = """() => [...document.querySelectorAll(".bd-article *")].filter((box) =>
+  box.clientWidth > 4 && box.scrollWidth > box.clientWidth + 2
+  && /auto|scroll/.test(getComputedStyle(box).overflowX)
+  && !(box.matches(".goes-on") && box.tabIndex == 0)).map((box) => box.className || box.tagName)"""
+
+
+def _nothing_is_cut(page):
+    """What is wider than its place scrolls, fades at the edge, and the keyboard reaches it."""
+    page.evaluate("window.MathJax?.startup?.promise")
+    page.evaluate(LOST)  # opens what is folded
+    page.wait_for_timeout(100)
+    assert page.evaluate(LOST) == []
+    assert page.evaluate(UNSIGNED) == []
+
+
 def _notebook_can_be_downloaded(page):
     link = page.locator('.dropdown-download-buttons a[href$=".ipynb"]').first.get_attribute("href")
     answer = page.request.get(urljoin(page.url, link))
     notebook = nbformat.reads(answer.text(), as_version=4)
     nbformat.validate(notebook)
     assert any(cell.get("outputs") for cell in notebook.cells)
+    assert "install" in [cell.id for cell in notebook.cells]  # the student edition
     assert str(SITE.parents[1]) not in answer.text()
 
 
@@ -174,6 +193,21 @@ def test_an_address_opens_the_code_of_its_figure(page, address, name):
         read(page, f"{address}{name}.html{place}")
         cell = page.locator(place).locator("xpath=following::div[contains(@class, 'cell')][1]")
         cell.locator("div.cell_input").first.wait_for(state="visible")
+
+
+def test_what_is_cut_is_seen(page, address):
+    """A line in a box that hides what is too long, as in the proofs once, is found."""
+    read(page, f"{address}{pages()[0]}.html")
+    before = len(page.evaluate(LOST))
+    page.evaluate("""() => {
+      const box = document.createElement("div"), line = document.createElement("p");
+      box.style.overflow = "hidden";
+      line.style.whiteSpace = "nowrap";
+      line.textContent = "long ".repeat(500);
+      box.append(line);
+      document.querySelector(".bd-article").append(box);
+    }""")
+    assert len(page.evaluate(LOST)) == before + 1
 
 
 def test_search_finds_depthwise(page, address):

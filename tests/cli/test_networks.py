@@ -12,6 +12,7 @@ from torch import nn
 import qnotes as qn
 from qnotes.cli import main
 from qnotes.networks.architectures import seeded
+from tests.onnx_writing import node, numbers, written
 
 FILE = """
 import torch
@@ -92,6 +93,35 @@ def test_an_exported_program(program, capsys):
     assert [row["log10"] for row in printed] == expected
 
 
+def test_an_onnx_file(tmp_path, capsys):
+    """The same as the functions give; a name after the file says where the network ends."""
+    weights = {"w": numbers(3, 2, 3, 3), "m": numbers(48, 2)}
+    nodes = [
+        node("Conv", "x w", "a"),
+        node("Relu", "a", "r"),
+        node("Flatten", "r", "f"),
+        node("MatMul", "f m", "y:0"),
+        node("Softmax", "y:0", "z"),
+    ]
+    path = written(tmp_path / "net.onnx", nodes, ("n", 2, 6, 6), weights, outputs=("z",))
+    assert main(["bounds", str(path)]) == 2
+    assert "Softmax is not covered" in capsys.readouterr().err
+    assert main(["bounds", f"{path}:y:0", "--csv", "--bits", "3"]) == 0
+    printed = rows(capsys.readouterr().out)
+    folded = qn.fold(qn.from_onnx(path, output="y:0"))
+    changed = qn.quantize(folded, bits=3).model
+    table = qn.bounds(qn.profile(folded, changed, input_shape=(1, 2, 6, 6)))
+    expected = ["" if math.isnan(value) else repr(float(value)) for value in table["log10"]]
+    assert [row["log10"] for row in printed] == expected
+    assert main(["profile", f"{path}:y:0"]) == 0
+    about = qn.Profile.from_json(capsys.readouterr().out).provenance
+    assert (about["source"], about["output"]) == ("net.onnx", "y:0")
+    assert main(["observe", f"{path}:y:0", "--samples", "2", "--steps", "1", "--starts", "1"]) == 0
+    capsys.readouterr()
+    assert main(["bounds", f"{path}:y:0", "--input-shape", "1,2,7,7"]) == 2
+    assert "does not fit the file" in capsys.readouterr().err
+
+
 def test_options_of_the_quantizer_arrive(file, capsys):
     found = []
     for options in ([], ["--affine"], ["--granularity", "tensor"]):
@@ -166,6 +196,8 @@ def test_observe_from_images(capsys):
         (["bounds", "{}:network", "--input-shape", "1,3,6,6"], "expects an input of shape"),
         (["bounds", "nowhere.py:network", *SHAPE], "no file nowhere.py"),
         (["bounds", "nowhere.pt2"], "no file nowhere.pt2"),
+        (["bounds", "nowhere.onnx"], "no file nowhere.onnx"),
+        (["bounds", "nowhere.onnx:y"], "no file nowhere.onnx"),
         (["bounds", "nowhere.json"], "no file nowhere.json"),
         (["bounds", "resnet20", "--granularity", "row"], "granularity must be one of"),
         (["bounds", "resnet20", "--bits", "99"], "bits must be"),

@@ -4,19 +4,19 @@ import math
 import subprocess
 import sys
 from dataclasses import astuple
-from itertools import combinations
+from itertools import combinations, product
 
 import pytest
 import torch
 
 import qnotes as qn
-from data import measure
+from data import measure, open_nsfw
 from data.train import EPOCHS, EPOCHS_OF_DEEP, REQUIRED_ACCURACY
 from qnotes.networks.weights import read_manifest
 from qnotes.propagation.profiles import STORED_BITS, STORED_SEEDS, profiles_folder, stored_name
 
 #: Those that the chapter "ResNets" shows three trainings of.
-THRICE = ("resnet20", "resnet32", "resnet44", "resnet56")
+THRICE = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
 ALL = [
     (name, seed)
     for name in qn.names()
@@ -65,6 +65,8 @@ def test_the_kept_trainings_are_stored_and_all_that_the_book_shows():
 
 def test_every_stored_file_is_one_of_these():
     expected = {stored_name(name, bits, seed) for name, seed in ALL for bits in STORED_BITS}
+    options = product(STORED_BITS, [None], open_nsfw.GRANULARITIES, open_nsfw.EQUALIZATIONS)
+    expected |= {stored_name(open_nsfw.NAME, *chosen) for chosen in options}
     assert {path.name for path in profiles_folder().iterdir()} == expected
 
 
@@ -116,9 +118,8 @@ def test_a_profile_that_is_not_stored():
 
 
 @pytest.mark.medium
-def test_storing_again(tmp_path, monkeypatch, few_digits):
-    monkeypatch.setattr(measure, "names", lambda: ("resnet20",))
-    measure.main(["--folder", str(tmp_path / "new")])
+def test_storing_again(tmp_path, few_digits):
+    assert measure.main(["resnet20", "--folder", str(tmp_path / "new")]) == 0
     stored = tmp_path / "new" / stored_name("resnet20", 4)
     assert qn.Profile.read(stored).layers == measure.measure("resnet20")[0].layers
     assert len(list(stored.parent.iterdir())) == len(STORED_BITS)

@@ -128,6 +128,7 @@ def test_data_folder_is_small_and_holds_nothing_else():
         "measure.py",
         "convert.py",
         "measure_errors.py",
+        "open_nsfw.py",
         "measure_architectures.py",
         "architectures.csv",
         "errors.csv",

@@ -353,3 +353,13 @@ def test_a_module_may_be_called_at_several_nodes(network, seconds):
     with torch.no_grad():
         errors = (folded(inputs) - changed(inputs)).abs().amax(0).numpy()
     assert (errors <= found.bound).all()
+
+
+@pytest.mark.parametrize("network", [[nn.Linear(2, 3, bias=False)], [nn.Linear(2, 3)]])
+def test_a_network_without_free_numbers_needs_no_time(network):
+    """Layers without activations: there may be nothing that a gradient could move."""
+    folded = qn.fold(nn.Sequential(*network, nn.Linear(3, 2, bias=False)).eval())
+    changed = qn.quantize(folded, bits=3).model
+    options = {"input_shape": (1, 2), "method": "ellipsoids"}
+    found = qn.certify(folded, changed, seconds=0.2, **options)
+    assert found.largest <= qn.certify(folded, changed, seconds=0, **options).largest + 1e-12

@@ -1,0 +1,93 @@
+"""Print the built site on paper: python book/pdf.py SITE TARGET.pdf
+
+The articles of all pages become one page, and Chromium prints it; `_static/qnotes.css` says how it
+looks on paper (`@media print`). Sphinx's own builder of a single page does not know folded cells.
+"""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import yaml
+from bs4 import BeautifulSoup
+from playwright.sync_api import sync_playwright
+
+TOC = Path(__file__).with_name("_toc.yml")
+MINUTES = 20  # for all formulae of the book
+CHROMIUM = ("chromium", "google-chrome", "chromium-browser")
+OPEN = """async () => {
+  document.documentElement.dataset.theme = "light";
+  const folded = document.querySelectorAll(".toggle-hidden");
+  folded.forEach((box) => box.classList.remove("toggle-hidden"));
+  document.querySelectorAll("details.toggle-details").forEach((chain) => (chain.open = true));
+  document.querySelectorAll("img").forEach((image) => (image.loading = "eager"));
+  await window.MathJax?.startup?.promise;
+  await Promise.all([...document.images].map((image) => image.decode().catch(() => {})));
+}"""
+FOOT = '<p class="pageNumber" style="width: 100%; text-align: center; font-size: 8pt"></p>'
+
+
+LINK = re.compile(r'href="([\w-]+)\.html(#[^"]*)?"')
+
+
+def pages(toc: Path) -> list[str]:
+    """The pages of the book in its order."""
+    listed = yaml.safe_load(toc.read_text(encoding="utf-8"))
+    parts = listed.get("parts", [listed])
+    return [listed["root"], *(page["file"] for part in parts for page in part["chapters"])]
+
+
+def joined(site: Path, names: list[str]) -> str:
+    """One page with the articles of all; links between them stay inside it."""
+    articles = []
+    for name in names:
+        html = (site / f"{name}.html").read_text(encoding="utf-8")
+        article = str(BeautifulSoup(html, "html.parser").select_one("article.bd-article"))
+        links = LINK.sub(lambda f: f'href="{f[2] or "#page-" + f[1]}"', article)
+        articles.append(f'<div class="page" id="page-{name}">{links}</div>')
+    soup = BeautifulSoup((site / f"{names[0]}.html").read_text(encoding="utf-8"), "html.parser")
+    place = soup.select_one("article.bd-article")
+    place.replace_with(BeautifulSoup("\n".join(articles), "html.parser"))
+    return str(soup)
+
+
+def print_page(source: Path, target: Path, browser: str) -> None:
+    """Write the page as PDF on A4, with solutions open and numbers of pages."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = chromium.new_page()
+        page.set_default_timeout(MINUTES * 60_000)
+        page.goto(source.resolve().as_uri(), wait_until="load")
+        page.evaluate(OPEN)
+        page.pdf(
+            path=target,
+            format="A4",
+            print_background=True,
+            display_header_footer=True,
+            header_template="<span></span>",
+            footer_template=FOOT,
+            margin={"top": "18mm", "bottom": "20mm", "left": "16mm", "right": "16mm"},
+            outline=True,
+            tagged=True,
+        )
+        chromium.close()
+
+
+def main(arguments: list[str]) -> int:
+    site, target = map(Path, arguments)
+    browser = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if browser is None:
+        print("Chromium is missing (Debian: apt-get install chromium)", file=sys.stderr)
+        return 1
+    whole = site / "whole-book.html"  # beside the images that it shows
+    try:
+        whole.write_text(joined(site, pages(TOC)), encoding="utf-8")
+        print_page(whole, target, browser)
+    finally:
+        whole.unlink(missing_ok=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
