@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from tqdm import tqdm
 
 from qnotes.errors import QnotesError, UnsupportedOperation
+from qnotes.propagation.affine import Affine, Budget
 from qnotes.propagation.channels import Channels
 from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids, at_center
 from qnotes.propagation.euclidean import Euclidean
@@ -36,7 +37,10 @@ CHEAP = {
     "euclidean": Euclidean,
 }
 ELLIPSOIDS = "ellipsoids"
-METHODS = (BEST, *CHEAP, ELLIPSOIDS)
+AFFINE = "affine"
+METHODS = (BEST, *CHEAP, ELLIPSOIDS, AFFINE)
+#: Symbols of T15, at first; and bytes that all generators may take at once.
+SYMBOLS, ROOM = 256, 4 << 30
 #: Frequencies of each axis on which diagonals are found first, and then.
 FIRST, SECOND = 3, 5
 
@@ -103,10 +107,12 @@ def certify(
             norm, around each of them; radius 0 is the image alone. Without it, it is [-D, D]^N_0.
         within: the values that inputs can have at all, such as (0, 1).
         method: ``norms`` (T2), ``channels`` (T8), ``intervals`` (T10), ``euclidean`` (T11),
-            ``ellipsoids`` (T14); or ``best``: after each operation the smallest of what all say
-            goes on, of those that have a rule for every operation of the network.
+            ``ellipsoids`` (T14), ``affine`` (T15, made for balls); or ``best``: after each
+            operation the smallest of what all say goes on, of those that have a rule for every
+            operation of the network, and T15 only around images.
         seconds: for finding the diagonals of T14; more make the bound smaller. With 0 they are
-            multiples of λ_max. The evaluation that follows takes its own time.
+            multiples of λ_max. The evaluation that follows takes its own time. T15 is tried with
+            more and more symbols, until so many seconds would be over for all images.
         diagonals: where finding them starts, such as the `diagonals` of a certificate of the same
             network at another number of bits: any are sound, and good ones stay good.
         provenance: of the networks, kept with the result.
@@ -126,7 +132,9 @@ def certify(
     with torch.no_grad():
         pair = checked_pair(network, quantized, input_shape=shape, radius=region.radii)
         found = Diagonals() if diagonals is None else diagonals.copy()
-        steps = _certified(pair, region, method, _Effort(seconds, found, progress))
+        steps = _certified(
+            pair, region, method, _Effort(seconds, found, progress), around=center is not None
+        )
     layers = pd.DataFrame(steps.rows, columns=["name", "domain", "log10"])
     about = {"radius": radius, "images": 0 if center is None else len(center), "within": within}
     log10 = steps.peaks if center is not None else steps.peaks[0]
@@ -180,11 +188,17 @@ class _Effort:
         return iter(tqdm(visits, desc=name, disable=not self.progress, **options))
 
 
-def _certified(pair: Pair, region: Region, method: str, effort: _Effort) -> _Steps:
+def _certified(pair: Pair, region: Region, method: str, effort: _Effort, *, around: bool) -> _Steps:
     if method == BEST:
-        return _smallest(pair, region, effort)
+        return _smallest(pair, region, effort, around)
     if method == ELLIPSOIDS:
         facts = _ellipsoids(pair, region, effort)
+        rows = [(o.name, method, _largest(facts[o.node])) for o in pair.operations]
+        last = pair.operations[-1].node
+        outputs = _outputs(facts[last], region, pair.shapes[last])
+        return _Steps(outputs, rows, {method: _largest(facts[last])})
+    if method == AFFINE:
+        facts = _affine(pair, region, effort)
         rows = [(o.name, method, _largest(facts[o.node])) for o in pair.operations]
         last = pair.operations[-1].node
         outputs = _outputs(facts[last], region, pair.shapes[last])
@@ -229,11 +243,41 @@ def _walked(pair: Pair, region: Region, effort: _Effort) -> dict[fx.Node, Known]
     return facts
 
 
+def _affine(pair: Pair, region: Region, effort: _Effort) -> dict[fx.Node, Known]:
+    """What T15 says of each value, around one image after the other."""
+    seconds = effort.seconds / len(region.low)
+    found = [
+        _with_more_symbols(pair, Region(low[None], high[None]), effort, seconds)
+        for low, high in zip(region.low, region.high, strict=True)
+    ]
+    return {node: _stacked([one[node] for one in found]) for node in found[0]}
+
+
+def _with_more_symbols(
+    pair: Pair, region: Region, effort: _Effort, seconds: float
+) -> dict[fx.Node, Known]:
+    """Four times as many symbols each time, while they are wanted, and there is time and room."""
+    largest = max(math.prod(shape) for shape in pair.shapes.values())
+    end = time.perf_counter() + seconds
+    symbols, facts = SYMBOLS, {}
+    while True:
+        start = time.perf_counter()
+        budget = Budget(symbols)
+        for visit in effort.walk(pair, Affine(pair, region, budget), AFFINE):
+            node = visit.operation.node
+            mine = known(visit.result.signed, pair.shapes[node])
+            facts[node] = mine & facts[node] if node in facts else mine
+        now = time.perf_counter()
+        symbols *= 4
+        if budget.kept or now + 4 * (now - start) > end or 48 * largest * symbols > ROOM:
+            return facts
+
+
 def _stacked(facts: list[Known]) -> Known:
     return Known(*(torch.cat(parts) for parts in zip(*facts, strict=True)))
 
 
-def _smallest(pair: Pair, region: Region, effort: _Effort) -> _Steps:
+def _smallest(pair: Pair, region: Region, effort: _Effort, around: bool) -> _Steps:
     domains: dict[str, Domain] = {
         "channels": Channels(pair, cap_sizes=True, cap_errors=True),
         "intervals": Intervals(pair, region),
@@ -244,6 +288,8 @@ def _smallest(pair: Pair, region: Region, effort: _Effort) -> _Steps:
     facts = {}
     with suppress(UnsupportedOperation):  # the others have a rule
         facts = {ELLIPSOIDS: _ellipsoids(pair, region, effort)}
+    if around and "intervals" in domains:
+        facts |= {AFFINE: _affine(pair, region, effort)}
     for visit in effort.walk(pair, Smallest(pair, domains, facts), BEST):
         facts, said = visit.result["known"], visit.result["said"]
         rows.append((visit.operation.name, winner(said), _largest(facts)))
