@@ -4,25 +4,34 @@ A form is c + G ξ + r: a center, a number for each symbol ξ in [-1, 1], and wh
 of its own, [-r, r]. Layers and sums are exact on forms, so what a value owes to a pixel of the
 input, or to a rounding on the way, can cancel later: between a skip and its branch too. Where an
 activation bends, a line takes its place, and what is left becomes a symbol of its own.
+
+A value is a form and a slip, a vector of which only the length in ℓ² is known: what float64's own
+rounding took. It grows as T11 says, and not as intervals do, which would drown deep networks in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, sqrt
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from qnotes.networks.operations import Operation
+from qnotes.propagation.euclidean import column_sum
 from qnotes.propagation.intervals import TINY, Interval, Intervals, Signed, linear, met, outward
 from qnotes.propagation.outward import EPSILON
 from qnotes.propagation.pair import Pair
 from qnotes.propagation.regions import Region
 from qnotes.propagation.walk import Domain
 from qnotes.propagation.weights import bias_of
+
+#: More than what a length loses where squares become too small for float64.
+SHORT = 1e-140
+#: A coordinate so much smaller than the largest gets no symbol.
+NEGLIGIBLE = 1e-12
 
 
 class Form(NamedTuple):
@@ -33,12 +42,14 @@ class Form(NamedTuple):
         generators: G, (symbols, ...).
         radius: what lies within ±radius, (1, ...).
         symbols: which ones, rising, (symbols,).
+        slip: how long in ℓ² what comes on top may be.
     """
 
     center: Tensor
     generators: Tensor
     radius: Tensor
     symbols: Tensor
+    slip: float = 0.0
 
     @classmethod
     def of(cls, values: Interval) -> Form:
@@ -50,22 +61,28 @@ class Form(NamedTuple):
 
     @property
     def reach(self) -> Tensor:
-        """How far from the center at most, rounded up."""
+        """How far from the center at most, without the slip, rounded up."""
         total = self.generators.abs().sum(0, keepdim=True)
         return (total + self.radius) * (1 + (len(self.symbols) + 4) * EPSILON)
 
     @property
     def interval(self) -> Interval:
-        reach = self.reach
+        reach = (self.reach + self.slip) * (1 + EPSILON)
         return outward(self.center - reach, self.center + reach)
 
-    def mapped(self, function: Callable[[Tensor], Tensor], terms: int = 0) -> Form:
-        """Of a linear function that adds up to so many values with weights in [0, 1]."""
-        lost = function(self.center.abs() + self.reach) * ((terms + 8) * EPSILON)
-        radius = function(self.radius) + (lost + TINY if terms else 0)
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Form:
+        """Of a function that only moves coordinates, or puts zeros beside them."""
         center = function(self.center)
         generators = function(self.generators) if len(self.symbols) else _none(center)
-        return Form(center, generators, radius, self.symbols)
+        return Form(center, generators, function(self.radius), self.symbols, self.slip)
+
+    def averaged(self, function: Callable[[Tensor], Tensor], stretch: float) -> Form:
+        """Of means of any number of its coordinates, whose ℓ² norm is at most `stretch`."""
+        share = (self.center.numel() + 8) * EPSILON
+        lost = length(function(self.center.abs() + self.reach) * share)
+        plain = self.mapped(function)
+        slip = (stretch * self.slip + lost) * (1 + 4 * EPSILON)
+        return plain._replace(radius=plain.radius * (1 + share), slip=slip)
 
     def on(self, symbols: Tensor) -> Tensor:
         """The generators of these symbols, which contain its own; 0 for the others."""
@@ -81,6 +98,12 @@ def _none(center: Tensor) -> Tensor:
     return torch.empty(0, *center.shape[1:], dtype=torch.float64)
 
 
+def length(vector: Tensor) -> float:
+    """In ℓ², rounded up."""
+    found = torch.linalg.vector_norm(vector).item()
+    return found * (1 + (vector.numel() + 8) * EPSILON) + SHORT * bool(vector.any())
+
+
 class Forms(NamedTuple):
     """What is known of S' and Δ as forms, and of S, S' and Δ in intervals (T10)."""
 
@@ -94,23 +117,26 @@ def added(*forms: Form) -> Form:
     symbols = torch.cat([form.symbols for form in forms]).unique()
     center = sum(form.center for form in forms)
     lost = sum(form.center.abs() + form.reach for form in forms) * (2 * len(forms) * EPSILON)
-    radius = (sum(form.radius for form in forms) + lost) * (1 + 8 * EPSILON)
-    return Form(center, sum(form.on(symbols) for form in forms), radius, symbols)
+    radius = sum(form.radius for form in forms) * (1 + 8 * EPSILON)
+    slip = (sum(form.slip for form in forms) + length(lost)) * (1 + 8 * EPSILON)
+    return Form(center, sum(form.on(symbols) for form in forms), radius, symbols, slip)
 
 
-def layer(module: nn.Module, weight: Tensor, form: Form, bias: Tensor | None = None) -> Form:
-    """W x + b, rounded outward; W may be a difference that was rounded once."""
+def layer(
+    module: nn.Module, weight: Tensor, norm: float, form: Form, bias: Tensor | None = None
+) -> Form:
+    """W x + b, rounded outward; W, of spectral norm `norm`, may be a difference rounded once."""
     share = (weight[0].numel() + 12) * EPSILON
-    center = linear(module, form.center, weight)
-    size = form.center.abs() + form.reach
-    radius = linear(module, form.radius * (1 + share) + size * share, weight.abs())
+    center, radius = linear(module, form.center, weight), form.radius
+    lost = linear(module, form.center.abs() + form.reach, weight.abs()) * (2 * share) + TINY
     if bias is not None:
         bias = bias.view(-1, *[1] * (center.dim() - 2))
         center = center + bias
-        radius = radius + (center.abs() + bias.abs()) * (4 * EPSILON)
-    radius = radius * (1 + 2 * share) + TINY
+        lost = lost + (center.abs() + bias.abs()) * (4 * EPSILON)
+    radius = linear(module, radius, weight.abs()) * (1 + 2 * share)
     generators = linear(module, form.generators, weight) if len(form.symbols) else _none(center)
-    return Form(center, generators, radius, form.symbols)
+    slip = (norm * form.slip + length(lost)) * (1 + 4 * EPSILON)
+    return Form(center, generators, radius, form.symbols, slip)
 
 
 @dataclass
@@ -136,8 +162,11 @@ class Budget:
         """What lies within ±half of a form, with a new symbol for each coordinate.
 
         Where there are too many, those stay that move the value most in all; others go into the
-        interval.
+        interval. What is negligible goes into the slip.
         """
+        small = half <= NEGLIGIBLE * (form.center.abs() + form.reach).max()
+        slip = (form.slip + length(half.masked_fill(~small, 0.0))) * (1 + 2 * EPSILON)
+        form, half = form._replace(slip=slip), half.masked_fill(small, 0.0)
         places = half.flatten().nonzero().flatten()
         weights = torch.cat([form.generators.abs().flatten(1).sum(1), half.flatten()[places]])
         if len(weights) > self.most:
@@ -149,7 +178,7 @@ class Budget:
             given_up.view(-1)[places[~new]] += half.flatten()[places[~new]]
             radius = (form.radius + given_up) * (1 + (len(old) + 4) * EPSILON)
             places = places[new]
-            form = Form(form.center, form.generators[old], radius, form.symbols[old])
+            form = Form(form.center, form.generators[old], radius, form.symbols[old], slip)
         fresh = torch.zeros(len(places), *half.shape[1:], dtype=torch.float64)
         fresh.flatten(1)[torch.arange(len(places)), places] = half.flatten()[places]
         symbols = torch.cat([form.symbols, self.fresh(len(places))])
@@ -163,10 +192,18 @@ class Affine(Domain):
         pair: that is walked.
         region: one box of inputs.
         budget: of symbols; its `kept` is told.
+        norms: spectral norms of W, W' and W - W' of an operation, upper bounds.
     """
 
-    def __init__(self, pair: Pair, region: Region, budget: Budget) -> None:
-        self.budget, self.intervals = budget, Intervals(pair, region)
+    def __init__(
+        self,
+        pair: Pair,
+        region: Region,
+        budget: Budget,
+        norms: Callable[[Operation], Sequence[float]],
+    ) -> None:
+        self.pair, self.budget, self.norms = pair, budget, norms
+        self.intervals = Intervals(pair, region)
 
     def apply(self, operation: Operation, reads: tuple[Forms, ...]) -> Forms:
         """The rule for forms, where there is one; the intervals of T10 where there is none."""
@@ -191,11 +228,12 @@ class Affine(Domain):
         module = operation.module
         ours, theirs = (m.weight.detach().double() for m in (module, operation.quantized))
         biases = [bias_of(m) for m in (module, operation.quantized)]
+        norms = self.norms(operation)
         error = added(
-            layer(module, ours, read.error),
-            layer(module, ours - theirs, read.theirs, biases[0] - biases[1]),
+            layer(module, ours, norms[0], read.error),
+            layer(module, ours - theirs, norms[2], read.theirs, biases[0] - biases[1]),
         )
-        return layer(module, theirs, read.theirs, biases[1]), error
+        return layer(module, theirs, norms[1], read.theirs, biases[1]), error
 
     def sum(self, operation: Operation, signed: Signed, *reads: Forms) -> tuple[Form, Form]:
         return (
@@ -204,15 +242,27 @@ class Affine(Domain):
         )
 
     def activation(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, Form]:
-        """Lines for ReLU and ReLU6: of S' by its range, of Δ by what leaves least over."""
+        """Lines for ReLU and ReLU6: of S' by its range, of Δ by what leaves least over.
+
+        Let S' = x' + b' and S = x + b, with the slips b' and b, and x, x' the forms. Then
+        σ(S') = σ(x') + c' with |c'| ≤ |b'|, the same for S, and c - c' is no longer than b and b'.
+        """
         cap = 6.0 if isinstance(operation.module, nn.ReLU6) else inf
-        theirs = self._bent(read.theirs, *_chord(read.signed.theirs, cap))
-        return theirs, self._bent(read.error, *_of_difference(read.signed, signed.error, cap))
+        slips = read.theirs.slip, (read.theirs.slip + read.error.slip) * (1 + EPSILON)
+        both = sum(slips) * (1 + EPSILON)
+        forms = Signed(
+            _wider(read.signed.ours, slips[1]),
+            _wider(read.signed.theirs, slips[0]),
+            _wider(read.signed.error, read.error.slip),
+        )
+        after = self.intervals.activation(operation, forms).error
+        theirs = self._bent(read.theirs, *_chord(forms.theirs, cap))
+        error = read.error._replace(slip=both)
+        return theirs, self._bent(error, *_of_difference(forms, after, cap))
 
     def average_pool(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, Form]:
-        """Linear with positive weights; a window has no more terms than there are values."""
-        terms = read.theirs.center.numel()
-        return tuple(form.mapped(operation.module, terms) for form in read[:2])
+        stretch = sqrt(column_sum(operation, self.pair)) * (1 + 4 * EPSILON)
+        return tuple(form.averaged(operation.module, stretch) for form in read[:2])
 
     mean = average_pool
 
@@ -239,14 +289,14 @@ class Affine(Domain):
         half = torch.maximum(rest.high - middle, middle - rest.low) * (1 + EPSILON)
         lost = (slope * (form.center.abs() + form.reach) + middle.abs()) * (4 * EPSILON)
         straight = (half == 0) & (middle == 0) & (slope == 1)
-        radius = torch.where(straight, form.radius, slope * form.radius + lost)
-        bent = Form(slope * form.center + middle, slope * form.generators, radius, form.symbols)
         flat = slope == 0  # whatever the form said, it may be infinite, is not needed
+        lost = lost.masked_fill(straight, 0.0).masked_fill(flat, 0.0)
         bent = Form(
-            torch.where(flat, middle, bent.center),
-            bent.generators.masked_fill(flat, 0.0),
-            radius.masked_fill(flat, 0.0),
+            torch.where(flat, middle, slope * form.center + middle),
+            (slope * form.generators).masked_fill(flat, 0.0),
+            (slope * form.radius).masked_fill(flat, 0.0) * (1 + EPSILON),
             form.symbols,
+            (form.slip + length(lost)) * (1 + EPSILON),
         )
         return self.budget.with_symbols(bent, half)
 
@@ -258,7 +308,13 @@ def _concatenated(join: Callable[..., Tensor], forms: tuple[Form, ...]) -> Form:
         join(*(form.on(symbols) for form in forms)),
         join(*(form.radius for form in forms)),
         symbols,
+        sum(form.slip for form in forms) * (1 + len(forms) * EPSILON),
     )
+
+
+def _wider(values: Interval, slip: float) -> Interval:
+    """With what a form without its slip can be; as it is where there is none."""
+    return outward(values.low - slip, values.high + slip) if slip else values
 
 
 def _chord(values: Interval, cap: float) -> tuple[Tensor, Interval]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from torch import Tensor, fx, nn
 from tqdm import tqdm
 
 from qnotes.errors import QnotesError, UnsupportedOperation
+from qnotes.networks.operations import Operation
 from qnotes.propagation.affine import Affine, Budget
 from qnotes.propagation.channels import Channels
 from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids, at_center
@@ -246,15 +248,20 @@ def _walked(pair: Pair, region: Region, effort: _Effort) -> dict[fx.Node, Known]
 def _affine(pair: Pair, region: Region, effort: _Effort) -> dict[fx.Node, Known]:
     """What T15 says of each value, around one image after the other."""
     seconds = effort.seconds / len(region.low)
+    norms = cache(Euclidean(pair, region).norms)
     found = [
-        _with_more_symbols(pair, Region(low[None], high[None]), effort, seconds)
+        _with_more_symbols(pair, Region(low[None], high[None]), norms, effort, seconds)
         for low, high in zip(region.low, region.high, strict=True)
     ]
     return {node: _stacked([one[node] for one in found]) for node in found[0]}
 
 
 def _with_more_symbols(
-    pair: Pair, region: Region, effort: _Effort, seconds: float
+    pair: Pair,
+    region: Region,
+    norms: Callable[[Operation], Sequence[float]],
+    effort: _Effort,
+    seconds: float,
 ) -> dict[fx.Node, Known]:
     """Four times as many symbols each time, while they are wanted, and there is time and room."""
     largest = max(math.prod(shape) for shape in pair.shapes.values())
@@ -263,7 +270,7 @@ def _with_more_symbols(
     while True:
         start = time.perf_counter()
         budget = Budget(symbols)
-        for visit in effort.walk(pair, Affine(pair, region, budget), AFFINE):
+        for visit in effort.walk(pair, Affine(pair, region, budget, norms), AFFINE):
             node = visit.operation.node
             mine = known(visit.result.signed, pair.shapes[node])
             facts[node] = mine & facts[node] if node in facts else mine
