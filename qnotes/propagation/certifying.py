@@ -43,6 +43,8 @@ AFFINE = "affine"
 METHODS = (BEST, *CHEAP, ELLIPSOIDS, AFFINE)
 #: Symbols of T15, at first; and bytes that all generators may take at once.
 SYMBOLS, ROOM = 256, 4 << 30
+#: Coordinates of the largest value of a network so small that T15 costs next to nothing.
+LITTLE = 2048
 #: Frequencies of each axis on which diagonals are found first, and then.
 FIRST, SECOND = 3, 5
 
@@ -111,7 +113,7 @@ def certify(
         method: ``norms`` (T2), ``channels`` (T8), ``intervals`` (T10), ``euclidean`` (T11),
             ``ellipsoids`` (T14), ``affine`` (T15, made for balls); or ``best``: after each
             operation the smallest of what all say goes on, of those that have a rule for every
-            operation of the network, and T15 only around images.
+            operation of the network; T15 takes part around images, and in small networks.
         seconds: for finding the diagonals of T14; more make the bound smaller. With 0 they are
             multiples of λ_max. The evaluation that follows takes its own time. T15 is tried with
             more and more symbols, until so many seconds would be over for all images.
@@ -264,9 +266,10 @@ def _with_more_symbols(
     seconds: float,
 ) -> dict[fx.Node, Known]:
     """Four times as many symbols each time, while they are wanted, and there is time and room."""
-    largest = max(math.prod(shape) for shape in pair.shapes.values())
+    largest = max(math.prod(pair.shapes[node][1:]) for node in pair.shapes)
     end = time.perf_counter() + seconds
-    symbols, facts = SYMBOLS, {}
+    room = ROOM // (48 * largest)
+    symbols, facts = min(SYMBOLS, room), {}
     while True:
         start = time.perf_counter()
         budget = Budget(symbols)
@@ -276,7 +279,7 @@ def _with_more_symbols(
             facts[node] = mine & facts[node] if node in facts else mine
         now = time.perf_counter()
         symbols *= 4
-        if budget.kept or now + 4 * (now - start) > end or 48 * largest * symbols > ROOM:
+        if budget.kept or now + 4 * (now - start) > end or symbols > room:
             return facts
 
 
@@ -295,7 +298,8 @@ def _smallest(pair: Pair, region: Region, effort: _Effort, around: bool) -> _Ste
     facts = {}
     with suppress(UnsupportedOperation):  # the others have a rule
         facts = {ELLIPSOIDS: _ellipsoids(pair, region, effort)}
-    if around and "intervals" in domains:
+    little = max(math.prod(shape[1:]) for shape in pair.shapes.values()) <= LITTLE
+    if (around or little) and "intervals" in domains:
         facts |= {AFFINE: _affine(pair, region, effort)}
     for visit in effort.walk(pair, Smallest(pair, domains, facts), BEST):
         facts, said = visit.result["known"], visit.result["said"]
