@@ -23,7 +23,6 @@ from qnotes.networks.operations import (
     AFFINE,
     AVERAGE_POOL,
     CONVOLUTIONS,
-    FLATTEN,
     INPUT,
     MAX_POOL,
     MAX_POOLS,
@@ -662,9 +661,9 @@ def tori(pair: Pair, small: int | None = None) -> dict[fx.Node, tuple[int, ...]]
         if stride is None:
             steps[node] = (number, (Fraction(1),) * len(image))
         else:
-            family, own = reads[0]
-            steps[node] = (family, tuple(map(operator.mul, own, stride)))
-        if operation.kind != FLATTEN:
+            family, own = reads[0]  # what was flattened keeps the torus of its image
+            steps[node] = (family, tuple(map(operator.mul, own, stride)) if stride else own)
+        if len(image) == len(steps[node][1]):
             needs.append((node, image))
         module = _convolution(operation, pair)
         if module is not None:

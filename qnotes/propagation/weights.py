@@ -12,7 +12,7 @@ from qnotes.networks.operations import Operation
 from qnotes.networks.tracing import check_finite
 
 #: Weights in a block: few enough that a block stays in the processor's cache.
-BLOCK = 1 << 18
+BLOCK = 1 << 16
 
 
 def absolute_blocks(ours: Tensor, theirs: Tensor) -> Iterator[tuple[slice, Iterator[Tensor]]]:
