@@ -14,6 +14,8 @@
 ## make weights       fetch the ImageNet weights in data/ again and compare with the manifest
 ## make errors        measure data/errors.csv again: errors that every page quotes (about 30 minutes)
 ## make certified     compute data/certified.csv again: bounds of certify that take minutes (two hours)
+## make architectures measure data/architectures.csv again: bounds of all classifiers of torchvision,
+##                    with random weights (about half an hour; what is there is kept)
 ## make profiles      measure the stored profiles of the networks in data/ again
 ## make lint          check the style of the code with ruff
 ## make clean         remove everything that was built; the environment .venv stays
@@ -50,7 +52,7 @@ ENV =
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help book test prove falsify bench serve checkpoints weights errors certified profiles lint clean writable FORCE
+.PHONY: help book test prove falsify bench serve checkpoints weights errors certified architectures profiles lint clean writable FORCE
 
 # Threads that wait for each other without spinning: much faster where others use the cores too.
 export OMP_WAIT_POLICY = PASSIVE
@@ -216,6 +218,9 @@ errors: $(environment)
 
 certified: $(environment)
 	@$(py) -m data.measure_certified --again
+
+architectures: $(environment)
+	@$(py) -m data.measure_architectures
 
 profiles: $(environment)
 	@$(py) -m data.measure

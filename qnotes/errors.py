@@ -16,6 +16,10 @@ class UnsupportedOperation(QnotesError):
     """A network contains an operation that the theory does not cover."""
 
 
+class NotVerified(QnotesError):
+    """A bound has a rule for a network, but float64 has no number that could be verified."""
+
+
 class WeightsUnavailable(QnotesError):
     """The weights of a named network are missing, damaged or cannot be downloaded."""
 

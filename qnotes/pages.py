@@ -67,6 +67,13 @@ CHECKED = (
 )
 
 
+#: What stands over chains that begin with T17.
+SLOPES = (
+    "$\\kappa_\\ell$ is the slope of the activations after layer $\\ell$, 1 for ReLU and ReLU6; "
+    "$\\sigma(0)_\\ell$ is what they make of zeros, zeros for these. Theorem T17 is about others."
+)
+
+
 def proof(key: str) -> Markdown:
     """The chain of facts as the machine sees it, each derived again at this moment.
 
@@ -92,7 +99,8 @@ def proof(key: str) -> Markdown:
     listed = "\n".join(
         f"- Axiom, {axiom.name}: {axiom.text}" for axiom in AXIOMS if axiom in axioms
     )
-    body = "\n\n".join(part for part in (CHECKED, listed, "\n".join(rows)) if part)
+    slopes = SLOPES if any(r"\kappa" in row for row in rows) else ""
+    body = "\n\n".join(part for part in (CHECKED, slopes, listed, "\n".join(rows)) if part)
     title = f"The machine's chain for {key}: {len(steps)} steps, each derived again just now"
     # Plain Jupyter has no admonitions; it folds this, and so does the page, which styles the class.
     return Markdown(

@@ -1,4 +1,4 @@
-"""Slopes of activations (theory, T17), and what has no slope that its weights bound.
+"""Slopes of activations (theory, T17), and what has no slope that the weights bound.
 
 For an activation σ the theory needs five numbers: a slope κ with |σ(x) - σ(y)| ≤ κ |x - y|, a
 growth g with |σ(x) - σ(0)| ≤ g |x|, the offset |σ(0)|, a ceiling |σ(x)| ≤ c, and the span between
@@ -101,21 +101,27 @@ def slope_of(module: nn.Module) -> Slope:
 
 
 NORMALIZES = (
-    "divides by the spread of what it reads, so its slope is one over that spread: over all inputs "
-    "nothing bounds it but 1/√ε, whatever the weights. A bound of this theory does not exist for it"
+    "divides by the spread of what it reads. Its slope is finite, but all that bounds it is 1/√ε "
+    "times a constant, whatever the weights: the bounds of this theory are made of weights, and "
+    "have nothing to say about it"
+)
+RESCALES = (
+    "divides by the size of what it reads. Its slope is finite, but its constants bound it and not "
+    "the weights; this theory has no rule for it"
 )
 ATTENDS = (
-    "multiplies values by weights that it makes of the same values: its slope grows with what it "
-    "reads and is not finite (Kim, Papamakarios and Mnih 2021, arXiv:2006.04710)"
+    "multiplies values by weights that it makes of the same values: its slope grows with the size "
+    "of what it reads, and over all inputs is not finite (Kim, Papamakarios and Mnih 2021, "
+    "arXiv:2006.04710)"
 )
 #: Modules and functions, by name, whose slope no number of their weights bounds.
 WITHOUT_SLOPE = {
     **dict.fromkeys(
         ("LayerNorm", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "RMSNorm",
-         "LocalResponseNorm", "layer_norm", "group_norm", "instance_norm", "rms_norm",
-         "local_response_norm", "normalize"),
+         "layer_norm", "group_norm", "instance_norm", "rms_norm"),
         NORMALIZES,
     ),
+    **dict.fromkeys(("LocalResponseNorm", "local_response_norm", "normalize"), RESCALES),
     **dict.fromkeys(
         ("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer",
          "scaled_dot_product_attention", "multi_head_attention_forward",

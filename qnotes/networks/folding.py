@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from qnotes.errors import QnotesError, UnsupportedOperation, foreign
-from qnotes.networks.operations import AFFINE_MODULES
-from qnotes.networks.probing import probe_of, run, same
+from qnotes.networks.operations import AFFINE_MODULES, FUNCTIONS, METHODS, SUMS
+from qnotes.networks.probing import first_with_weights, probe_of, run, same
 from qnotes.networks.tracing import check_finite, is_altered, trace
 
 #: `SyncBatchNorm` is a plain batch norm in evaluation mode.
@@ -48,8 +50,11 @@ def fold(network: nn.Module, *, input_shape: tuple[int, ...] | None = None) -> f
     norms = [node for node in folded.graph.nodes if is_module(folded, node, NORMS)]
     probe = probe_of(folded, input_shape) if norms else None
     before = None if probe is None else run(folded, probe)
+    # A probe of a guessed shape says nothing about a norm that the guess was made from.
+    known = input_shape is not None or isinstance(first_with_weights(folded), AFFINE_MODULES)
+    ranks = _ranks(folded, probe if known else None)
     for norm in norms:
-        _fold_or_place(folded, norm)
+        _fold_or_place(folded, norm, ranks)
     folded.graph.lint()
     folded.delete_all_unused_submodules()
     folded.recompile()
@@ -69,14 +74,14 @@ def is_module(graph: fx.GraphModule, node: fx.Node, types: tuple[type, ...]) -> 
     return node.op == "call_module" and type(graph.get_submodule(str(node.target))) in types
 
 
-def _fold_or_place(graph: fx.GraphModule, norm: fx.Node) -> None:
+def _fold_or_place(graph: fx.GraphModule, norm: fx.Node, ranks: Mapping[fx.Node, int]) -> None:
     layer = norm.all_input_nodes[0]
     for node in (layer, norm):
         _refuse_read_weights(graph, node)
     if _belongs_to(graph, layer, norm):
         _fold_into_previous(graph, layer, norm)
     else:
-        _place(graph, norm)
+        _place(graph, norm, ranks)
 
 
 def _belongs_to(graph: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> bool:
@@ -89,18 +94,19 @@ def _belongs_to(graph: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> bool:
     return all(sum(module is one for module in used) == 1 for one in own)
 
 
-def _place(graph: fx.GraphModule, norm: fx.Node) -> None:
+def _place(graph: fx.GraphModule, norm: fx.Node, ranks: Mapping[fx.Node, int]) -> None:
     """Put a layer of one weight a channel in the place of a norm."""
     name = str(norm.target)
     batch_norm = graph.get_submodule(name)
     if type(batch_norm) not in NORMS:
         return  # used in several places, and replaced at the first
     _check_norm(name, batch_norm)
-    dimensions = _dimensions(graph, norm)
+    dimensions = _dimensions(graph, norm, ranks)
     if dimensions is None:
         raise UnsupportedOperation(
             f"{name}: whether this {type(batch_norm).__name__} reads a vector or an image cannot "
-            "be told from what it follows; put a Flatten or a convolution before it"
+            "be told from what it follows; pass input_shape, or put a Flatten or a convolution "
+            "before it"
         )
     _make_affine(batch_norm)
     scale = batch_norm.weight / (batch_norm.running_var + batch_norm.eps).sqrt()
@@ -118,18 +124,49 @@ def _place(graph: fx.GraphModule, norm: fx.Node) -> None:
     graph.set_submodule(name, module.eval())
 
 
-def _dimensions(graph: fx.GraphModule, norm: fx.Node) -> int | None:
-    """Dimensions of the image that a norm reads, 0 for a vector, as far as the graph says."""
-    at = norm
-    while at.op != "placeholder" and at.all_input_nodes:
+def _dimensions(graph: fx.GraphModule, norm: fx.Node, ranks: Mapping[fx.Node, int]) -> int | None:
+    """Dimensions of the image that a norm reads, 0 for a vector, as far as anything says so.
+
+    Args:
+        graph: that is being folded.
+        norm: a node of it.
+        ranks: dimensions of values in a run of the graph, those of the batch and channels included.
+    """
+    if norm in ranks:
+        return ranks[norm] - 2
+    kind = type(graph.get_submodule(str(norm.target)))
+    at = norm if kind in (nn.BatchNorm2d, nn.BatchNorm3d) else norm.all_input_nodes[0]
+    while at.op == "call_module" or at.target in (*SUMS, *FUNCTIONS, *METHODS):
         kind = type(graph.get_submodule(str(at.target))) if at.op == "call_module" else None
         if kind in (nn.Linear, nn.Flatten) or at.target in (torch.flatten, "flatten"):
             return 0
-        name = kind.__name__ if kind else getattr(at.target, "__name__", "")
+        name = kind.__name__ if kind else ""
         if name[-2:] in ("1d", "2d", "3d") and kind is not nn.BatchNorm1d:
             return int(name[-2])
         at = at.all_input_nodes[0]
     return None
+
+
+def _ranks(graph: fx.GraphModule, probe: torch.Tensor | None) -> dict[fx.Node, int]:
+    """Dimensions of each value when a graph runs on a probe."""
+    if probe is None:
+        return {}
+    run = _Ranks(graph)
+    with torch.no_grad():
+        run.run(probe.clone())
+    return run.found
+
+
+class _Ranks(fx.Interpreter):
+    def __init__(self, graph: fx.GraphModule) -> None:
+        super().__init__(graph)
+        self.found: dict[fx.Node, int] = {}
+
+    def run_node(self, n: fx.Node) -> object:
+        result = super().run_node(n)
+        if isinstance(result, torch.Tensor):
+            self.found[n] = result.ndim
+        return result
 
 
 def _fold_into_previous(graph: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:

@@ -167,7 +167,7 @@ def _refuse_without_slope(network: fx.GraphModule, modules: Mapping[str, nn.Modu
             what = getattr(node.target, "__name__", str(node.target))
         if node.op.startswith("call") and what in WITHOUT_SLOPE:
             name = str(node.target) if node.op == "call_module" else node.name
-            raise uncovered(name, what, f" It {WITHOUT_SLOPE[what]}.")
+            raise uncovered(name, what, f"{_inside(node)} It {WITHOUT_SLOPE[what]}.")
 
 
 def _operation(

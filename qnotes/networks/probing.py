@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 import warnings
 from collections.abc import Iterator
@@ -68,12 +70,20 @@ def run(network: nn.Module, inputs: Tensor, *, gradients: bool = False) -> objec
     try:
         with (
             warnings.catch_warnings(action="ignore"),
+            contextlib.redirect_stderr(io.StringIO()),  # a graph that raises prints where
             torch.random.fork_rng(devices=[]),
             torch.set_grad_enabled(gradients),
         ):
-            return network(inputs.clone())
+            return _called(network, inputs.clone())
     except Exception:  # of any kind: it is not our code that runs here
         return None
+
+
+def _called(network: nn.Module, inputs: Tensor) -> object:
+    """A graph that cannot take an input would print so, which is no news to whoever tries some."""
+    if isinstance(network, fx.GraphModule):
+        return nn.Module.__call__(network, inputs)
+    return network(inputs)
 
 
 def same(ours: object, theirs: Tensor) -> bool:
@@ -106,19 +116,24 @@ def _shapes(graph: fx.GraphModule, given: tuple[int, ...] | None) -> Iterator[tu
         yield (1, channels, *[side] * dimensions)
 
 
+def first_with_weights(graph: fx.GraphModule) -> nn.Module | None:
+    """The first convolution, linear layer or batch norm that a graph calls."""
+    modules = dict(graph.named_modules(remove_duplicate=False))
+    known = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._BatchNorm)
+    called = (modules.get(str(n.target)) for n in graph.graph.nodes if n.op == "call_module")
+    return next((module for module in called if isinstance(module, known)), None)
+
+
 def _first_weight(graph: fx.GraphModule) -> tuple[int, int] | None:
     """Dimensions of the images, and channels, that the first layer with weights reads."""
-    modules = dict(graph.named_modules(remove_duplicate=False))
-    for node in graph.graph.nodes:
-        module = modules.get(str(node.target)) if node.op == "call_module" else None
-        weight = getattr(module, "weight", None)
-        if isinstance(module, nn.modules.conv._ConvNd):
-            inputs = 0 if module.transposed else 1
-            channels = weight.shape[inputs] * (module.groups if inputs else 1)
-            return weight.dim() - 2, channels
-        if isinstance(module, nn.Linear):
-            return 0, weight.shape[1]
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            by_name = {"1": 0, "2": 2, "3": 3}.get(type(module).__name__[-2], 2)
-            return by_name, module.num_features
+    module = first_with_weights(graph)
+    weight = getattr(module, "weight", None)
+    if isinstance(module, nn.modules.conv._ConvNd):
+        inputs = 0 if module.transposed else 1
+        return weight.dim() - 2, weight.shape[inputs] * (module.groups if inputs else 1)
+    if isinstance(module, nn.Linear):
+        return 0, weight.shape[1]
+    if module is not None:
+        by_name = {"1": 0, "2": 2, "3": 3}.get(type(module).__name__[-2], 2)
+        return by_name, module.num_features
     return None

@@ -269,7 +269,7 @@ def _published_hash(path: Path) -> str:
 
 def _load_random(name: str, architecture: Architecture, seed: int) -> nn.Module:
     model = architecture.build(seed=seed)
-    _calibrate(model, _noise(architecture.input_shape, seed))
+    calibrate(model, noise(architecture.input_shape, seed))
     return model
 
 
@@ -279,20 +279,22 @@ def _random_provenance(name: str, seed: int) -> dict[str, Any]:
     return {"source": source, "seed": seed, **nothing}
 
 
-def _noise(shape: tuple[int, int, int, int], seed: int) -> Tensor:
+def noise(shape: tuple[int, int, int, int], seed: int) -> Tensor:
     """Clipped normal noise in [-1, 1]: many small images, or few large ones (memory and time)."""
     images = 16 if shape[-1] <= 32 else 2
     with seeded(seed):
         return torch.randn(images, *shape[1:]).clamp(-1, 1)
 
 
-def _calibrate(model: nn.Module, images: Tensor) -> None:
+def calibrate(model: nn.Module, images: Tensor) -> None:
     """Set the statistics of every batch norm to those of ``images``; changes ``model``.
 
     An untrained batch norm with mean 0 and variance 1 normalizes nothing, and activations would
     double from block to block. Dropout stays off.
     """
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        return
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.train()

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from qnotes.errors import QnotesError, UnsupportedOperation
+from qnotes.errors import QnotesError
+from qnotes.networks.activations import slope_of
 from qnotes.networks.operations import Operation, operations
 from qnotes.networks.tracing import graph_of
 from qnotes.observation.pair import Pair
@@ -19,6 +20,8 @@ from qnotes.propagation.walk import Domain, propagate
 
 #: The least positive number; a product of float64 that underflows is off by at most half of it.
 LEAST = 2.0**-1074
+#: Units in the last place by which an activation may be off, of what it reads or makes.
+UNITS = 16
 #: A proven error that is smaller by no more than this part is taken, whatever an estimate says.
 SMALL = 1e-3
 #: Float32 rounds to 2^29 times what float64 rounds to; an estimate from it is raised by this.
@@ -98,22 +101,43 @@ class _Rounding(Domain):
         return total, (one + other + EPSILON * total.abs()) * (1 + 4 * EPSILON)
 
     def activation(self, operation: Operation, read: tuple[Tensor, Tensor]):
-        """Those that are computed exactly, and never move two numbers apart."""
-        if type(operation.module) not in (nn.ReLU, nn.ReLU6):
-            raise UnsupportedOperation(f"{operation.name}: rounds in a way that is not known here")
+        """ReLU and ReLU6: computed exactly, and they never move two numbers apart."""
         value, off = read
         return operation.module(value.clone()), off
+
+    def sloped_activation(self, operation: Operation, read: tuple[Tensor, Tensor]):
+        """κ-Lipschitz; each function of the library is off by `UNITS` at most, as it says itself
+        (SLEEF: one unit for exp, expm1, tanh and erf), and by what follows it."""
+        value, off = read
+        result = operation.module(value.clone())
+        lost = UNITS * EPSILON * (value.abs() + result.abs())
+        self._add(lost)
+        slope = slope_of(operation.module).slope
+        return result, (slope * off + lost) * (1 + 4 * EPSILON) + 4 * LEAST
+
+    def gated(self, operation: Operation, *reads: tuple[Tensor, Tensor]):
+        """x g for x + a and g + b: off by a g + x b + a b."""
+        (first, one), (second, other) = reads
+        product = operation.module(first, second)
+        self._add(EPSILON * product.abs())
+        off = one * second.abs() + first.abs() * other + one * other + EPSILON * product.abs()
+        return product, off * (1 + 8 * EPSILON) + 4 * LEAST
+
+    def concatenation(self, operation: Operation, *reads: tuple[Tensor, Tensor]):
+        return tuple(operation.module(*parts) for parts in zip(*reads, strict=True))
 
     def max_pool(self, operation: Operation, read: tuple[Tensor, Tensor]):
         return tuple(map(operation.module, read))
 
-    padding = flatten = max_pool
+    padding = flatten = rearrangement = max_pool
 
     def average_pool(self, operation: Operation, read: tuple[Tensor, Tensor]):
         value, off = read
         terms = value[0].numel() + 2
         off = operation.module(off + terms * EPSILON * value.abs())
         return operation.module(value), off * (1 + 2 * terms * EPSILON) + 4 * terms * LEAST
+
+    mean = average_pool
 
     def _add(self, off: Tensor) -> None:
         """What an operation adds to its own result, wherever that goes."""

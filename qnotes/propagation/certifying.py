@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -15,11 +14,11 @@ import torch
 from torch import Tensor, fx, nn
 from tqdm import tqdm
 
-from qnotes.errors import QnotesError, UnsupportedOperation
+from qnotes.errors import NotVerified, QnotesError, UnsupportedOperation
 from qnotes.networks.operations import Operation
 from qnotes.propagation.affine import Affine, Budget
 from qnotes.propagation.channels import Channels
-from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids, at_center
+from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids, at_center, check_size
 from qnotes.propagation.euclidean import Euclidean
 from qnotes.propagation.intervals import Intervals
 from qnotes.propagation.norms import Norms
@@ -63,6 +62,7 @@ class Certificate:
         said: log10 of what each domain that took part says of the largest output error; those of
             ``best`` have been told the smallest of all on the way, except ``ellipsoids``.
         diagonals: of T14, as they were found; None where it took no part.
+        left_out: by ``best``: the methods that have no bound here, and why.
     """
 
     log10: np.ndarray
@@ -72,6 +72,7 @@ class Certificate:
     seconds: float = 0.0
     said: Mapping[str, float] = field(default_factory=dict)
     diagonals: Diagonals | None = field(default=None, repr=False)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def bound(self) -> np.ndarray:
@@ -113,7 +114,8 @@ def certify(
         method: ``norms`` (T2), ``channels`` (T8), ``intervals`` (T10), ``euclidean`` (T11),
             ``ellipsoids`` (T14), ``affine`` (T15, made for balls); or ``best``: after each
             operation the smallest of what all say goes on, of those that have a rule for every
-            operation of the network; T15 takes part around images, and in small networks.
+            operation of the network, and for T14 the memory: a real network on images of
+            224 × 224 has T8, T10 and T11. T15 takes part around images, and in small networks.
         seconds: for finding the diagonals of T14; more make the bound smaller. With 0 they are
             multiples of λ_max. The evaluation that follows takes its own time. T15 is tried with
             more and more symbols, until so many seconds would be over for all images.
@@ -141,11 +143,16 @@ def certify(
         )
     layers = pd.DataFrame(steps.rows, columns=["name", "domain", "log10"])
     about = {"radius": radius, "images": 0 if center is None else len(center), "within": within}
+    if np.isnan(steps.peaks).any():  # no bound may be read as one
+        raise NotVerified(f"method={method!r} has no number in float64 for this network and region")
     log10 = steps.peaks if center is not None else steps.peaks[0]
     taken = time.perf_counter() - start
     found = found if ELLIPSOIDS in steps.said else None
-    about = {**(provenance or {}), **about}
-    return Certificate(log10, method, layers, about, taken, steps.said, found)
+    origin = {**(provenance or {}), **about}
+    return Certificate(
+        log10, method, layers, origin, taken, said=steps.said, diagonals=found,
+        left_out=steps.left_out,
+    )  # fmt: skip
 
 
 #: Bounds on the graph: theorem, its name, and the method that has it.
@@ -165,7 +172,7 @@ def graph_bounds(
     for theorem, name, method in ON_THE_GRAPH:
         try:
             found, reason = certify(network, quantized, method=method, **options).largest, ""
-        except UnsupportedOperation as error:
+        except (UnsupportedOperation, NotVerified) as error:
             found, reason = math.nan, str(error)
         rows.append((theorem, name, found, reason))
     return rows
@@ -176,6 +183,7 @@ class _Steps:
     peaks: np.ndarray
     rows: list[tuple[str, str, float]]
     said: dict[str, float]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -217,6 +225,9 @@ def _certified(pair: Pair, region: Region, method: str, effort: _Effort, *, arou
 
 def _ellipsoids(pair: Pair, region: Region, effort: _Effort) -> dict[fx.Node, Known]:
     """What T14 says of each value: diagonals for the first image, used around every one."""
+    if missing := _missing(Ellipsoids, pair):
+        raise UnsupportedOperation(missing)
+    check_size(pair)
     if effort.seconds > 0 and bool((region.reach > 0).any()):
         _descend(pair, Region(region.low[:1], region.high[:1]), effort)
     found = [
@@ -293,11 +304,14 @@ def _smallest(pair: Pair, region: Region, effort: _Effort, around: bool) -> _Ste
         "intervals": Intervals(pair, region),
         "euclidean": Euclidean(pair, region),
     }
-    domains = {name: domain for name, domain in domains.items() if _has_rules(domain, pair)}
-    rows = []
-    facts = {}
-    with suppress(UnsupportedOperation):  # the others have a rule
+    left_out = {name: _missing(type(domain), pair) for name, domain in domains.items()}
+    left_out = {name: reason for name, reason in left_out.items() if reason}
+    domains = {name: domain for name, domain in domains.items() if name not in left_out}
+    rows, facts = [], {}
+    try:
         facts = {ELLIPSOIDS: _ellipsoids(pair, region, effort)}
+    except (UnsupportedOperation, NotVerified) as error:  # the others have a bound
+        left_out[ELLIPSOIDS] = str(error)
     little = max(math.prod(shape[1:]) for shape in pair.shapes.values()) <= LITTLE
     if (around or little) and "intervals" in domains:
         facts |= {AFFINE: _affine(pair, region, effort)}
@@ -305,12 +319,16 @@ def _smallest(pair: Pair, region: Region, effort: _Effort, around: bool) -> _Ste
         facts, said = visit.result["known"], visit.result["said"]
         rows.append((visit.operation.name, winner(said), _largest(facts)))
     outputs = _outputs(facts, region, pair.shapes[visit.operation.node])
-    return _Steps(outputs, rows, {name: _largest(value) for name, value in said.items()})
+    said = {name: _largest(value) for name, value in said.items()}
+    return _Steps(outputs, rows, said, left_out)
 
 
-def _has_rules(domain: Domain, pair: Pair) -> bool:
-    """Whether a domain can walk through the whole network; T8 always can."""
-    return all(hasattr(domain, operation.kind) for operation in pair.operations)
+def _missing(domain: type[Domain], pair: Pair) -> str:
+    """What keeps a domain from walking through the whole network; T8 always can."""
+    for operation in pair.operations:
+        if not hasattr(domain, operation.kind):
+            return f"{operation.name}: {domain.__name__} has no rule for {operation.kind}"
+    return ""
 
 
 def _outputs(facts: Known, region: Region, shape: tuple[int, ...]) -> np.ndarray:

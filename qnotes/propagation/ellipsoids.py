@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
-from qnotes.errors import QnotesError, UnsupportedOperation
+from qnotes.errors import NotVerified, QnotesError, UnsupportedOperation
 from qnotes.networks.operations import (
     ADAPTIVE_AVERAGE_POOLS,
     AFFINE,
@@ -55,6 +55,8 @@ GROWTH, TRIES = 1.02, 100
 LEAST = 1e-140
 #: 1 - α at first, at most: 1/α enlarges everything that is alive.
 LARGEST_SHARE = 0.02
+#: Numbers of the matrices of one value, at most: of 16 bytes, and several copies are alive at once.
+MOST_NUMBERS = 1 << 27
 #: Matrices with more rows than this have their largest eigenvalue guessed by powers.
 LARGE = 256
 
@@ -75,7 +77,7 @@ class Value:
 
 @dataclass
 class Diagonals:
-    """The free numbers of T14 for each activation: D = λ (½ + exp(level)) exp(shape) m.
+    """The free numbers of T14 for each node of an activation: D = λ (½ + exp(level)) exp(shape) m.
 
     m is the largest of Z's diagonal over frequencies, a number a channel, and λ the smallest number
     for which λ exp(shape) m is above Z: so 2D is above Z, on whatever torus.
@@ -151,7 +153,12 @@ class Ellipsoids(Domain):
     def apply(self, operation: Operation, reads: tuple) -> Value:
         result = super().apply(operation, reads)
         if operation.node in self.known:
-            self._add(operation.node, self.known[operation.node], operation.name)
+            self._add(operation.node, self.known[operation.node])
+        if not bool(self.joints[operation.node].matrix.isfinite().all()):
+            raise NotVerified(
+                f"{operation.name}: ellipsoids hold squares of lengths, which are too large for "
+                "float64 here; the other methods of qnotes.certify reach further"
+            )
         return result
 
     def forget(self, node: fx.Node) -> None:
@@ -205,7 +212,7 @@ class Ellipsoids(Domain):
         fine, sides = joint.members[source].sides, self.tori[node]
         coarse = tuple(map(math.gcd, joint.sides, sides))
         moved = joint.coarser(coarse)
-        key = (operation.name, moved.sides)
+        key = (node.name, moved.sides)  # a module may be called at several nodes
         if self.cache is not None and key in self.cache:
             maps, bounds = self.cache[key]
         else:
@@ -286,10 +293,17 @@ class Ellipsoids(Domain):
             reach = (bounds @ joint._roots([source])[..., None])[..., 0]
             reach = (reach.square() * joint.multiplicity[:, None]).sum(0, keepdim=True).sqrt()
             matrix = raised(matrix, reach, terms + maps.shape[-1] + len(maps))
-        self._start(node, matrix.shape[-1] // 2, matrix)
+        # A vector at the origin of a torus has the same transform everywhere, T^-1/2 of itself.
+        frequencies = len(half(self.tori[node])[0])
+        self._start(node, matrix.shape[-1] // 2, matrix.expand(frequencies, -1, -1))
 
     def sum(self, operation: Operation, first: Value, second: Value) -> Value:
         node, (one, other) = operation.node, operation.inputs
+        if first.image != second.image:  # of vectors that were flat images of other sides
+            raise UnsupportedOperation(
+                f"{operation.name}: adds flattened images of shapes {first.image} and "
+                f"{second.image}, for which ellipsoids have no rule"
+            )
         result = Value(first.image, first.masked and second.masked, first.flattened)
         joint = self._together(operation, one, other)
         reads = list(dict.fromkeys((one, other)))
@@ -331,7 +345,7 @@ class Ellipsoids(Domain):
 
     def activation(self, operation: Operation, read: Value) -> Value:
         """σ, and with it the mask of zero padding: slopes in [0, 1]."""
-        self._activate(operation, operation.node, operation.inputs[0], operation.name)
+        self._activate(operation, operation.node, operation.inputs[0], operation.node.name)
         return Value(read.image, True, read.flattened)
 
     def _activate(self, operation, node: fx.Node, read: fx.Node, name: str) -> None:
@@ -351,7 +365,7 @@ class Ellipsoids(Domain):
                 self._store(found, joint)
                 return
             numbers = numbers * GROWTH
-        raise QnotesError(f"{name}: no diagonal of ellipsoids could be verified")
+        raise NotVerified(f"{name}: no diagonal of ellipsoids could be verified")
 
     def _masked(self, operation: Operation, read: Value) -> Value:
         """What lies outside of the image must be 0 now: slopes 0 and 1."""
@@ -367,6 +381,10 @@ class Ellipsoids(Domain):
 
     def _pooled(self, operation: Operation, grown: float) -> Value:
         node, source = operation.node, operation.inputs[0]
+        if not _pools_positions(operation, self.pair):
+            raise UnsupportedOperation(
+                f"{operation.name}: pooling over channels has no rule in ellipsoids"
+            )
         joint = self.joints[source].only([source])
         channels = joint.members[source].channels
         blocks = joint.matrix
@@ -382,8 +400,6 @@ class Ellipsoids(Domain):
             if self.exact
             else torch.linalg.eigvalsh(scaled).max()
         )
-        if self.pair.shapes[node][1] != channels:
-            raise QnotesError(f"{operation.name}: pooling over channels has no rule in ellipsoids")
         numbers = scale.reshape(-1) * top * (grown * (1 + 1e-12))
         frequencies = len(half(self.tori[node])[0])
         matrix = torch.diag(numbers).to(torch.complex128).expand(frequencies, -1, -1)
@@ -453,7 +469,7 @@ class Ellipsoids(Domain):
 
     output = identity
 
-    def _add(self, node: fx.Node, made: Made, name: str) -> None:
+    def _add(self, node: fx.Node, made: Made) -> None:
         """What is known of Δ at the center, up to rounding, as a vector on the torus."""
         joint = self.joints[node]
         member = joint.members[node]
@@ -477,7 +493,7 @@ class Ellipsoids(Domain):
         errors = joint.block(node).detach().diagonal(dim1=-2, dim2=-1).real
         errors = errors.view(len(errors), -1, 2, member.channels)[:, :, ERROR]
         old = errors.sum((1, 2)).max().sqrt().item()
-        share = self.diagonals.share(name, size / (size + old) if size else 0.0)
+        share = self.diagonals.share(node.name, size / (size + old) if size else 0.0)
         joint_now = joint.plus(node, vectors.flatten(1), share)
         if self.exact:
             joint_now = joint_now.blurred(node, slip, max(off, LEAST))
@@ -640,6 +656,27 @@ def at_center(pair: Pair, region: Region) -> dict[fx.Node, Made]:
 # ---------------------------------------------------------------- sides of the tori
 
 
+def check_size(pair: Pair) -> None:
+    """Refuse networks whose matrices no usual memory holds, before any of them is made.
+
+    A value of c channels has a matrix of 2 c rows for each frequency, or more where it lives beside
+    a value with a coarser torus.
+    """
+    found = tori(pair)
+    for operation in pair.operations:
+        sides, shape = found[operation.node], pair.shapes[operation.node]
+        if len(shape) == 2 and sides:
+            continue  # flattened: has the channels that its image had
+        numbers = (math.prod(sides) // 2 + 1) * (2 * shape[1]) ** 2
+        if numbers > MOST_NUMBERS:
+            image = " × ".join(map(str, sides))
+            raise NotVerified(
+                f"{operation.name}: {shape[1]} channels of a torus of {image} need "
+                f"matrices of {numbers / 2**26:.0f} GiB, with several copies; ellipsoids are for "
+                f"at most {MOST_NUMBERS / 2**26:.0f}, so for smaller images or fewer channels"
+            )
+
+
 def tori(pair: Pair, small: int | None = None) -> dict[fx.Node, tuple[int, ...]]:
     """Sides of each value's torus: large enough for zeros around it, divisible by all strides.
 
@@ -657,13 +694,16 @@ def tori(pair: Pair, small: int | None = None) -> dict[fx.Node, tuple[int, ...]]
         if len(reads) == 2 and reads[0] != reads[1]:
             _unite(operation, steps, *reads)
             reads = [steps[read] for read in operation.inputs]
-        stride = _stride(pair, operation)
+        if operation.kind in (INPUT, AFFINE, MAX_POOL, AVERAGE_POOL):
+            stride = _stride(pair, operation)
+        else:
+            stride = (1,) * len(reads[0][1])
         if stride is None:
             steps[node] = (number, (Fraction(1),) * len(image))
         else:
-            family, own = reads[0]  # what was flattened keeps the torus of its image
-            steps[node] = (family, tuple(map(operator.mul, own, stride)) if stride else own)
-        if len(image) == len(steps[node][1]):
+            family, own = reads[0]
+            steps[node] = (family, tuple(map(operator.mul, own, stride)))
+        if len(image) == len(steps[node][1]):  # not flattened
             needs.append((node, image))
         module = _convolution(operation, pair)
         if module is not None:
@@ -683,6 +723,11 @@ def _unite(operation: Operation, steps: dict, first: tuple, second: tuple) -> No
             f"{operation.name}: adds images that were made smaller in different ways, for which "
             "ellipsoids have no rule"
         )
+    if len(first[1]) != len(second[1]):
+        raise UnsupportedOperation(
+            f"{operation.name}: adds a flattened image and a vector, for which ellipsoids have no "
+            "rule"
+        )
     ratio = [one / other for one, other in zip(first[1], second[1], strict=True)]
     for node, (family, own) in steps.items():
         if family == second[0]:
@@ -690,16 +735,20 @@ def _unite(operation: Operation, steps: dict, first: tuple, second: tuple) -> No
 
 
 def _stride(pair: Pair, operation: Operation) -> tuple[int, ...] | None:
-    """Of what an operation makes on the torus of what it reads; None where it starts a torus."""
+    """Of a layer or a pool on the torus of what it reads; None where it starts a torus."""
     axes = len(pair.shapes[operation.node]) - 2
-    if operation.kind in (INPUT, AFFINE, MAX_POOL, AVERAGE_POOL):
-        module = _convolution(operation, pair) or operation.module
-        whole = operation.kind == AVERAGE_POOL and set(pair.shapes[operation.node][2:]) == {1}
-        if whole or not isinstance(module, (*CONVOLUTIONS, *MAX_POOLS)):
-            return None
-        stride = module.stride
-        return (stride,) * axes if isinstance(stride, int) else tuple(stride)
-    return (1,) * len(pair.shapes[operation.inputs[0]][2:])
+    module = _convolution(operation, pair) or operation.module
+    whole = operation.kind == AVERAGE_POOL and set(pair.shapes[operation.node][2:]) == {1}
+    if whole or not isinstance(module, (*CONVOLUTIONS, *MAX_POOLS)):
+        return None
+    stride = module.stride
+    return (stride,) * axes if isinstance(stride, int) else tuple(stride)
+
+
+def _pools_positions(operation: Operation, pair: Pair) -> bool:
+    """Whether a pool takes the axes of images for its own."""
+    axes = int(type(operation.module).__name__[-2])
+    return len(pair.shapes[operation.inputs[0]]) == axes + 2
 
 
 def _convolution(operation: Operation, pair: Pair) -> nn.Module | None:

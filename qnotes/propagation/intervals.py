@@ -174,13 +174,16 @@ def rises(module: nn.Module) -> bool:
 
 
 def _range(module: nn.Module, values: Interval, kappa: float) -> Interval:
-    """What an activation makes of an interval; float64 is off by a few units in the last place."""
+    """What an activation makes of an interval; float64 is off by a few units in the last place.
+
+    It gets copies: one that works in place would overwrite what both networks read.
+    """
     if rises(module):
-        found = values.through(lambda ends: module(ends).detach())
+        found = values.through(lambda ends: module(ends.clone()).detach())
     else:
         center = values.low / 2 + values.high / 2
         reach = torch.maximum(values.high - center, center - values.low)
-        middle = module(center).detach()
+        middle = module(center.clone()).detach()
         reach = kappa * (reach + center.abs() * 4 * EPSILON)
         found = Interval(middle - reach, middle + reach)
     slack = found.size * 64 * EPSILON + TINY

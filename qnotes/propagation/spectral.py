@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from qnotes.errors import QnotesError
+from qnotes.errors import NotVerified
 from qnotes.propagation.outward import EPSILON, up
 
 #: Numbers of a batch of matrices that are worked on at once.
@@ -142,7 +142,7 @@ def largest_eigenvalue(matrices: Tensor, margin: Tensor) -> float:
         margin: (batch,), as for `verified_definite`.
 
     Raises:
-        QnotesError: where the verification fails.
+        NotVerified: where the verification fails.
     """
     n = matrices.shape[-1]
     guess = torch.linalg.eigvalsh(matrices)[:, -1].max().item()
@@ -154,7 +154,7 @@ def largest_eigenvalue(matrices: Tensor, margin: Tensor) -> float:
             return 0.0
         if verified_definite(candidate * eye - matrices, margin + candidate * EPSILON):
             return candidate
-    raise QnotesError(f"an eigenvalue near {guess:.3g} could not be verified")
+    raise NotVerified(f"an eigenvalue near {guess:.3g} could not be verified")
 
 
 def spectral_norm(

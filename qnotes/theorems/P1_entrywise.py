@@ -6,7 +6,7 @@ activations and errors by at most (W_chain + 1) R, and all layers count as this 
 
 import sympy as sp
 
-from qnotes.theorems.facts import ge, le, supposed
+from qnotes.theorems.facts import ge, le
 from qnotes.theorems.notation import (
     LAYERS,
     D,
@@ -27,9 +27,10 @@ from qnotes.theorems.notation import (
     w,
 )
 from qnotes.theorems.over_layers import over_layers
-from qnotes.theorems.rules import Algebra, Apply, Induction, Largest, Suppose
+from qnotes.theorems.rules import Algebra, Largest, Replace
 from qnotes.theorems.solved_recursion import row_of_changes
-from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ, NORMS, RECURSION
+from qnotes.theorems.T2_recursion import DOMAIN, NORMS, RECURSION
+from qnotes.theorems.T17_slopes import LIPSCHITZ
 from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
 ENTRIES = (i, sp.S.One, W_chain)
@@ -45,8 +46,9 @@ ENTRYWISE = Theorem(
         DOMAIN,
         NORMS,
         Hypothesis(
-            "every weight and bias of both networks is at most R, and R ≥ 1; a row has at most W "
-            "weights, and none of them, and no bias, changes by more than ε",
+            "every weight and bias of both networks, κ times, is at most R, a bias with σ(0), and "
+            "R ≥ 1; a row has at most W weights, and κ times no change of a weight or bias is "
+            "above ε",
             facts={
                 "row": le(r[ell], sp.Sum(w[ell, i], ENTRIES), LAYERS),
                 "row entries": le(w[ell, i], R, LAYERS, ENTRIES),
@@ -66,34 +68,24 @@ ENTRYWISE = Theorem(
 @proof_of(ENTRYWISE)
 def prove(theorem: Theorem) -> tuple[Step, ...]:
     """Every row has at most W entries of at most R, and one bias; the rest is induction."""
-    (recursion,) = theorem.premises
-    (goal,), (bound,) = theorem.goals(), recursion.goals()
+    (recursion,), (goal,) = theorem.premises, theorem.goals()
     start = sp.Max(D, 1)
     activations = start * (W_chain + 1) ** ell * R**ell
-    last = activations.subs(ell, ell - 1)
     errors = start * ell * (W_chain + 1) ** ell * R ** (ell - 1) * eps
-    before = le(1, last)
     return (
-        Step(name="recursion", fact=bound, rule=Apply(recursion), uses=tuple(recursion.facts())),
+        recursion.applied("recursion"),
         *row_of_changes(r[ell], lambda at: w[ell, at], W_chain, R, name="row", each=(LAYERS,)),
         *row_of_changes(
             delta[ell], lambda at: c[ell, at], W_chain, eps, name="changes", each=(LAYERS,)
         ),
-        Step(name="D or 1", fact=le(D, start), rule=Largest()),
-        Step(name="1 or D", fact=le(1, start), rule=Largest()),
-        # Bounds of activations start at max(D, 1) ≥ 1, and stay at least 1.
-        Step(name="one before", fact=supposed(before, LAYERS), rule=Suppose()),
+        Step("D or 1", le(D, start), Largest()),
+        Step("1 or D", ge(start, 1), Largest()),
+        Step("an entry more", ge(W_chain + 1, 1), Algebra(gives_away=True)),
         Step(
-            name="one after",
-            fact=le(1, activations, LAYERS, given=(before,)),
-            rule=Algebra((1, last), gives_away=True),
-            uses=("one before", "at least one"),
-        ),
-        Step(
-            name="at least one, always",
-            fact=le(1, activations, (ell, 0, L)),
-            rule=Induction(),
-            uses=("1 or D", "one after"),
+            "at least one, always",
+            ge(activations, 1, (ell, 0, L)),
+            Replace(),
+            uses=("1 or D", "an entry more", "at least one"),
             reason="The bounds of activations are at least 1, so a bias counts as an entry more.",
         ),
         *over_layers(
@@ -129,10 +121,5 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
             start=("e 0",),
             reasons=("", "The bias joins the row.", ""),
         ),
-        Step(
-            name="statement",
-            fact=goal,
-            rule=Algebra(),
-            uses=("recursion", ("errors", {ell: L})),
-        ),
+        Step("statement", goal, Algebra(), uses=("recursion", ("errors", {ell: L}))),
     )

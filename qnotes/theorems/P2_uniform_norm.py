@@ -26,9 +26,10 @@ from qnotes.theorems.notation import (
     s,
 )
 from qnotes.theorems.over_layers import over_layers
-from qnotes.theorems.rules import Algebra, Apply, Largest
+from qnotes.theorems.rules import Algebra, Largest, Replace
 from qnotes.theorems.solved_recursion import row_of_changes
-from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ, NORMS, RECURSION
+from qnotes.theorems.T2_recursion import DOMAIN, NORMS, RECURSION
+from qnotes.theorems.T17_slopes import LIPSCHITZ
 from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
 UNIFORM_NORM = Theorem(
@@ -45,8 +46,9 @@ UNIFORM_NORM = Theorem(
         DOMAIN,
         NORMS,
         Hypothesis(
-            "every layer norm and absolute bias is at most r, and r ≥ 1; a row of changes holds at "
-            "most W numbers, and none of them, and no change of a bias, is above ε",
+            "every layer norm and absolute bias is at most r, as κ counts in them, and r ≥ 1; a "
+            "row of changes holds at most W numbers, and κ times no change of a weight or bias is "
+            "above ε",
             facts={
                 "largest norm": le(r[ell], r_max, LAYERS),
                 "largest bias": le(beta[ell], r_max, LAYERS),
@@ -65,26 +67,21 @@ UNIFORM_NORM = Theorem(
 @proof_of(UNIFORM_NORM)
 def prove(theorem: Theorem) -> tuple[Step, ...]:
     """T2 with one norm r ≥ 1: activations grow like r^ℓ (D + ℓ); the sum over layers is closed."""
-    (recursion,) = theorem.premises
-    (goal,), (bound,) = theorem.goals(), recursion.goals()
+    (recursion,), (goal,) = theorem.premises, theorem.goals()
     activations = r_max**ell * (D + ell)
     errors = W * eps * r_max ** (ell - 1) * (ell * D + ell * (ell + 1) / 2)
-    power = r_max ** (ell - 1)
     start = sp.Max(D, 1)
     powers = ("powers", {ell: ell - 1})
     scale = W * eps * r_max ** (L - 1)
     return (
-        Step(name="recursion", fact=bound, rule=Apply(recursion), uses=tuple(recursion.facts())),
+        recursion.applied("recursion"),
         *row_of_changes(delta[ell], lambda at: c[ell, at], W, eps, name="changes", each=(LAYERS,)),
-        *over_layers(
-            "power",
-            lambda at: sp.S.One,
-            r_max**ell,
-            layer=Algebra((1, power)),
-            uses=("power before", "at least one"),
-            start=(),
-            always="powers",
-            reasons=("", "", "As $r \\ge 1$, so is every power of it."),
+        Step(
+            "powers",
+            ge(r_max**ell, 1, (ell, 0, L)),
+            Replace(),
+            uses=("at least one",),
+            reason="As $r \\ge 1$, so is every power of it.",
         ),
         *over_layers(
             "activations",
@@ -115,12 +112,12 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
                 "The sum over layers is closed: $\\sum_{k \\le \\ell} (D + k)$.",
             ),
         ),
-        Step(name="D or 1", fact=le(D, start), rule=Largest()),
-        Step(name="1 or D", fact=le(1, start), rule=Largest()),
+        Step("D or 1", le(D, start), Largest()),
+        Step("1 or D", le(1, start), Largest()),
         Step(
-            name="statement",
-            fact=goal,
-            rule=Algebra((1, 1, scale * L, scale * L * (L + 1) / 2)),
+            "statement",
+            goal,
+            Algebra((1, 1, scale * L, scale * L * (L + 1) / 2)),
             uses=("recursion", ("errors", {ell: L}), "D or 1", "1 or D"),
         ),
     )

@@ -7,23 +7,12 @@ that the bound is never reached. Earlier work.
 import sympy as sp
 
 from qnotes.theorems.facts import ge, le
-from qnotes.theorems.notation import (
-    LAYERS,
-    D,
-    E,
-    L,
-    W,
-    ell,
-    eps,
-    k,
-    n_joint,
-    r_joint,
-    r_joint_max,
-)
-from qnotes.theorems.rules import Algebra, Apply, Replace
-from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ
+from qnotes.theorems.notation import LAYERS, D, E, L, W, ell, eps, k, n_joint, r_joint, r_joint_max
+from qnotes.theorems.rules import Algebra, Replace
+from qnotes.theorems.T2_recursion import DOMAIN
 from qnotes.theorems.T4_mean_form import ONE_GAP
 from qnotes.theorems.T5_layerwise_with_biases import FAN_IN, JOINT, PRODUCT_FORM_WITH_BIASES
+from qnotes.theorems.T17_slopes import LIPSCHITZ
 from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
 
@@ -48,12 +37,11 @@ PATH_METRIC = Theorem(
         FAN_IN,
         ONE_GAP,
         Hypothesis(
-            "rows of weights and bias together have absolute sums of at most r̃, and r̃ ≥ 1",
+            "r̃ without an index is at least the r̃ of each layer",
             facts={"largest norm": le(r_joint[ell], r_joint_max, LAYERS)},
         ),
         Hypothesis(
-            "no row reads more than W inputs",
-            facts={"widest row": le(n_joint[ell], W + 1, LAYERS)},
+            "no row reads more than W inputs", facts={"widest row": le(n_joint[ell], W + 1, LAYERS)}
         ),
         Hypothesis("W ≥ 2", _narrow, facts={"at least two": ge(W, 2)}),
     ),
@@ -69,29 +57,24 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     norms = sp.Product(r_joint_max, (ell, 1, k - 1)) * sp.Product(r_joint_max, (ell, k + 1, L))
     uniform = sp.Max(D, 1) * sp.Sum((W + 1) * eps * norms, (k, 1, L))
     return (
+        product_form.applied("product form"),
         Step(
-            name="product form",
-            fact=bound,
-            rule=Apply(product_form),
-            uses=tuple(product_form.facts()),
-        ),
-        Step(
-            name="one for all",
-            fact=le(bound.right, uniform),
-            rule=Replace(),
+            "one for all",
+            le(bound.right, uniform),
+            Replace(),
             uses=("largest norm", "widest row", "largest change"),
             reason="The largest norm, gap and fan-in serve for all layers; nothing falls.",
         ),
         Step(
-            name="room to spare",
-            fact=le(W + 1, W**2),
-            rule=Algebra((W + 1,), gives_away=True),
+            "room to spare",
+            le(W + 1, W**2),
+            Algebra((W + 1,), gives_away=True),
             uses=("at least two",),
         ),
         Step(
-            name="statement",
-            fact=goal,
-            rule=Algebra((1, 1, sp.Max(D, 1) * L * r_joint_max ** (L - 1) * eps)),
+            "statement",
+            goal,
+            Algebra((1, 1, sp.Max(D, 1) * L * r_joint_max ** (L - 1) * eps)),
             uses=("product form", "one for all", "room to spare"),
             reason="All L terms of the sum are equal.",
         ),

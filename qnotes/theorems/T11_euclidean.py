@@ -8,7 +8,8 @@ from qnotes.theorems.facts import le
 from qnotes.theorems.notation import D, E, L, N, e_euclid, ell, rho, s_euclid
 from qnotes.theorems.rules import Algebra
 from qnotes.theorems.T1_decomposition import DECOMPOSITION, S, S_q
-from qnotes.theorems.T2_recursion import along_the_chain, inputs, lipschitz, sizes
+from qnotes.theorems.T2_recursion import along_the_chain, inputs, sizes
+from qnotes.theorems.T17_slopes import lipschitz, one_layer
 from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
 
 _FAMILIES = (rho, sy.rho_change, sy.beta_euclid, sy.gamma_euclid)
@@ -29,8 +30,8 @@ EUCLIDEAN = Result(
     },
     hypotheses=(
         Hypothesis(
-            "activations and pooling are 1-Lipschitz in ℓ², with σ(0) = 0; overlapping max-pooling "
-            "is not",
+            "activations and pooling are κ-Lipschitz in ℓ²; overlapping max-pooling is not, with "
+            "κ = 1",
             facts=lipschitz(Euclidean),
         ),
         Hypothesis(
@@ -43,8 +44,9 @@ EUCLIDEAN = Result(
             facts={"worst input": le(E, Euclidean(S[L] - S_q[L]))},
         ),
         Hypothesis(
-            "ρ are upper bounds of the spectral norms of both networks, δρ of those of the change; "
-            "hatted β and γ bound biases and their change in ℓ²",
+            "ρ is at least κ times the spectral norm of a layer in both networks, δρ at least κ "
+            "times that of the change; hatted β and γ bound κ times the biases, with σ(0), and "
+            "their change in ℓ²",
             facts=sizes(*_FAMILIES, Euclidean),
         ),
     ),
@@ -54,14 +56,10 @@ EUCLIDEAN = Result(
 
 @proof_of(EUCLIDEAN)
 def prove(theorem: Result) -> tuple[Step, ...]:
-    """As T2."""
+    """T17 in this norm, then as T2."""
     (goal,) = theorem.goals()
     return (
-        *along_the_chain(theorem, *_FAMILIES, s_euclid, e_euclid, Euclidean),
-        Step(
-            name="statement",
-            fact=goal,
-            rule=Algebra(),
-            uses=("worst input", ("errors", {ell: L})),
-        ),
+        *one_layer(theorem, Euclidean),
+        *along_the_chain(_FAMILIES, s_euclid, e_euclid, Euclidean),
+        Step("statement", goal, Algebra(), uses=("worst input", ("errors", {ell: L}))),
     )

@@ -68,8 +68,8 @@ BITS = CertifyingBits(
     conclusion=sp.Le(E, tau, evaluate=False),
     hypotheses=(
         Hypothesis(
-            "symmetric uniform quantizer, codes in [-q, q], q = 2^(b-1) - 1, scale a/q, a the "
-            "largest weight",
+            "symmetric uniform quantizer of b bits, codes in [-q, q], q = 2^(b-1) - 1, scale a/q, "
+            "a the largest weight",
             facts={
                 "scale": eq(LARGEST_CODE * scale, largest),
                 "largest weight": le(weight, largest),
@@ -80,7 +80,10 @@ BITS = CertifyingBits(
             "half a step; biases are not quantized",
             facts={"half a step": le(eps, scale / 2, given=(_NO_CLIPPING,))},
         ),
-        Hypothesis("E ≤ C ε, with a C that does not depend on b", facts={"bound": le(E, C * eps)}),
+        Hypothesis(
+            "E ≤ C ε, with a C that does not depend on b; τ is the error that may occur",
+            facts={"bound": le(E, C * eps)},
+        ),
     ),
 )
 
@@ -92,42 +95,32 @@ def prove(theorem: Result) -> tuple[Step, ...]:
     needed = C * largest / (2 * tau)
     return (
         Step(
-            name="no clipping",
-            fact=_NO_CLIPPING,
-            rule=Algebra((1, -1)),
+            "no clipping",
+            _NO_CLIPPING,
+            Algebra((1, -1)),
             uses=("largest weight", "scale"),
             reason="The largest weight has the largest code.",
         ),
+        Step("rounding", le(eps, scale / 2), Algebra(), uses=("half a step", "no clipping")),
         Step(
-            name="rounding",
-            fact=le(eps, scale / 2),
-            rule=Algebra(),
-            uses=("half a step", "no clipping"),
-        ),
-        Step(
-            name="bits as a logarithm",
-            fact=le(sp.log(1 + needed) / sp.log(2), bits - 1),
-            rule=Algebra(),
+            "bits as a logarithm",
+            le(sp.log(1 + needed) / sp.log(2), bits - 1),
+            Algebra(),
             uses=("condition",),
         ),
         Step(
-            name="codes",
-            fact=le(1 + needed, 2 ** (bits - 1)),
-            rule=Power(sp.Integer(2)),
+            "codes",
+            le(1 + needed, 2 ** (bits - 1)),
+            Power(sp.Integer(2)),
             uses=("bits as a logarithm",),
             reason="A power of 2 grows with its exponent.",
         ),
         Step(
-            name="a step",
-            fact=le(C * scale / 2, tau),
-            rule=Algebra((tau * scale / largest, tau / largest)),
+            "a step",
+            le(C * scale / 2, tau),
+            Algebra((tau * scale / largest, tau / largest)),
             uses=("codes", "scale"),
             reason="So many codes divide the range.",
         ),
-        Step(
-            name="statement",
-            fact=goal,
-            rule=Algebra((1, C, 1)),
-            uses=("bound", "rounding", "a step"),
-        ),
+        Step("statement", goal, Algebra((1, C, 1)), uses=("bound", "rounding", "a step")),
     )

@@ -8,58 +8,58 @@ from collections.abc import Mapping
 
 import sympy as sp
 
-from qnotes.theorems.axioms import ROWS, TRIANGLE, Norm
+from qnotes.theorems.axioms import Norm
 from qnotes.theorems.facts import Fact, eq, le
-from qnotes.theorems.notation import LAYERS, D, E, L, beta, delta, e, ell, gamma, r, s
+from qnotes.theorems.notation import (
+    LAYERS,
+    D,
+    E,
+    L,
+    at_zero,
+    beta,
+    delta,
+    e,
+    ell,
+    gamma,
+    kappa,
+    r,
+    s,
+)
 from qnotes.theorems.over_layers import over_layers
-from qnotes.theorems.rules import Algebra, Apply, ByAxiom, Replace
-from qnotes.theorems.T1_decomposition import DECOMPOSITION, DIFFERENCE, S, S_q, W, W_q, b, b_q
-from qnotes.theorems.theorem import Hypothesis, Recursion, Result, Step, proof_of
+from qnotes.theorems.rules import Algebra
+from qnotes.theorems.T1_decomposition import S, S_q, W, W_q, b, b_q
+from qnotes.theorems.T17_slopes import ERROR, LIPSCHITZ, READ, SLOPES
+from qnotes.theorems.theorem import Hypothesis, Recursion, Step, proof_of
 
 OUR_PROOF = "The form and the proof are our own."
-LIPSCHITZ_TEXT = "activations are 1-Lipschitz with σ(0) = 0"
-#: What a layer reads, in both networks.
-ERROR, READ = S[ell - 1] - S_q[ell - 1], S_q[ell - 1]
-
-
-def lipschitz(norm=Norm) -> Mapping[str, Fact]:
-    """What activations do to the error, and to the activations of the quantized network."""
-    layer = W_q[ell] * READ + b_q[ell]
-    return {
-        "activation of the error": le(norm(S[ell] - S_q[ell]), norm(DIFFERENCE), LAYERS),
-        "activation": le(norm(S_q[ell]), norm(layer), LAYERS),
-    }
 
 
 def inputs(radius: sp.Expr, norm=Norm) -> Mapping[str, Fact]:
     """Both networks read the same input."""
-    return {
-        "input": le(norm(S_q[0]), radius),
-        "same input": eq(norm(S[0] - S_q[0]), 0),
-    }
+    return {"input": le(norm(S_q[0]), radius), "same input": eq(norm(S[0] - S_q[0]), 0)}
 
 
 def sizes(growth, change, bias, bias_change, norm=Norm) -> Mapping[str, Fact]:
-    """What four families of numbers bound."""
+    """What four families of numbers bound: norms of layers, κ times."""
+    slope, constant = kappa[ell], norm(at_zero[ell])
     return {
-        "norm": le(norm(W[ell]), growth[ell], LAYERS),
-        "quantized norm": le(norm(W_q[ell]), growth[ell], LAYERS),
-        "change": le(norm(W[ell] - W_q[ell]), change[ell], LAYERS),
-        "bias": le(norm(b_q[ell]), bias[ell], LAYERS),
-        "bias change": le(norm(b[ell] - b_q[ell]), bias_change[ell], LAYERS),
+        "norm": le(slope * norm(W[ell]), growth[ell], LAYERS),
+        "quantized norm": le(slope * norm(W_q[ell]), growth[ell], LAYERS),
+        "change": le(slope * norm(W[ell] - W_q[ell]), change[ell], LAYERS),
+        "bias": le(slope * norm(b_q[ell]) + constant, bias[ell], LAYERS),
+        "bias change": le(slope * norm(b[ell] - b_q[ell]), bias_change[ell], LAYERS),
     }
 
 
 WORST = {"worst input": eq(E, Norm(S[L] - S_q[L]))}
-LIPSCHITZ = Hypothesis(LIPSCHITZ_TEXT, facts=lipschitz())
 DOMAIN = Hypothesis(
     "both networks read the same input, no coordinate of it above D; E is the largest error, "
     "S and S' the activations at an input where it occurs",
     facts={**inputs(D), **WORST},
 )
 NORMS = Hypothesis(
-    "r is at least the norm of a layer in both networks; δ, β and γ are at least the norms of the "
-    "change of the weights, of the biases, and of their change",
+    "r is at least κ times the norm of a layer in both networks; δ, β and γ are at least κ times "
+    "the norms of the change of the weights, of the biases, and of their change; β with σ(0)",
     facts=sizes(r, delta, beta, gamma),
 )
 
@@ -76,132 +76,71 @@ RECURSION = Recursion(
         e: r[ell] * e[ell - 1] + delta[ell] * s[ell - 1] + gamma[ell],
     },
     tight=True,
-    premises=(DECOMPOSITION,),
+    premises=(SLOPES,),
 )
 
 
 @proof_of(RECURSION)
 def prove(theorem: Recursion) -> tuple[Step, ...]:
     """Norms of the decomposition, term by term; then induction over the layers, twice."""
-    (goal,) = theorem.goals()
+    (goal,), (slopes,) = theorem.goals(), theorem.premises
     return (
-        *along_the_chain(theorem, r, delta, beta, gamma, s, e),
+        slopes.applied("slope of the error"),
+        slopes.applied("slope of the activations", 2),
+        *along_the_chain((r, delta, beta, gamma), s, e),
         Step(
-            name="statement",
-            fact=goal,
-            rule=Algebra(),
+            "statement",
+            goal,
+            Algebra(),
             uses=("worst input", ("errors", {ell: L})),
             reason="The output is the activation after layer L.",
         ),
     )
 
 
-def along_the_chain(
-    theorem: Result, growth, change, bias, bias_change, activations, errors, norm=Norm
-) -> tuple[Step, ...]:
+def along_the_chain(families, activations, errors, norm=Norm) -> tuple[Step, ...]:
     """‖S'_ℓ‖ ≤ s_ℓ and ‖Δ_ℓ‖ ≤ e_ℓ, for a norm and the families of numbers that belong to it."""
-    layer = W_q[ell] * READ + b_q[ell]
-    grown = le(norm(S_q[ell]), growth[ell] * norm(READ) + bias[ell], LAYERS)
-    made = growth[ell] * norm(ERROR) + change[ell] * norm(READ) + bias_change[ell]
-    names = {base: base.name.removesuffix("_layer") for base in (activations, errors)}
+    growth, change, bias, bias_change = (family[ell] for family in families)
+    made = growth * norm(ERROR) + change * norm(READ) + bias_change
+    first = {base: f"{base.name.removesuffix('_layer')} 0" for base in (activations, errors)}
     return (
-        *decomposed(theorem, norm),
         Step(
-            name="triangle for the layer",
-            fact=le(norm(layer), norm(W_q[ell] * READ) + norm(b_q[ell]), LAYERS),
-            rule=ByAxiom(TRIANGLE),
+            "activations in a layer",
+            le(norm(S_q[ell]), growth * norm(READ) + bias, LAYERS),
+            Algebra((1, norm(READ), 1)),
+            uses=("slope of the activations", "quantized norm", "bias"),
         ),
         Step(
-            name="old activations",
-            fact=le(norm(W_q[ell] * READ), norm(W_q[ell]) * norm(READ), LAYERS),
-            rule=ByAxiom(ROWS),
-        ),
-        Step(
-            name="activations in a layer",
-            fact=grown,
-            rule=Algebra((1, 1, 1, norm(READ), 1)),
-            uses=(
-                "activation",
-                "triangle for the layer",
-                "old activations",
-                "quantized norm",
-                "bias",
-            ),
-            reason="σ(0) = 0 and slopes of at most 1 make no entry larger.",
-        ),
-        Step(
-            name="new error",
-            fact=le(norm((W[ell] - W_q[ell]) * READ), norm(W[ell] - W_q[ell]) * norm(READ), LAYERS),
-            rule=ByAxiom(ROWS),
-        ),
-        Step(
-            name="error in a layer",
-            fact=le(norm(S[ell] - S_q[ell]), made, LAYERS),
-            rule=Algebra((1, 1, 1, 1, 1, norm(ERROR), norm(READ), 1)),
-            uses=(
-                "activation of the error",
-                "size of the difference",
-                "triangle for the difference",
-                "old error",
-                "new error",
-                "norm",
-                "change",
-                "bias change",
-            ),
-            reason="Old error is carried on, new error is made; σ is 1-Lipschitz.",
+            "error in a layer",
+            le(norm(S[ell] - S_q[ell]), made, LAYERS),
+            Algebra((1, norm(ERROR), norm(READ), 1)),
+            uses=("slope of the error", "norm", "change", "bias change"),
         ),
         *_induction(
             "activations",
             S_q,
             activations,
             step="activations in a layer",
-            weights=(1, growth[ell], 1),
+            weights=(1, growth, 1),
             more=(),
-            start=("input", f"{names[activations]} 0"),
+            start=("input", first[activations]),
             norm=norm,
         ),
         Step(
-            name="no error at first",
-            fact=eq(norm(S[0] - S_q[0]), errors[0]),
-            rule=Algebra((1, -1)),
-            uses=("same input", f"{names[errors]} 0"),
+            "no error at first",
+            eq(norm(S[0] - S_q[0]), errors[0]),
+            Algebra((1, -1)),
+            uses=("same input", first[errors]),
         ),
         *_induction(
             "errors",
             {ell: S[ell] - S_q[ell], ell - 1: ERROR, 0: S[0] - S_q[0]},
             errors,
             step="error in a layer",
-            weights=(1, growth[ell], change[ell], 1),
+            weights=(1, growth, change, 1),
             more=(("activations", {ell: ell - 1}),),
             start=("no error at first",),
             norm=norm,
-        ),
-    )
-
-
-def decomposed(theorem: Result, norm=Norm, *, whole: bool = True) -> tuple[Step, ...]:
-    """The size of the difference of both layers, by T1, and by the triangle inequality if whole."""
-    decomposition = theorem.premises[0]
-    one_layer = decomposition.goals()[0]
-    parts = (W[ell] * ERROR, (W[ell] - W_q[ell]) * READ, b[ell] - b_q[ell])
-    triangle = Step(
-        name="triangle for the difference",
-        fact=le(norm(one_layer.right), sp.Add(*map(norm, parts)), LAYERS),
-        rule=ByAxiom(TRIANGLE),
-    )
-    return (
-        Step(name="decomposition", fact=one_layer, rule=Apply(decomposition)),
-        Step(
-            name="size of the difference",
-            fact=eq(norm(one_layer.left), norm(one_layer.right), LAYERS),
-            rule=Replace(),
-            uses=("decomposition",),
-        ),
-        *([triangle] if whole else []),
-        Step(
-            name="old error",
-            fact=le(norm(parts[0]), norm(W[ell]) * norm(ERROR), LAYERS),
-            rule=ByAxiom(ROWS),
         ),
     )
 

@@ -9,7 +9,8 @@ from qnotes.theorems.facts import eq, le
 from qnotes.theorems.notation import LAYERS, D, E, L, beta, delta, e, ell, gamma, k, p, q, r, s
 from qnotes.theorems.rules import Algebra, Apply
 from qnotes.theorems.solved_recursion import SOLVED, others
-from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ, NORMS, OUR_PROOF, RECURSION
+from qnotes.theorems.T2_recursion import DOMAIN, NORMS, OUR_PROOF, RECURSION
+from qnotes.theorems.T17_slopes import LIPSCHITZ
 from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
 
@@ -46,29 +47,29 @@ PRODUCT_FORM = Theorem(
 def prove(theorem: Theorem) -> tuple[Step, ...]:
     """The recursion without biases, solved exactly."""
     recursion, solved = theorem.premises
-    (goal,), (bound,), (closed,) = (x.goals() for x in (theorem, recursion, solved))
+    (goal,), (closed,) = theorem.goals(), solved.goals()
     return (
-        Step(name="recursion", fact=bound, rule=Apply(recursion), uses=tuple(recursion.facts())),
-        Step(name="activations at first", fact=le(s[0], D), rule=Algebra(), uses=("s 0",)),
+        recursion.applied("recursion"),
+        Step("activations at first", le(s[0], D), Algebra(), uses=("s 0",)),
         Step(
-            name="activations",
-            fact=le(s[ell], r[ell] * s[ell - 1], LAYERS),
-            rule=Algebra(),
+            "activations",
+            le(s[ell], r[ell] * s[ell - 1], LAYERS),
+            Algebra(),
             uses=("s", "no biases"),
             reason="Without biases the recursion loses its last terms.",
         ),
-        Step(name="errors at first", fact=le(e[0], 0), rule=Algebra(), uses=("e 0",)),
+        Step("errors at first", le(e[0], 0), Algebra(), uses=("e 0",)),
         Step(
-            name="errors",
-            fact=le(e[ell], r[ell] * e[ell - 1] + delta[ell] * s[ell - 1], LAYERS),
-            rule=Algebra(),
+            "errors",
+            le(e[ell], r[ell] * e[ell - 1] + delta[ell] * s[ell - 1], LAYERS),
+            Algebra(),
             uses=("e", "no new biases"),
         ),
         Step(
-            name="solved",
-            fact=le(e[L], closed.right),
-            rule=Apply(solved, {p: s, q: e}),
+            "solved",
+            le(e[L], closed.right),
+            Apply(solved, {p: s, q: e}),
             uses=("activations at first", "activations", "errors at first", "errors"),
         ),
-        Step(name="statement", fact=goal, rule=Algebra(), uses=("recursion", "solved")),
+        Step("statement", goal, Algebra(), uses=("recursion", "solved")),
     )

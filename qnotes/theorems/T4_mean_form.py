@@ -28,8 +28,9 @@ from qnotes.theorems.notation import (
 )
 from qnotes.theorems.rules import Algebra, Apply, Replace, Split
 from qnotes.theorems.solved_recursion import others, row_of_changes
-from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ, NORMS
+from qnotes.theorems.T2_recursion import DOMAIN, NORMS
 from qnotes.theorems.T3_product_form import NO_ACCESS, NO_BIASES, PRODUCT_FORM
+from qnotes.theorems.T17_slopes import LIPSCHITZ
 from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
 
@@ -45,15 +46,14 @@ def smallest_of(norm: sp.IndexedBase, smallest: sp.Symbol) -> Hypothesis:
 
 
 FAN_IN = Hypothesis(
-    "a row of changes holds at most n numbers, none above its layer's largest change",
+    "a row of changes holds at most n numbers, κ times none above its layer's largest change",
     facts={
         "row": le(delta[ell], sp.Sum(c[ell, i], (i, 1, n[ell])), LAYERS),
         "row entries": le(c[ell, i], eps_layer[ell], LAYERS, (i, 1, n[ell])),
     },
 )
 ONE_GAP = Hypothesis(
-    "no layer changes by more than ε",
-    facts={"largest change": le(eps_layer[ell], eps, LAYERS)},
+    "no layer changes by more than ε", facts={"largest change": le(eps_layer[ell], eps, LAYERS)}
 )
 
 MEAN_FORM = Theorem(
@@ -80,26 +80,21 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     (bound,) = product_form.goals()
     relaxed = D * sp.Sum(n[k] * eps_layer[k] * others(r), (k, 1, L))
     return (
-        Step(
-            name="product form",
-            fact=bound,
-            rule=Apply(product_form),
-            uses=tuple(product_form.facts()),
-        ),
+        product_form.applied("product form"),
         *row_of_changes(
             delta[ell], lambda at: c[ell, at], n[ell], eps_layer[ell], name="row", each=(LAYERS,)
         ),
         Step(
-            name="by fan-ins",
-            fact=le(bound.right, relaxed),
-            rule=Replace(),
+            "by fan-ins",
+            le(bound.right, relaxed),
+            Replace(),
             uses=("row at most",),
             reason="Nothing else in the sum is negative.",
         ),
         Step(
-            name="product form by fan-ins",
-            fact=le(E, relaxed),
-            rule=Algebra(),
+            "product form by fan-ins",
+            le(E, relaxed),
+            Algebra(),
             uses=("product form", "by fan-ins"),
         ),
         *mean_steps(theorem, means, relaxed, (r, r_mean, r_min)),
@@ -118,68 +113,41 @@ def mean_steps(theorem: Theorem, means, product, symbols) -> tuple[Step, ...]:
     norm, mean, smallest = symbols
     (goal,) = theorem.goals()
     one_gap = product.xreplace({eps_layer[k]: eps})
-    total = sp.Sum(norm[j], (j, 1, L))
-    before, after = sp.Sum(norm[j], (j, 1, L - 1)), sp.Sum(norm[j], (j, L + 1, L))
     meanings = {} if norm == r else {r: norm, r_mean: mean, r_min: smallest}
-    least = (L - 1) if mean.is_positive else 0
     return (
+        Step("one gap", le(product, one_gap), Replace(), uses=("largest change",)),
         Step(
-            name="one gap",
-            fact=le(product, one_gap),
-            rule=Replace(),
-            uses=("largest change",),
-        ),
-        Step(
-            name="means",
-            fact=le(others(norm), mean ** (L - 1), (k, 1, L)),
-            rule=Apply(means, meanings),
+            "means",
+            le(others(norm), mean ** (L - 1), (k, 1, L)),
+            Apply(means, meanings),
             uses=("smallest", mean.name),
         ),
         Step(
-            name="one mean",
-            fact=le(one_gap, goal.right),
-            rule=Replace(),
+            "one mean",
+            le(one_gap, goal.right),
+            Replace(),
             uses=("means",),
             reason="One mean for all layers. A single layer has no other norm: $1 \\le 1$.",
         ),
-        Step(
-            name="statement",
-            fact=goal,
-            rule=Algebra(),
-            uses=("product form by fan-ins", "one gap", "one mean"),
-        ),
-        Step(name="last norm", fact=eq(total, before + norm[L] + after), rule=Split(L)),
-        *_sign(total, before, norm, smallest, least),
+        Step("statement", goal, Algebra(), uses=("product form by fan-ins", "one gap", "one mean")),
+        *sign_of_mean(norm, mean, smallest),
     )
 
 
-def _sign(total, before, norm, smallest, least) -> tuple[Step, ...]:
+def sign_of_mean(norm, mean, smallest) -> tuple[Step, ...]:
     """That the mean has the sign that its symbol declares; at least 1 where all norms are."""
+    total = sp.Sum(norm[j], (j, 1, L))
+    before, after = sp.Sum(norm[j], (j, 1, L - 1)), sp.Sum(norm[j], (j, L + 1, L))
+    last = Step("last norm", eq(total, before + norm[L] + after), Split(L))
     uses = ("last norm", ("smallest", {k: L}))
-    if least == 0:
-        shown = ge(total - smallest, 0)
+    if not mean.is_positive:
         reason = "So the mean is not negative."
-        return (
-            Step(
-                name="sign",
-                fact=shown,
-                rule=Algebra((-1, 1), gives_away=True),
-                uses=uses,
-                reason=reason,
-            ),
-        )
+        shown, rule = ge(total - smallest, 0), Algebra((-1, 1), gives_away=True)
+        return last, Step("sign", shown, rule, uses, reason=reason)
+    shown, rule = ge(total - smallest, L - 1), Algebra((-1, 1, 1))
+    reason = "So the mean of two or more layers is at least 1."
     return (
-        Step(
-            name="norms before the last",
-            fact=ge(before, L - 1),
-            rule=Replace(),
-            uses=("at least one",),
-        ),
-        Step(
-            name="sign",
-            fact=ge(total - smallest, least),
-            rule=Algebra((-1, 1, 1)),
-            uses=(*uses, "norms before the last"),
-            reason="So the mean of two or more layers is at least 1.",
-        ),
+        last,
+        Step("norms before the last", ge(before, L - 1), Replace(), ("at least one",)),
+        Step("sign", shown, rule, (*uses, "norms before the last"), reason=reason),
     )

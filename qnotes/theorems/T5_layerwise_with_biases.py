@@ -15,6 +15,7 @@ from qnotes.theorems.notation import (
     D,
     E,
     L,
+    at_zero,
     c,
     delta,
     ell,
@@ -22,6 +23,7 @@ from qnotes.theorems.notation import (
     eps_layer,
     i,
     k,
+    kappa,
     n_joint,
     p,
     q,
@@ -34,7 +36,7 @@ from qnotes.theorems.rules import Algebra, Apply, ByAxiom, Largest, Replace
 from qnotes.theorems.solved_recursion import SOLVED, others, row_of_changes
 from qnotes.theorems.sums_over_layers import replaced
 from qnotes.theorems.T1_decomposition import DECOMPOSITION, S, S_q, W, W_q, b, b_q
-from qnotes.theorems.T2_recursion import DOMAIN, ERROR, LIPSCHITZ, READ, decomposed
+from qnotes.theorems.T2_recursion import DOMAIN
 from qnotes.theorems.T3_product_form import PRODUCT_FORM
 from qnotes.theorems.T4_mean_form import (
     MEAN_FORM,
@@ -43,20 +45,25 @@ from qnotes.theorems.T4_mean_form import (
     mean_steps,
     smallest_of,
 )
+from qnotes.theorems.T17_slopes import ERROR, LIPSCHITZ, READ, SLOPES, decomposed
 from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
-CHANGE = Norm(Beside(W[ell] - W_q[ell], b[ell] - b_q[ell]))
+ROW_OF_CHANGES = Norm(Beside(W[ell] - W_q[ell], b[ell] - b_q[ell]))
+CHANGE = kappa[ell] * ROW_OF_CHANGES
 JOINT = Hypothesis(
-    "r̃ is at least 1, and at least each absolute row sum with the bias, in both networks",
+    "r̃ is at least 1, and at least κ times each absolute row sum with the bias, in both "
+    "networks, with σ(0)",
     facts={
-        "norm": le(Norm(Beside(W[ell], b[ell])), r_joint[ell], LAYERS),
-        "quantized norm": le(Norm(Beside(W_q[ell], b_q[ell])), r_joint[ell], LAYERS),
+        "norm": le(kappa[ell] * Norm(Beside(W[ell], b[ell])), r_joint[ell], LAYERS),
+        "quantized norm": le(
+            kappa[ell] * Norm(Beside(W_q[ell], b_q[ell])) + Norm(at_zero[ell]), r_joint[ell], LAYERS
+        ),
         "at least one": ge(r_joint[ell], 1, LAYERS),
     },
 )
 FAN_IN = Hypothesis(
-    "a row of changes, with that of the bias, holds at most ñ numbers, none above its layer's "
-    "largest change",
+    "a row of changes, with that of the bias, holds at most ñ numbers, κ times none above its "
+    "layer's largest change",
     facts={
         "row": le(CHANGE, sp.Sum(c[ell, i], (i, 1, n_joint[ell])), LAYERS),
         "row entries": le(c[ell, i], eps_layer[ell], LAYERS, (i, 1, n_joint[ell])),
@@ -74,7 +81,7 @@ PRODUCT_FORM_WITH_BIASES = Theorem(
     ),
     hypotheses=(LIPSCHITZ, DOMAIN, JOINT, FAN_IN),
     tight=True,
-    premises=(DECOMPOSITION, SOLVED),
+    premises=(DECOMPOSITION, SLOPES, SOLVED),
 )
 
 MEAN_FORM_WITH_BIASES = Theorem(
@@ -96,11 +103,12 @@ MEAN_FORM_WITH_BIASES = Theorem(
 @proof_of(PRODUCT_FORM_WITH_BIASES)
 def prove_product_form(theorem: Theorem) -> tuple[Step, ...]:
     """A network with biases is one without, a coordinate wider that always holds 1."""
-    _, solved = theorem.premises
+    _, slopes, solved = theorem.premises
     (goal,), (closed,) = theorem.goals(), solved.goals()
     wide = lambda at: sp.Max(Norm(S_q[at]), 1)  # noqa: E731
     gaps = n_joint[ell] * eps_layer[ell]
     error = lambda at: Norm(S[at] - S_q[at])  # noqa: E731
+    slope = kappa[ell]
     meanings = {
         D: sp.Max(D, 1),
         r: r_joint,
@@ -109,58 +117,61 @@ def prove_product_form(theorem: Theorem) -> tuple[Step, ...]:
         q: error,
     }
     return (
+        slopes.applied("values", 1),
         *_joined("layer", W_q[ell], b_q[ell]),
+        Step("a coordinate that is one", ge(wide(ell - 1), 1, LAYERS), Largest()),
         Step(
-            name="activations in a layer",
-            fact=le(Norm(S_q[ell]), r_joint[ell] * wide(ell - 1), LAYERS),
-            rule=Algebra((1, -1, 1, wide(ell - 1))),
-            uses=("activation", "joined layer", "rows of the layer", "quantized norm"),
+            "activations in a layer",
+            le(Norm(S_q[ell]), r_joint[ell] * wide(ell - 1), LAYERS),
+            Algebra((1, -slope, slope, wide(ell - 1), Norm(at_zero[ell]))),
+            uses=(
+                "values",
+                "joined layer",
+                "rows of the layer",
+                "quantized norm",
+                "a coordinate that is one",
+            ),
         ),
         Step(
-            name="a coordinate that is one",
-            fact=ge(wide(ell - 1), 1, LAYERS),
-            rule=Largest(),
-        ),
-        Step(
-            name="it stays one",
-            fact=le(1, r_joint[ell] * wide(ell - 1), LAYERS),
-            rule=Algebra((wide(ell - 1), 1)),
+            "it stays one",
+            le(1, r_joint[ell] * wide(ell - 1), LAYERS),
+            Algebra((wide(ell - 1), 1)),
             uses=("at least one", "a coordinate that is one"),
         ),
         Step(
-            name="wider activations",
-            fact=le(wide(ell), r_joint[ell] * wide(ell - 1), LAYERS),
-            rule=Largest(),
+            "wider activations",
+            le(wide(ell), r_joint[ell] * wide(ell - 1), LAYERS),
+            Largest(),
             uses=("activations in a layer", "it stays one"),
         ),
         *decomposed(theorem, whole=False),
         Step(
-            name="triangle with the bias",
-            fact=le(
+            "triangle with the bias",
+            le(
                 Norm(theorem.premises[0].goals()[0].right),
                 Norm(W[ell] * ERROR) + Norm((W[ell] - W_q[ell]) * READ + b[ell] - b_q[ell]),
                 LAYERS,
             ),
-            rule=ByAxiom(TRIANGLE),
+            ByAxiom(TRIANGLE),
         ),
         *_joined("change", W[ell] - W_q[ell], b[ell] - b_q[ell]),
         *row_of_changes(
-            CHANGE,
-            lambda at: c[ell, at],
-            n_joint[ell],
-            eps_layer[ell],
-            name="row",
-            each=(LAYERS,),
+            CHANGE, lambda at: c[ell, at], n_joint[ell], eps_layer[ell], name="row", each=(LAYERS,)
         ),
         Step(
-            name="weights alone",
-            fact=le(Norm(W[ell]), Norm(Beside(W[ell], b[ell])), LAYERS),
-            rule=ByAxiom(SHORTER),
+            "weights alone",
+            le(Norm(W[ell]), Norm(Beside(W[ell], b[ell])), LAYERS),
+            ByAxiom(SHORTER),
         ),
         Step(
-            name="error in a layer",
-            fact=le(error(ell), r_joint[ell] * error(ell - 1) + gaps * wide(ell - 1), LAYERS),
-            rule=Algebra((1, 1, 1, 1, error(ell - 1), error(ell - 1), -1, 1, wide(ell - 1))),
+            "error in a layer",
+            le(error(ell), r_joint[ell] * error(ell - 1) + gaps * wide(ell - 1), LAYERS),
+            Algebra(
+                (
+                    *(1, slope, slope, slope, slope * error(ell - 1), error(ell - 1)),
+                    *(-slope, slope, wide(ell - 1)),
+                )
+            ),
             uses=(
                 "activation of the error",
                 "size of the difference",
@@ -173,30 +184,19 @@ def prove_product_form(theorem: Theorem) -> tuple[Step, ...]:
                 "row at most",
             ),
         ),
-        Step(name="D or 1", fact=ge(sp.Max(D, 1), D), rule=Largest()),
-        Step(name="1 or D", fact=ge(sp.Max(D, 1), 1), rule=Largest()),
+        Step("D or 1", ge(sp.Max(D, 1), D), Largest()),
+        Step("1 or D", ge(sp.Max(D, 1), 1), Largest()),
+        Step("input below", le(Norm(S_q[0]), sp.Max(D, 1)), Algebra(), uses=("input", "D or 1")),
+        Step("wider input", le(wide(0), sp.Max(D, 1)), Largest(), uses=("input below", "1 or D")),
+        Step("no error at first", le(error(0), 0), Algebra(), uses=("same input",)),
         Step(
-            name="input below",
-            fact=le(Norm(S_q[0]), sp.Max(D, 1)),
-            rule=Algebra(),
-            uses=("input", "D or 1"),
-        ),
-        Step(name="one below", fact=le(1, sp.Max(D, 1)), rule=Algebra(), uses=("1 or D",)),
-        Step(
-            name="wider input",
-            fact=le(wide(0), sp.Max(D, 1)),
-            rule=Largest(),
-            uses=("input below", "one below"),
-        ),
-        Step(name="no error at first", fact=le(error(0), 0), rule=Algebra(), uses=("same input",)),
-        Step(
-            name="solved",
-            fact=closed.mapped(lambda side: replaced(sp.sympify(side), meanings)),
-            rule=Apply(solved, meanings),
+            "solved",
+            closed.mapped(lambda side: replaced(sp.sympify(side), meanings)),
+            Apply(solved, meanings),
             uses=("wider input", "wider activations", "no error at first", "error in a layer"),
             reason="The recursion of the wider network, without biases.",
         ),
-        Step(name="statement", fact=goal, rule=Algebra(), uses=("worst input", "solved")),
+        Step("statement", goal, Algebra(), uses=("worst input", "solved")),
     )
 
 
@@ -204,31 +204,27 @@ def _joined(name: str, matrix: sp.Expr, column: sp.Expr) -> tuple[Step, ...]:
     """‖A x + a‖ ≤ ‖[A a]‖ max(‖x‖, 1)."""
     layer, wide = matrix * READ + column, Beside(matrix, column)
     return (
+        Step(f"{name} as a wider matrix", eq(wide * WithOne(READ), layer, LAYERS), ByAxiom(BLOCKS)),
         Step(
-            name=f"{name} as a wider matrix",
-            fact=eq(wide * WithOne(READ), layer, LAYERS),
-            rule=ByAxiom(BLOCKS),
+            f"one beside what the {name} reads",
+            eq(Norm(WithOne(READ)), sp.Max(Norm(READ), 1), LAYERS),
+            ByAxiom(ONE),
         ),
         Step(
-            name=f"one beside what the {name} reads",
-            fact=eq(Norm(WithOne(READ)), sp.Max(Norm(READ), 1), LAYERS),
-            rule=ByAxiom(ONE),
+            f"wider rows of the {name}",
+            le(Norm(wide * WithOne(READ)), Norm(wide) * Norm(WithOne(READ)), LAYERS),
+            ByAxiom(ROWS),
         ),
         Step(
-            name=f"wider rows of the {name}",
-            fact=le(Norm(wide * WithOne(READ)), Norm(wide) * Norm(WithOne(READ)), LAYERS),
-            rule=ByAxiom(ROWS),
-        ),
-        Step(
-            name=f"joined {name}",
-            fact=eq(Norm(wide * WithOne(READ)), Norm(layer), LAYERS),
-            rule=Replace(),
+            f"joined {name}",
+            eq(Norm(wide * WithOne(READ)), Norm(layer), LAYERS),
+            Replace(),
             uses=(f"{name} as a wider matrix",),
         ),
         Step(
-            name=f"rows of the {name}",
-            fact=le(Norm(wide * WithOne(READ)), Norm(wide) * sp.Max(Norm(READ), 1), LAYERS),
-            rule=Algebra((1, Norm(wide))),
+            f"rows of the {name}",
+            le(Norm(wide * WithOne(READ)), Norm(wide) * sp.Max(Norm(READ), 1), LAYERS),
+            Algebra((1, Norm(wide))),
             uses=(f"wider rows of the {name}", f"one beside what the {name} reads"),
         ),
     )
@@ -240,11 +236,6 @@ def prove_mean_form(theorem: Theorem) -> tuple[Step, ...]:
     product_form, means = theorem.premises
     (bound,) = product_form.goals()
     return (
-        Step(
-            name="product form by fan-ins",
-            fact=bound,
-            rule=Apply(product_form),
-            uses=tuple(product_form.facts()),
-        ),
+        product_form.applied("product form by fan-ins"),
         *mean_steps(theorem, means, bound.right, (r_joint, r_joint_mean, r_joint_min)),
     )

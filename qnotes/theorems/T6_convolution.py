@@ -9,12 +9,18 @@ import sympy as sp
 from qnotes.theorems import notation as sy
 from qnotes.theorems.axioms import Beside, Norm
 from qnotes.theorems.facts import Fact, eq, ge, le
-from qnotes.theorems.notation import LAYERS, c, ell, eps_layer, i, n_joint, r_joint
+from qnotes.theorems.notation import LAYERS, at_zero, c, ell, eps_layer, i, kappa, n_joint, r_joint
 from qnotes.theorems.rules import Algebra, Apply, Replace
 from qnotes.theorems.T1_decomposition import W, W_q, b, b_q
-from qnotes.theorems.T2_recursion import DOMAIN, LIPSCHITZ, OUR_PROOF
+from qnotes.theorems.T2_recursion import DOMAIN, OUR_PROOF
 from qnotes.theorems.T4_mean_form import ONE_GAP, smallest_of
-from qnotes.theorems.T5_layerwise_with_biases import CHANGE, MEAN_FORM_WITH_BIASES
+from qnotes.theorems.T5_layerwise_with_biases import (
+    CHANGE,
+    JOINT,
+    MEAN_FORM_WITH_BIASES,
+    ROW_OF_CHANGES,
+)
+from qnotes.theorems.T17_slopes import LIPSCHITZ
 from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
 # One filter: its height, width and channels, by layer; taps (a, x, y), a channel, row and column.
@@ -59,21 +65,28 @@ def _read(family) -> sp.Expr:
 
 
 _BIASES = sp.Sum(bias_change[ell, i], (i, 1, quantized_biases[ell]))
+_ROW, _ROW_Q = Norm(Beside(W[ell], b[ell])), Norm(Beside(W_q[ell], b_q[ell]))
 _TAPS = ((x, 1, height[ell]), (y, 1, width[ell]))
 FILTERS: dict[str, Fact] = {
-    "row": le(Norm(Beside(W[ell], b[ell])), _read(filters) + bias[ell], LAYERS, given=(APART,)),
-    "quantized row": le(
-        Norm(Beside(W_q[ell], b_q[ell])), _read(filters_q) + bias_q[ell], LAYERS, given=(APART,)
-    ),
-    "row of changes": le(CHANGE, _read(changes) + _BIASES, LAYERS, given=(APART,)),
+    "row": le(_ROW, _read(filters) + bias[ell], LAYERS, given=(APART,)),
+    "quantized row": le(_ROW_Q, _read(filters_q) + bias_q[ell], LAYERS, given=(APART,)),
+    "row of changes": le(ROW_OF_CHANGES, _read(changes) + _BIASES, LAYERS, given=(APART,)),
     "inside or not": le(inside[ell, x, y], 1, LAYERS, *_TAPS),
-    "filter": le(over_filter(filters[ell, a, x, y]) + bias[ell], r_joint[ell], LAYERS),
+    "filter": le(
+        kappa[ell] * (over_filter(filters[ell, a, x, y]) + bias[ell]), r_joint[ell], LAYERS
+    ),
     "quantized filter": le(
-        over_filter(filters_q[ell, a, x, y]) + bias_q[ell], r_joint[ell], LAYERS
+        kappa[ell] * (over_filter(filters_q[ell, a, x, y]) + bias_q[ell]) + Norm(at_zero[ell]),
+        r_joint[ell],
+        LAYERS,
     ),
     "at least one": ge(r_joint[ell], 1, LAYERS),
-    "changes": le(changes[ell, a, x, y], eps_layer[ell], LAYERS, (a, 1, channels[ell]), *_TAPS),
-    "bias changes": le(bias_change[ell, i], eps_layer[ell], LAYERS, (i, 1, quantized_biases[ell])),
+    "changes": le(
+        kappa[ell] * changes[ell, a, x, y], eps_layer[ell], LAYERS, (a, 1, channels[ell]), *_TAPS
+    ),
+    "bias changes": le(
+        kappa[ell] * bias_change[ell, i], eps_layer[ell], LAYERS, (i, 1, quantized_biases[ell])
+    ),
     "fan-in": eq(
         n_joint[ell], channels[ell] * height[ell] * width[ell] + quantized_biases[ell], LAYERS
     ),
@@ -103,8 +116,9 @@ CONVOLUTION = Theorem(
         DOMAIN,
         Hypothesis(
             "at least one layer is a convolution; its outputs read the inputs under the taps of a "
-            "filter that lie inside the image, r̃ is at least the absolute sum of each filter with "
-            "its bias, ñ counts the weights of a filter, and the bias where it is quantized",
+            "filter that lie inside the image, r̃ is at least κ times the absolute sum of each "
+            "filter with its bias, and with σ(0), ñ counts the weights of a filter, and the bias "
+            "where it is quantized",
             _has_no_convolution,
             facts=FILTERS,
         ),
@@ -121,37 +135,51 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     """A convolution is a matrix whose rows are pieces of filters; then T5."""
     (dense,) = theorem.premises
     (goal,) = theorem.goals()
+    slope = kappa[ell]
     one_gap = {c: lambda layer, entry: eps_layer[layer]}
     count = sp.Sum(eps_layer[ell], (i, 1, n_joint[ell]))
     return (
         Step(
-            name="taps apart",
-            fact=APART,
-            rule=Algebra(gives_away=True),
+            "taps apart",
+            APART,
+            Algebra(gives_away=True),
             reason="So a row reads each input at most once, and with one weight of its filter: for "
             "every kernel, stride, dilation and padding; along both axes alike.",
         ),
-        *_whole_filter("row", filters, "filter", W, b, bias),
-        *_whole_filter("quantized row", filters_q, "quantized filter", W_q, b_q, bias_q),
-        Step(
-            name="changes of a row",
-            fact=le(_read(changes), over_filter(eps_layer[ell]), LAYERS),
-            rule=Replace(),
-            uses=("inside or not", "changes"),
+        *_whole_filter("row", filters, "filter", JOINT.facts["norm"]),
+        *_whole_filter(
+            "quantized row", filters_q, "quantized filter", JOINT.facts["quantized norm"]
         ),
         Step(
-            name="changes of its bias",
-            fact=le(_BIASES, quantized_biases[ell] * eps_layer[ell], LAYERS),
-            rule=Replace(),
+            "changes inside",
+            le(slope * _read(changes), over_filter(slope * changes[ell, a, x, y]), LAYERS),
+            Replace(),
+            uses=("inside or not",),
+        ),
+        Step(
+            "changes of a row",
+            le(over_filter(slope * changes[ell, a, x, y]), over_filter(eps_layer[ell]), LAYERS),
+            Replace(),
+            uses=("changes",),
+        ),
+        Step(
+            "changes of its bias",
+            le(
+                sp.Sum(slope * bias_change[ell, i], (i, 1, quantized_biases[ell])),
+                quantized_biases[ell] * eps_layer[ell],
+                LAYERS,
+            ),
+            Replace(),
             uses=("bias changes",),
         ),
         Step(
-            name="all changes",
-            fact=le(CHANGE, count, LAYERS),
-            rule=Algebra((1, 1, 1, -eps_layer[ell])),
+            "all changes",
+            le(CHANGE, count, LAYERS),
+            Algebra((slope, 1, 1, 1, -eps_layer[ell])),
             uses=(
                 "row of changes",
                 "taps apart",
+                "changes inside",
                 "changes of a row",
                 "changes of its bias",
                 "fan-in",
@@ -159,14 +187,9 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
             reason="Channels times height times width of them, and the bias.",
         ),
         Step(
-            name="none larger",
-            fact=le(eps_layer[ell], eps_layer[ell], LAYERS, (i, 1, n_joint[ell])),
-            rule=Algebra(),
-        ),
-        Step(
-            name="statement",
-            fact=goal,
-            rule=Apply(dense, one_gap),
+            "statement",
+            goal,
+            Apply(dense, one_gap),
             uses=(
                 *LIPSCHITZ.facts,
                 *DOMAIN.facts,
@@ -174,7 +197,6 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
                 "norm of the quantized row",
                 "at least one",
                 "all changes",
-                "none larger",
                 *ONE_GAP.facts,
                 "smallest",
             ),
@@ -183,19 +205,20 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     )
 
 
-def _whole_filter(name: str, family, whole: str, matrix, column, offset) -> tuple[Step, ...]:
+def _whole_filter(name: str, family, whole: str, norm: Fact) -> tuple[Step, ...]:
     """A row under the border lacks some weights of its filter; its sum is no larger."""
+    slope = kappa[ell]
     return (
         Step(
-            name=f"{name} at the border",
-            fact=le(_read(family), over_filter(family[ell, a, x, y]), LAYERS),
-            rule=Replace(),
+            f"{name} at the border",
+            le(_read(family), over_filter(family[ell, a, x, y]), LAYERS),
+            Replace(),
             uses=("inside or not",),
         ),
         Step(
-            name=f"norm of the {name}",
-            fact=le(Norm(Beside(matrix[ell], column[ell])), r_joint[ell], LAYERS),
-            rule=Algebra(),
+            f"norm of the {name}",
+            norm,
+            Algebra((slope, slope, 1)),
             uses=(name, "taps apart", f"{name} at the border", whole),
         ),
     )

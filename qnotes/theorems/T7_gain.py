@@ -6,14 +6,13 @@ The quotient of P2 and T5 (mean form), as a product of three factors: depth, wid
 
 import sympy as sp
 
-from qnotes.theorems.facts import eq, ge
+from qnotes.theorems.facts import eq
 from qnotes.theorems.notation import (
     LATEX,
     L,
     W,
     eps,
     gain,
-    j,
     k,
     n_joint,
     n_mean,
@@ -23,8 +22,8 @@ from qnotes.theorems.notation import (
     r_max,
 )
 from qnotes.theorems.P2_uniform_norm import UNIFORM_NORM
-from qnotes.theorems.rules import Algebra, Replace, Split
-from qnotes.theorems.T4_mean_form import smallest_of
+from qnotes.theorems.rules import Algebra
+from qnotes.theorems.T4_mean_form import sign_of_mean, smallest_of
 from qnotes.theorems.T5_layerwise_with_biases import JOINT, MEAN_FORM_WITH_BIASES
 from qnotes.theorems.theorem import Hypothesis, Step, Theorem, proof_of
 
@@ -71,30 +70,15 @@ def prove(theorem: Theorem) -> tuple[Step, ...]:
     (goal,) = theorem.goals()
     layerwise = _bound(MEAN_FORM_WITH_BIASES)
     weight = gain * layerwise / sp.Sum(n_joint[k], (k, 1, L))
-    total = sp.Sum(r_joint[j], (j, 1, L))
-    before, after = sp.Sum(r_joint[j], (j, 1, L - 1)), sp.Sum(r_joint[j], (j, L + 1, L))
     # P2/T5 with the mean fan-in times L for the sum of fan-ins.
     scale = layerwise / sp.Sum(n_joint[k], (k, 1, L)) * L * n_mean
     return (
         Step(
-            name="statement",
-            fact=goal,
-            rule=Algebra((1, weight), scale=scale),
+            "statement",
+            goal,
+            Algebra((1, weight), scale=scale),
             uses=("quotient", "n_mean"),
             reason="Both bounds are put in; what they have in common is not zero.",
         ),
-        Step(name="last norm", fact=eq(total, before + r_joint[L] + after), rule=Split(L)),
-        Step(
-            name="norms before the last",
-            fact=ge(before, L - 1),
-            rule=Replace(),
-            uses=("at least one",),
-        ),
-        Step(
-            name="sign",
-            fact=ge(total - r_joint_min, L - 1),
-            rule=Algebra((-1, 1, 1)),
-            uses=("last norm", ("smallest", {k: L}), "norms before the last"),
-            reason="So the mean of two or more layers is at least 1.",
-        ),
+        *sign_of_mean(r_joint, r_joint_mean, r_joint_min),
     )

@@ -9,12 +9,19 @@ import sympy as sp
 
 from qnotes.theorems import notation as sy
 from qnotes.theorems.axioms import ENTRIES, TRIANGLE, Size
-from qnotes.theorems.facts import eq, le, supposed
-from qnotes.theorems.notation import LAYERS, D, L, N, ell, i, j, u, v
-from qnotes.theorems.rules import Algebra, Apply, ByAxiom, Induction, Replace, Suppose
+from qnotes.theorems.facts import eq, le
+from qnotes.theorems.notation import LAYERS, D, N, at_zero, ell, growth, i, j, kappa, u, v
+from qnotes.theorems.over_layers import over_layers
+from qnotes.theorems.rules import Algebra, ByAxiom, Replace
 from qnotes.theorems.T1_decomposition import DECOMPOSITION, DIFFERENCE, S, S_q, W, W_q, b, b_q
-from qnotes.theorems.T2_recursion import ERROR, LIPSCHITZ_TEXT, READ
+from qnotes.theorems.T17_slopes import CHANGE, ERROR, LAYER, READ
 from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
+
+
+def _units(at: sp.Expr) -> tuple:
+    """The units after a layer, as the range of i."""
+    return ((i, sp.S.One, N[at]),)
+
 
 UNITS, INPUTS = (i, sp.S.One, N[ell]), (j, sp.S.One, N[ell - 1])
 
@@ -22,9 +29,6 @@ UNITS, INPUTS = (i, sp.S.One, N[ell]), (j, sp.S.One, N[ell - 1])
 def _row(matrix: sp.IndexedBase, vector) -> sp.Sum:
     return sp.Sum(matrix[ell, i, j] * vector(j), (j, 1, N[ell - 1]))
 
-
-_LAYER = W_q[ell] * READ + b_q[ell]
-_CHANGE = W[ell] - W_q[ell]
 
 VECTOR_FORM = Result(
     number="T8",
@@ -34,19 +38,26 @@ VECTOR_FORM = Result(
     definitions={
         v[0, i]: D,
         u[0, i]: sp.Integer(0),
-        v[ell, i]: _row(sy.A_q, lambda at: v[ell - 1, at]) + sy.b_abs_q[ell, i],
-        u[ell, i]: _row(sy.A, lambda at: u[ell - 1, at])
-        + _row(sy.A_change, lambda at: v[ell - 1, at])
-        + sy.b_change[ell, i],
+        v[ell, i]: growth[ell] * (_row(sy.A_q, lambda at: v[ell - 1, at]) + sy.b_abs_q[ell, i])
+        + Size(at_zero[ell], i),
+        u[ell, i]: kappa[ell]
+        * (
+            _row(sy.A, lambda at: u[ell - 1, at])
+            + _row(sy.A_change, lambda at: v[ell - 1, at])
+            + sy.b_change[ell, i]
+        ),
     },
     hypotheses=(
         Hypothesis(
-            LIPSCHITZ_TEXT,
+            "activations are κ-Lipschitz, and move from their value at 0 by at most g times what "
+            "they read; κ = g = 1 and σ(0) = 0 for ReLU and ReLU6",
             facts={
                 "activation of the error": le(
-                    Size(S[ell] - S_q[ell], i), Size(DIFFERENCE, i), LAYERS, UNITS
+                    Size(S[ell] - S_q[ell], i), kappa[ell] * Size(DIFFERENCE, i), LAYERS, UNITS
                 ),
-                "activation": le(Size(S_q[ell], i), Size(_LAYER, i), LAYERS, UNITS),
+                "activation": le(
+                    Size(S_q[ell] - at_zero[ell], i), growth[ell] * Size(LAYER, i), LAYERS, UNITS
+                ),
             },
         ),
         Hypothesis(
@@ -63,7 +74,7 @@ VECTOR_FORM = Result(
                 "quantized weights": eq(
                     Size(W_q[ell], i, j), sy.A_q[ell, i, j], LAYERS, UNITS, INPUTS
                 ),
-                "changes": eq(Size(_CHANGE, i, j), sy.A_change[ell, i, j], LAYERS, UNITS, INPUTS),
+                "changes": eq(Size(CHANGE, i, j), sy.A_change[ell, i, j], LAYERS, UNITS, INPUTS),
                 "biases": eq(Size(b_q[ell], i), sy.b_abs_q[ell, i], LAYERS, UNITS),
                 "bias changes": eq(Size(b[ell] - b_q[ell], i), sy.b_change[ell, i], LAYERS, UNITS),
                 "error": eq(Size(S[ell] - S_q[ell], i), sy.abs_error[ell, i], LAYERS, UNITS),
@@ -80,41 +91,46 @@ def prove(theorem: Result) -> tuple[Step, ...]:
     """T1 entry by entry, and induction over the layers, twice."""
     (decomposition,) = theorem.premises
     one_layer, (goal,) = decomposition.goals()[0], theorem.goals()
-    parts = (W[ell] * ERROR, _CHANGE * READ, b[ell] - b_q[ell])
+    parts = (W[ell] * ERROR, CHANGE * READ, b[ell] - b_q[ell])
     each = (LAYERS, UNITS)
-    before = [
-        le(Size(READ, i), v[ell - 1, i], (i, 1, N[ell - 1])),
-        le(Size(ERROR, i), u[ell - 1, i], (i, 1, N[ell - 1])),
-    ]
     old_u, old_v = (lambda at: u[ell - 1, at]), (lambda at: v[ell - 1, at])
     return (
-        Step(name="decomposition", fact=one_layer, rule=Apply(decomposition)),
+        decomposition.applied("decomposition"),
         Step(
-            name="entries of the difference",
-            fact=eq(Size(one_layer.left, i), Size(one_layer.right, i), *each),
-            rule=Replace(),
+            "entries of the difference",
+            eq(Size(one_layer.left, i), Size(one_layer.right, i), *each),
+            Replace(),
             uses=("decomposition",),
         ),
         Step(
-            name="triangle for the difference",
-            fact=le(Size(one_layer.right, i), sum(Size(part, i) for part in parts), *each),
-            rule=ByAxiom(TRIANGLE),
+            "triangle for the difference",
+            le(Size(one_layer.right, i), sum(Size(part, i) for part in parts), *each),
+            ByAxiom(TRIANGLE),
         ),
         *_row_by_row("old error", W[ell], ERROR, sy.A, "weights"),
-        *_row_by_row("new error", _CHANGE, READ, sy.A_change, "changes"),
+        *_row_by_row("new error", CHANGE, READ, sy.A_change, "changes"),
         *_row_by_row("old activations", W_q[ell], READ, sy.A_q, "quantized weights"),
         Step(
-            name="triangle for the layer",
-            fact=le(Size(_LAYER, i), Size(W_q[ell] * READ, i) + Size(b_q[ell], i), *each),
-            rule=ByAxiom(TRIANGLE),
+            "triangle for the layer",
+            le(Size(LAYER, i), Size(W_q[ell] * READ, i) + Size(b_q[ell], i), *each),
+            ByAxiom(TRIANGLE),
         ),
-        Step(name="activations before", fact=supposed(before[0], LAYERS), rule=Suppose()),
-        _grown("old activations", sy.A_q, READ, old_v, "activations before", (before[0],)),
         Step(
-            name="activations after",
-            fact=le(Size(S_q[ell], i), v[ell, i], *each, given=(before[0],)),
-            rule=Algebra((1, 1, 1, 1, 1, 1, -1)),
+            "away from zero",
+            le(Size(S_q[ell], i), Size(S_q[ell] - at_zero[ell], i) + Size(at_zero[ell], i), *each),
+            ByAxiom(TRIANGLE),
+        ),
+        *over_layers(
+            "activations",
+            lambda at: Size(S_q[at], i),
+            v[ell, i],
+            each=_units,
+            between=lambda before: (
+                _grown("old activations", sy.A_q, READ, old_v, "activations before", (before,)),
+            ),
+            layer=Algebra((1, 1, *(growth[ell],) * 5, -1)),
             uses=(
+                "away from zero",
                 "activation",
                 "triangle for the layer",
                 "old activations, row by row",
@@ -123,26 +139,25 @@ def prove(theorem: Result) -> tuple[Step, ...]:
                 "biases",
                 "v",
             ),
+            first=Algebra((1, -1)),
+            start=("input", "v 0"),
         ),
-        Step(
-            name="activations at first",
-            fact=le(Size(S_q[0], i), v[0, i], (i, 1, N[0])),
-            rule=Algebra((1, -1)),
-            uses=("input", "v 0"),
-        ),
-        Step(
-            name="activations",
-            fact=le(Size(S_q[ell], i), v[ell, i], (ell, 0, L), UNITS),
-            rule=Induction(),
-            uses=("activations at first", "activations after"),
-        ),
-        Step(name="errors before", fact=supposed(before[1], LAYERS), rule=Suppose()),
-        _grown("old error", sy.A, ERROR, old_u, "errors before", (before[1],)),
         _grown("new error", sy.A_change, READ, old_v, ("activations", {ell: ell - 1}), ()),
         Step(
-            name="errors after",
-            fact=le(Size(S[ell] - S_q[ell], i), u[ell, i], *each, given=(before[1],)),
-            rule=Algebra((1,) * 10 + (-1,)),
+            "no error at first",
+            eq(Size(S[0] - S_q[0], i), u[0, i], (i, 1, N[0])),
+            Algebra((1, -1)),
+            uses=("same input", "u 0"),
+        ),
+        *over_layers(
+            "errors",
+            lambda at: Size(S[at] - S_q[at], i),
+            u[ell, i],
+            each=_units,
+            between=lambda before: (
+                _grown("old error", sy.A, ERROR, old_u, "errors before", (before,)),
+            ),
+            layer=Algebra((1, *(kappa[ell],) * 9, -1)),
             uses=(
                 "activation of the error",
                 "entries of the difference",
@@ -156,26 +171,9 @@ def prove(theorem: Result) -> tuple[Step, ...]:
                 "bias changes",
                 "u",
             ),
+            start=("no error at first",),
         ),
-        Step(
-            name="no error at first",
-            fact=eq(Size(S[0] - S_q[0], i), u[0, i], (i, 1, N[0])),
-            rule=Algebra((1, -1)),
-            uses=("same input", "u 0"),
-        ),
-        Step(
-            name="errors at first",
-            fact=le(Size(S[0] - S_q[0], i), u[0, i], (i, 1, N[0])),
-            rule=Algebra(),
-            uses=("no error at first",),
-        ),
-        Step(
-            name="errors",
-            fact=le(Size(S[ell] - S_q[ell], i), u[ell, i], (ell, 0, L), UNITS),
-            rule=Induction(),
-            uses=("errors at first", "errors after"),
-        ),
-        Step(name="statement", fact=goal, rule=Algebra((1, -1)), uses=("errors", "error")),
+        Step("statement", goal, Algebra((1, -1)), uses=("errors", "error")),
     )
 
 
@@ -184,14 +182,14 @@ def _row_by_row(name, matrix, vector, family, entries) -> tuple[Step, ...]:
     total = _row_of(lambda at: Size(matrix, i, at), vector)
     return (
         Step(
-            name=f"{name}, row by row",
-            fact=le(Size(matrix * vector, i), total, LAYERS, UNITS),
-            rule=ByAxiom(ENTRIES),
+            f"{name}, row by row",
+            le(Size(matrix * vector, i), total, LAYERS, UNITS),
+            ByAxiom(ENTRIES),
         ),
         Step(
-            name=f"entries of the {name}",
-            fact=eq(total, _row_of(lambda at: family[ell, i, at], vector), LAYERS, UNITS),
-            rule=Replace(),
+            f"entries of the {name}",
+            eq(total, _row_of(lambda at: family[ell, i, at], vector), LAYERS, UNITS),
+            Replace(),
             uses=(entries,),
         ),
     )
@@ -202,10 +200,7 @@ def _grown(name, family, vector, bound, use, given) -> Step:
     total = _row_of(lambda at: family[ell, i, at], vector)
     larger = sp.Sum(family[ell, i, j] * bound(j), (j, 1, N[ell - 1]))
     return Step(
-        name=f"{name}, bounded",
-        fact=le(total, larger, LAYERS, UNITS, given=given),
-        rule=Replace(),
-        uses=(use,),
+        f"{name}, bounded", le(total, larger, LAYERS, UNITS, given=given), Replace(), uses=(use,)
     )
 
 

@@ -7,24 +7,10 @@ to it as one likes. `qnotes.equalize(method="path")` rescales a network so.
 
 import sympy as sp
 
-from qnotes.theorems.facts import Fact, eq, ge, le, lt, supposed
-from qnotes.theorems.notation import (
-    LATEX,
-    LAYERS,
-    A,
-    L,
-    N,
-    best,
-    d,
-    ell,
-    i,
-    j,
-    m,
-    top,
-    v,
-    z,
-)
-from qnotes.theorems.rules import Algebra, Both, Induction, Limit, Replace, Suppose
+from qnotes.theorems.facts import Fact, eq, ge, le, lt
+from qnotes.theorems.notation import LATEX, LAYERS, A, L, N, best, d, ell, i, j, m, top, v, z
+from qnotes.theorems.over_layers import over_layers
+from qnotes.theorems.rules import Algebra, Both, Limit, Replace
 from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
 
 UNITS, LAST = (i, sp.S.One, N[ell]), (i, sp.S.One, N[L])
@@ -42,14 +28,14 @@ def _row(vector) -> sp.Sum:
 
 
 _RESCALED = sp.Sum(d[ell, i] * A[ell, i, j] / d[ell - 1, j], (j, 1, N[ell - 1]))
-# The rescaling by 1/y, y = v + t z.
-_ABOVE = v[ell, i] + t * z[ell, i]
-_FROM_ABOVE = _row(lambda at: v[ell - 1, at] + t * z[ell - 1, at])
 _BELOW_ALL = le(top, NORMS)
-_POSITIVE = lt(0, _ABOVE, HIDDEN, UNITS)
-_AT_MOST_ONE = le(_FROM_ABOVE, _ABOVE, HIDDEN, UNITS)
+# The rescaling by 1/y, y = v + t z.
+_Y = v[ell, i] + t * z[ell, i]
+_ROW_OF_Y = _row(lambda at: v[ell - 1, at] + t * z[ell - 1, at])
+_POSITIVE = lt(0, _Y, HIDDEN, UNITS)
 _NOTHING_AT_FIRST = eq(v[0, i] + t * z[0, i], 1, (i, 1, N[0]))
-_LAST_ROWS = le(_FROM_ABOVE.subs(ell, L), top + t * top_z, LAST)
+_HIDDEN_ROWS = le(_ROW_OF_Y, _Y, HIDDEN, UNITS)
+_LAST_ROWS = le(_ROW_OF_Y.subs(ell, L), top + t * top_z, LAST)
 
 EQUALIZATION = Result(
     number="T9",
@@ -66,7 +52,8 @@ EQUALIZATION = Result(
     hypotheses=(
         Hypothesis(
             "activations are positively homogeneous: ReLU, not ReLU6; no biases. Then hidden units "
-            "may be rescaled by any d > 0, and m is at least each row sum of the rescaled layer",
+            "may be rescaled by any d > 0, the diagonal of D, and m is at least each row sum of a "
+            "rescaled layer",
             facts={
                 "row sums": le(_RESCALED, m[ell], LAYERS, UNITS),
                 "input as it is": eq(d[0, i], 1, (i, 1, N[0])),
@@ -82,9 +69,10 @@ EQUALIZATION = Result(
             },
         ),
         Hypothesis(
-            "the infimum is the largest number that no product of norms goes below; it is at most "
-            "what the rescaling by $1/(v + t z)$ gives, whose hidden row sums are at most 1. It "
-            "may not be reached: where some v is zero",
+            "the infimum is the greatest lower bound of the products of norms of rescalings: it is "
+            "not below $\\|v_L\\|$, if no product is; and not above the product that the rescaling "
+            "by 1/y has, y = v + t z, for every t > 0: 1 for each hidden layer, as $|W| y$ is at "
+            "most y, and the last rows. It may not be reached: where some v is zero",
             anything=(t,),
             facts={
                 "largest below all": Fact(top, "<=", best, (), (_BELOW_ALL,)),
@@ -93,7 +81,7 @@ EQUALIZATION = Result(
                     "<=",
                     top + t * top_z,
                     (),
-                    (_POSITIVE, _NOTHING_AT_FIRST, _AT_MOST_ONE, _LAST_ROWS),
+                    (_POSITIVE, _NOTHING_AT_FIRST, _HIDDEN_ROWS, _LAST_ROWS),
                 ),
             },
         ),
@@ -108,99 +96,92 @@ def prove(theorem: Result) -> tuple[Step, ...]:
     (goal,) = theorem.goals()
     product = sp.Product(m[j], (j, 1, ell))
     last = product.subs(ell, ell - 1)
-    before = le(v[ell - 1, i], last / d[ell - 1, i], (i, 1, N[ell - 1]))
+    old = lambda at: v[ell - 1, at]  # noqa: E731
     bounded = _row(lambda at: last / d[ell - 1, at])
     return (
         # The lower bound.
-        Step(name="before", fact=supposed(before, LAYERS), rule=Suppose()),
         Step(
-            name="bounds for a row",
-            fact=le(_row(lambda at: v[ell - 1, at]), bounded, LAYERS, UNITS, given=(before,)),
-            rule=Replace(),
-            uses=("before",),
-        ),
-        Step(
-            name="after",
-            fact=le(v[ell, i], product / d[ell, i], LAYERS, UNITS, given=(before,)),
-            rule=Algebra((1, 1, last / d[ell, i])),
-            uses=("v", "bounds for a row", "row sums"),
-            reason="Each row of the rescaled layer adds up to at most its norm.",
-        ),
-        Step(
-            name="at first",
-            fact=le(v[0, i], 1 / d[0, i], (i, 1, N[0])),
-            rule=Algebra((v[0, i] / d[0, i], 1 / d[0, i])),
+            "at the input",
+            le(v[0, i], 1 / d[0, i], (i, 1, N[0])),
+            Algebra((v[0, i] / d[0, i], 1 / d[0, i])),
             uses=("input as it is", "v 0"),
         ),
-        Step(
-            name="every layer",
-            fact=le(v[ell, i], product / d[ell, i], (ell, 0, L), UNITS),
-            rule=Induction(),
-            uses=("at first", "after"),
+        *over_layers(
+            "every layer",
+            lambda at: v[at, i],
+            product / d[ell, i],
+            each=lambda at: ((i, 1, N[at]),),
+            between=lambda before: (
+                Step(
+                    "bounds for a row",
+                    le(_row(old), bounded, LAYERS, UNITS, given=(before,)),
+                    Replace(),
+                    uses=("every layer before",),
+                ),
+            ),
+            layer=Algebra((1, 1, last / d[ell, i])),
+            uses=("v", "bounds for a row", "row sums"),
+            start=("at the input",),
+            reasons=("", "Each row of the rescaled layer adds up to at most its norm.", ""),
         ),
         Step(
-            name="the output",
-            fact=le(v[L, i], NORMS, LAST),
-            rule=Algebra((1, -NORMS / d[L, i])),
+            "the output",
+            le(v[L, i], NORMS, LAST),
+            Algebra((1, -NORMS / d[L, i])),
             uses=(("every layer", {ell: L}), "output as it is"),
         ),
         Step(
-            name="no rescaling goes below",
-            fact=_BELOW_ALL,
-            rule=Algebra(),
+            "no rescaling goes below",
+            _BELOW_ALL,
+            Algebra(),
             uses=("no smaller number", "the output"),
         ),
         Step(
-            name="lower bound",
-            fact=le(top, best),
-            rule=Algebra(),
+            "lower bound",
+            le(top, best),
+            Algebra(),
             uses=("largest below all", "no rescaling goes below"),
         ),
         # The rescaling by 1/(v + t z).
         Step(
-            name="at least one",
-            fact=ge(z[ell, i], 1, LAYERS, UNITS),
-            rule=Algebra((-1,), gives_away=True),
+            "at least one",
+            ge(z[ell, i], 1, LAYERS, UNITS),
+            Algebra((-1,), gives_away=True),
             uses=("z",),
         ),
         Step(
-            name="positive",
-            fact=_POSITIVE,
-            rule=Algebra((t,), gives_away=True),
+            "positive",
+            _POSITIVE,
+            Algebra((t,), gives_away=True),
             uses=("at least one",),
             reason="So nothing is divided by zero, although some v may be zero.",
         ),
+        Step("the input", _NOTHING_AT_FIRST, Algebra((1, t)), uses=("v 0", "z 0")),
         Step(
-            name="the input",
-            fact=_NOTHING_AT_FIRST,
-            rule=Algebra((1, t)),
-            uses=("v 0", "z 0"),
-        ),
-        Step(
-            name="hidden rows",
-            fact=_AT_MOST_ONE,
-            rule=Algebra((-1, -t), gives_away=True),
+            "hidden rows",
+            _HIDDEN_ROWS,
+            Algebra((-1, -t), gives_away=True),
             uses=("v", "z"),
             reason="Divided by the right side: every hidden row sum is at most 1.",
         ),
         Step(
-            name="last rows",
-            fact=_LAST_ROWS,
-            rule=Algebra((-1, -t, 1, t), gives_away=True),
+            "last rows",
+            _LAST_ROWS,
+            Algebra((-1, -t, 1, t), gives_away=True),
             uses=(("v", {ell: L}), ("z", {ell: L}), "largest entry", "largest entry of z"),
         ),
         Step(
-            name="a little above",
-            fact=le(best, top + t * top_z),
-            rule=Algebra(),
+            "a little above",
+            le(best, top + t * top_z),
+            Algebra(),
             uses=("one rescaling", "positive", "the input", "hidden rows", "last rows"),
         ),
         Step(
-            name="upper bound",
-            fact=le(best, top),
-            rule=Limit(t),
+            "upper bound",
+            le(best, top),
+            Limit(t),
             uses=("a little above",),
             reason="This holds for every $t > 0$.",
         ),
-        Step(name="statement", fact=goal, rule=Both(), uses=("upper bound", "lower bound")),
+        Step("statement", goal, Both(), uses=("upper bound", "lower bound")),
     )

@@ -27,6 +27,7 @@ from qnotes.theorems import (
     T12_bits,
     T13_typical_error,
     T16_tolerance,
+    T17_slopes,
 )
 from qnotes.theorems.axioms import AXIOMS
 from qnotes.theorems.inequality_of_means import MEANS
@@ -74,6 +75,7 @@ REGISTRY = Registry(
         T12_bits.BITS,
         T13_typical_error.TYPICAL,
         T16_tolerance.PROMISE,
+        T17_slopes.SLOPES,
     )
 )
 

@@ -6,6 +6,7 @@ what it supposes. All that the page prints of a proof, and all that the machine 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import sympy as sp
@@ -64,6 +65,11 @@ class Fact:
         """What is zero or not negative: the larger side less the smaller one."""
         return self.larger - self.smaller
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether both sides are the same expression: x = x, or x ≤ x."""
+        return self.left == self.right and self.sign in ("=", "<=", ">=")
+
     def mapped(self, change) -> Fact:
         """The fact with a function applied to both sides, to all limits and to what is given."""
         each = tuple((index, change(low), change(high)) for index, low, high in self.each)
@@ -116,24 +122,15 @@ def _fact(left, sign, right, each, given=()) -> Fact:
     return Fact(sp.sympify(left), sign, sp.sympify(right), ranges, tuple(given))
 
 
-def eq(left, right, *each, given=()) -> Fact:
-    """left = right."""
-    return _fact(left, "=", right, each, given)
+def _with_sign(sign: str) -> Callable[..., Fact]:
+    def made(left, right, *each, given=()) -> Fact:
+        return _fact(left, sign, right, each, given)
+
+    return made
 
 
-def le(left, right, *each, given=()) -> Fact:
-    """left ≤ right."""
-    return _fact(left, "<=", right, each, given)
-
-
-def ge(left, right, *each, given=()) -> Fact:
-    """left ≥ right."""
-    return _fact(left, ">=", right, each, given)
-
-
-def lt(left, right, *each, given=()) -> Fact:
-    """left < right."""
-    return _fact(left, "<", right, each, given)
+#: left = right, left ≤ right, left ≥ right, left < right; ranges of indices as (index, low, high).
+eq, le, ge, lt = map(_with_sign, ("=", "<=", ">=", "<"))
 
 
 def within(images: dict[sp.Symbol, sp.Expr], used: Ranges, ranges: Ranges) -> bool:

@@ -1,7 +1,7 @@
 """The mean of a normal variable after ReLU or ReLU6: for bias correction without data.
 
-The mean of max(0, X) is the integral of x times the density from 0 on. An antiderivative is stated,
-a proof checks it, and everything else follows from it: ReLU6 is the difference of two ReLUs,
+The mean of max(0, X) is the integral of x times the density from 0 on; an antiderivative that
+vanishes at infinity gives it. ReLU6 is the difference of two ReLUs,
 min(max(x, 0), 6) = max(x, 0) - max(x - 6, 0).
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sympy as sp
 
-from qnotes.theorems.facts import eq
-from qnotes.theorems.rules import Algebra
+from qnotes.theorems.facts import Fact, eq
+from qnotes.theorems.rules import Algebra, Primitive
 from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
 
 x, mu = sp.symbols("x mu", real=True)
@@ -26,30 +26,30 @@ RELU_MEAN = -TAIL.subs(x, 0)
 RELU6_MEAN = RELU_MEAN - RELU_MEAN.subs(mu, mu - 6)
 
 
-mean, mean_shifted, mean_clipped = sp.symbols("M_{\\mu} M_{\\mu-6} M_6", real=True)
-_SLOPE = eq(sp.diff(TAIL, x), x * DENSITY)
-_SHIFTED = _SLOPE.mapped(lambda side: side.subs(mu, mu - 6))
+mean_clipped = sp.Symbol("M_6", real=True)
+
+
+def at_mean(expression: sp.Expr, shift: int) -> sp.Expr:
+    """The same for X less a number."""
+    return expression.subs(mu, mu - shift)
+
+
+def mean_above_zero(shift: int) -> sp.Integral:
+    """E max(0, X - shift)."""
+    return sp.Integral(x * at_mean(DENSITY, shift), (x, 0, sp.oo))
+
 
 CLIPPED = Result(
     number="clipped normal",
     name="the mean of a normal variable after ReLU and ReLU6",
     source="A lemma of this book, for bias correction.",
-    statement=sp.Eq(mean, RELU_MEAN, evaluate=False),
+    statement=sp.Eq(mean_above_zero(0), RELU_MEAN, evaluate=False),
     also=(sp.Eq(mean_clipped, RELU6_MEAN, evaluate=False),),
     hypotheses=(
         Hypothesis(
-            "the mean after ReLU is the integral of x times the density from 0 on: minus the value "
-            "at 0 of an antiderivative that vanishes at infinity",
-            facts={
-                "integral": eq(mean, -TAIL.subs(x, 0), given=(_SLOPE,)),
-                "integral, shifted": eq(
-                    mean_shifted, -TAIL.subs(x, 0).subs(mu, mu - 6), given=(_SHIFTED,)
-                ),
-            },
-        ),
-        Hypothesis(
-            "ReLU6 is the difference of two ReLUs, and X - 6 is normal with mean μ - 6",
-            facts={"two ReLUs": eq(mean_clipped, mean - mean_shifted)},
+            "X is normal with mean μ and deviation σ; the integral is the mean of the ReLU of X, "
+            "$M_6$ that of ReLU6, which is the difference of the ReLUs of X and X - 6",
+            facts={"two ReLUs": eq(mean_clipped, mean_above_zero(0) - mean_above_zero(6))},
         ),
     ),
 )
@@ -57,16 +57,21 @@ CLIPPED = Result(
 
 @proof_of(CLIPPED)
 def prove(theorem: Result) -> tuple[Step, ...]:
-    """The antiderivative is differentiated; the rest is put together."""
+    """The antiderivative is differentiated, and taken at 0; the rest is put together."""
     relu, clipped = theorem.goals()
     return (
-        Step(name="antiderivative", fact=_SLOPE, rule=Algebra()),
-        Step(name="antiderivative, shifted", fact=_SHIFTED, rule=Algebra()),
-        Step(name="ReLU", fact=relu, rule=Algebra(), uses=("integral", "antiderivative")),
+        Step("antiderivative", _slope(0), Algebra()),
+        Step("ReLU", relu, Primitive(TAIL), uses=("antiderivative",)),
+        Step("antiderivative, shifted", _slope(6), Algebra()),
         Step(
-            name="ReLU6",
-            fact=clipped,
-            rule=Algebra((1, 1, -1)),
-            uses=("two ReLUs", "ReLU", "integral, shifted", "antiderivative, shifted"),
+            "ReLU, shifted",
+            eq(mean_above_zero(6), at_mean(RELU_MEAN, 6)),
+            Primitive(at_mean(TAIL, 6)),
+            uses=("antiderivative, shifted",),
         ),
+        Step("ReLU6", clipped, Algebra((1, 1, -1)), uses=("two ReLUs", "ReLU", "ReLU, shifted")),
     )
+
+
+def _slope(shift: int) -> Fact:
+    return eq(sp.diff(at_mean(TAIL, shift), x), x * at_mean(DENSITY, shift))

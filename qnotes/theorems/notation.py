@@ -51,6 +51,9 @@ eps_layer = _family("varepsilon_layer", r"\varepsilon", nonnegative=True)
 delta = _family("delta_layer", r"\delta", nonnegative=True)
 beta = _family("beta_layer", r"\beta", nonnegative=True)
 gamma = _family("gamma_layer", r"\gamma", nonnegative=True)
+# Slopes of the activations after a layer: of differences, and of what they add to their value at 0.
+kappa = _family("kappa_layer", r"\kappa", nonnegative=True)
+growth = _family("growth_layer", "g", nonnegative=True)
 
 # Matrices and vectors of each layer, which do not commute; a prime marks the quantized network.
 W_matrix = _family("W_matrix", "W", commutative=False)
@@ -59,6 +62,8 @@ b_vector = _family("b_vector", "b", commutative=False)
 b_vector_q = _family("b'_vector", "b'", commutative=False)
 S_vector = _family("S_vector", "S", commutative=False)
 S_vector_q = _family("S'_vector", "S'", commutative=False)
+#: What the activations after a layer make of zeros.
+at_zero = _family("sigma0_vector", r"\sigma(0)", commutative=False)
 
 # Entries: absolute weights |w|, rescalings d, and the vectors u, v of the vector form.
 A = _family("A_layer", "|W|", nonnegative=True)
@@ -77,10 +82,7 @@ p = _family("p_layer", "p", nonnegative=True)
 q = _family("q_layer", "q", nonnegative=True)
 abs_error = _family("Delta_abs", r"|\Delta|", nonnegative=True)
 
-# Differences with signs (T10), Euclidean norms (T11), bits (T12), probabilities (T13).
-difference = _family("Delta_layer", r"\Delta", real=True)
-low = _family("Delta_low", r"\underline{\Delta}", real=True)
-high = _family("Delta_high", r"\overline{\Delta}", real=True)
+# Euclidean norms (T11), bits (T12).
 s_euclid = _family("s_euclid", r"\hat s", nonnegative=True)
 e_euclid = _family("e_euclid", r"\hat e", nonnegative=True)
 beta_euclid = _family("beta_euclid", r"\hat\beta", nonnegative=True)
@@ -91,10 +93,6 @@ bits = _symbol("b", positive=True)
 C = _symbol("C", positive=True)
 tau = _symbol("tau", positive=True)
 largest = _symbol("a", positive=True)
-error_norm = _symbol("Delta_L", r"\|\Delta_L\|_2", positive=True)
-mu_error = _symbol("mu_L", positive=True)
-sigma_error = _symbol("sigma_L", positive=True)
-risk = _symbol("risk", r"\delta", positive=True)
 
 # Draws from data (T16): how many, the share that is promised, and the shares that errors cover.
 draws = _symbol("draws", "n", integer=True, positive=True)

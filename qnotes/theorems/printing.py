@@ -9,10 +9,14 @@ from sympy.core.function import AppliedUndef
 from sympy.printing.latex import LatexPrinter
 
 from qnotes.theorems import notation as sy
+from qnotes.theorems.sums_over_layers import Opaque
 
 # Factors stand in this order; what is not listed stands before the sums.
 _FIRST = (sy.D, sy.W, sy.W_chain, sy.R)
+_SLOPES = (sy.kappa, sy.growth)
 _LAST = (sp.Product, sp.Sum)
+# Of terms, those stand first that carry the error on, then those that carry activations.
+_ERRORS, _ACTIVATIONS = {sy.e, sy.u, sy.S_vector}, {sy.s, sy.v, sy.S_vector_q}
 
 
 class _Printer(LatexPrinter):
@@ -113,6 +117,8 @@ def _factor_rank(factor: sp.Expr) -> tuple[int, str]:
         return (0, "")
     if factor in _FIRST:
         return (1, str(_FIRST.index(factor)))
+    if factor.is_Indexed and factor.base in _SLOPES:
+        return (1, str(len(_FIRST)))
     if _stands_alone(factor):
         return (2, "")
     if isinstance(factor, _LAST):
@@ -121,14 +127,20 @@ def _factor_rank(factor: sp.Expr) -> tuple[int, str]:
         return (4, str(factor))
     if factor.is_Indexed:
         return (5 if factor.base in (sy.s, sy.e) else 4, str(factor))
+    if isinstance(factor, Opaque):  # a matrix, then what it acts on
+        return (3, f"{sy.S_vector_q in _bases(factor)} {factor}")
     return (3, str(factor))
 
 
 def _term_rank(term: sp.Expr) -> tuple:
     """Positive terms first, carried quantities before new ones, numbers last."""
-    bases = {indexed.base for indexed in term.atoms(sp.Indexed)}
-    carried = 0 if sy.e in bases else 1 if sy.s in bases else 2
+    bases = _bases(term)
+    carried = 0 if bases & _ERRORS else 1 if bases & _ACTIVATIONS else 2
     return (term.could_extract_minus_sign(), term.is_number, carried, sp.default_sort_key(term))
+
+
+def _bases(expression: sp.Expr) -> set[sp.IndexedBase]:
+    return {indexed.base for indexed in expression.atoms(sp.Indexed)}
 
 
 def to_latex(expression: sp.Basic) -> str:
@@ -139,12 +151,14 @@ def to_latex(expression: sp.Basic) -> str:
 def lines(relation: sp.Basic) -> list[str]:
     """A relation as LaTeX: on one line, or on two where one is too long for a narrow page."""
     whole = to_latex(relation)
-    fits = not isinstance(relation, sp.Eq) or "matrix" in whole or _width(whole) <= WIDEST
+    sign = _RELATIONS.get(type(relation))
+    fits = sign is None or "matrix" in whole or _width(whole) <= WIDEST
     if fits or _width(to_latex(relation.lhs)) <= WIDEST // 4:
         return [whole]
-    return [to_latex(relation.lhs), r"\quad = " + to_latex(relation.rhs)]
+    return [to_latex(relation.lhs), rf"\quad {sign} {to_latex(relation.rhs)}"]
 
 
+_RELATIONS = {sp.Eq: "=", sp.Le: r"\le", sp.Ge: r"\ge"}
 #: Letters and signs that a line of a column of text holds; on a phone a few of them scroll.
 WIDEST = 40
 

@@ -266,8 +266,6 @@ class Induction(Rule):
         expected = Fact(
             claim.left, claim.sign, claim.right, ((index, low + 1, high), *others), (before,)
         )
-        if step.given != (before,):
-            raise StepError(f"the step must suppose {before.relation}")
         _must_be_alike(step, expected, "the step")
 
 
@@ -415,6 +413,39 @@ class Falling(Rule):
 
 
 @dataclass(frozen=True)
+class Primitive(Rule):
+    """The integral from a number on is minus the value there of what has the integrand for slope.
+
+    Used where that is made of exp, erfc and whole powers, so smooth, and vanishes at infinity.
+    """
+
+    primitive: sp.Expr
+
+    words = "antiderivative"
+
+    def derive(self, claim, used, fixed):
+        """The used fact says that the slope is the integrand, for any number x."""
+        _must_be_so_many(used, 1)
+        whole, slope = claim.left, used[0].fact
+        if not isinstance(whole, sp.Integral) or len(whole.limits) != 1 or claim.sign != "=":
+            raise StepError(f"{claim.relation} is not about an integral")
+        ((x, low, high),) = whole.limits
+        if high != sp.oo or low.has(x) or x in fixed or claim.each or slope.each or slope.given:
+            raise StepError(f"{x} must run from a number to infinity, and stand for any number")
+        powers = [part.exp for part in self.primitive.atoms(sp.Pow) if part.base.has(x)]
+        functions = {part.func for part in self.primitive.atoms(sp.Function) if part.has(x)}
+        if functions - {sp.exp, sp.erfc} or not all(p.is_Integer and p > 0 for p in powers):
+            raise StepError(f"{self.primitive} need not be smooth")
+        if slope.sign != "=" or not _is_zero(normal(slope.left - self.primitive.diff(x))):
+            raise StepError(f"{slope.left} is not the slope of {self.primitive}")
+        if slope.right != whole.function or sp.limit(self.primitive, x, sp.oo) != 0:
+            raise StepError(f"{self.primitive} is no antiderivative that vanishes at infinity")
+        rest = normal(claim.right + self.primitive.subs(x, low))
+        if not _is_zero(rest):
+            raise StepError(rest)
+
+
+@dataclass(frozen=True)
 class Apply(Rule):
     """Another theorem, for other symbols: its hypotheses are shown, its conclusion is used.
 
@@ -438,8 +469,9 @@ class Apply(Rule):
         change = lambda side: replaced(sp.sympify(side), self.meanings)  # noqa: E731
         shown = [use.fact for use in used]
         needed = [fact.mapped(change) for fact in self.theorem.facts().values()]
-        own = [*self.theorem.own_definitions()]
+        own = self.theorem.definition_facts().values()
         needed += [new for old in own if (new := old.mapped(change)) != old]
+        needed = [fact for fact in needed if not fact.says_nothing]
         for fact in needed:
             if fact not in shown:
                 raise StepError(f"{self.theorem.key} needs {fact.relation}")
@@ -455,10 +487,7 @@ class Apply(Rule):
             for symbol in fact_indices(fact)
         }
         for image in self.meanings.values():
-            tried = image if _is_plain(image) or not callable(image) else _at(image)
-            if isinstance(tried, sp.IndexedBase):
-                continue
-            if captured := sp.sympify(tried).free_symbols & inside:
+            if captured := _at(image).free_symbols & inside:
                 raise StepError(f"{captured} would be captured in {self.theorem.key}")
 
 
@@ -495,11 +524,8 @@ def fact_symbols(fact: Fact) -> set[sp.Symbol]:
 def fact_indices(fact: Fact) -> set[sp.Symbol]:
     """The indices of a fact, and those of sums in it."""
     inner = bound_indices(fact.left) | bound_indices(fact.right)
-    return {index for index, *_ in fact.each} | inner | _all_indices(fact.given)
-
-
-def _all_indices(given) -> set[sp.Symbol]:
-    return {symbol for fact in given for symbol in fact_indices(fact)}
+    given = {index for other in fact.given for index in fact_indices(other)}
+    return {index for index, *_ in fact.each} | inner | given
 
 
 def _instance(use: Used, claim: Fact, opened: dict, ranges: Ranges):
@@ -596,28 +622,21 @@ def _is_polynomial(side: sp.Expr, t: sp.Symbol, ranges: Ranges) -> bool:
     return whole and all(_is_polynomial(part, t, ranges) for part in side.args)
 
 
-def _at(image: Callable) -> sp.Expr:
-    """What a function of indices gives at indices of which nothing else is known."""
-    count = image.__code__.co_argcount
-    return image(*[sp.Dummy("at", integer=True, nonnegative=True) for _ in range(count)])
+def _at(image) -> sp.Expr:
+    """An image; that of a family at indices of which nothing else is known."""
+    if isinstance(image, sp.Basic) or not callable(image):
+        return image[_any_index()] if isinstance(image, sp.IndexedBase) else sp.sympify(image)
+    return sp.sympify(image(*[_any_index() for _ in range(image.__code__.co_argcount)]))
 
 
-def _is_plain(image) -> bool:
-    return isinstance(image, sp.Basic)
+def _any_index() -> sp.Dummy:
+    return sp.Dummy("at", integer=True, nonnegative=True)
 
 
 def _must_keep_signs(meanings: dict) -> None:
     """What stands for a symbol must have the sign that the symbol has by declaration."""
     for old, new in meanings.items():
-        image = new
-        if isinstance(old, sp.IndexedBase):
-            at = sp.Dummy("at", integer=True, nonnegative=True)
-            old = old[at]
-            if isinstance(new, sp.IndexedBase):
-                image = new[at]
-            elif callable(new) and not _is_plain(new):
-                image = _at(new)
-        image = sp.sympify(image)
+        old, image = _at(old), _at(new)
         if old.is_positive and not positive(image):
             raise StepError(f"{image} need not be positive, as {old} is")
         if old.is_nonnegative and not nonnegative(image):

@@ -24,7 +24,8 @@ SOLVED = Result(
     statement=sp.Le(q[L], D * sp.Sum(delta[k] * others(r), (k, 1, L))),
     hypotheses=(
         Hypothesis(
-            "p and q obey the recursion",
+            "p and q are not above D and 0 at first; a layer makes p at most r p, and q at most "
+            "r q + δ p",
             facts={
                 "p 0": le(p[0], D),
                 "p": le(p[ell], r[ell] * p[ell - 1], LAYERS),
@@ -62,7 +63,7 @@ def prove(theorem: Result) -> tuple[Step, ...]:
             always="all q",
             reasons=split,
         ),
-        Step(name="statement", fact=goal, rule=Algebra(), uses=(("all q", {ell: L}),)),
+        Step("statement", goal, Algebra(), uses=(("all q", {ell: L}),)),
     )
 
 
@@ -82,16 +83,16 @@ def row_of_changes(bound, entry, count, largest, *, name: str, each) -> tuple[St
     total = sp.Sum(entry(i), (i, 1, count))
     return (
         Step(
-            name=f"{name}, summed",
-            fact=le(total, count * largest, *each),
-            rule=Replace(),
+            f"{name}, summed",
+            le(total, count * largest, *each),
+            Replace(),
             uses=(f"{name} entries",),
             reason="So many entries, none above the largest.",
         ),
         Step(
-            name=f"{name} at most",
-            fact=le(bound, count * largest, *each),
-            rule=Algebra(),
+            f"{name} at most",
+            le(bound, count * largest, *each),
+            Algebra(),
             uses=(name, f"{name}, summed"),
         ),
     )

@@ -49,7 +49,7 @@ class Hypothesis:
     anything: tuple[sp.Symbol, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Step:
     """One step of a proof: from which facts, by what rule, to which fact.
 
@@ -66,7 +66,7 @@ class Step:
     fact: Fact
     rule: Rule
     uses: tuple = ()
-    reason: str = ""
+    reason: str = field(default="", kw_only=True)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -83,6 +83,8 @@ class Step:
             raise StepError(f"{self.name!r} is the name of two facts")
         if missing := [name for name in self.names if name not in known]:
             raise StepError(f"nothing before is called {missing[0]!r}")
+        if self.fact.says_nothing:
+            raise StepError(f"{self.fact.left} on both sides: the step says nothing")
         self.fact.must_have_meaning()
         used = tuple(
             Used(known[use]) if isinstance(use, str) else Used(known[use[0]], use[1])
@@ -174,14 +176,14 @@ class Result:
             found[name_of(symbol)] = as_fact(sp.Eq(below * symbol, above, evaluate=False))
         return found
 
-    def own_definitions(self) -> list[Fact]:
-        """The definitions as facts."""
-        return list(self.definition_facts().values())
-
     def goals(self) -> tuple[Fact, ...]:
         """What the proof has to yield, exactly."""
         ends = (self.statement, *self.also) if self.conclusion is None else (self.conclusion,)
         return tuple(as_fact(relation) for relation in ends)
+
+    def applied(self, name: str, goal: int = 0) -> Step:
+        """The step of another proof that takes over a goal, from the same hypotheses."""
+        return Step(name, self.goals()[goal], Apply(self), tuple(self.facts()))
 
     def _all_definitions(self) -> dict[sp.Basic, sp.Expr]:
         return dict(self.definitions)

@@ -51,7 +51,7 @@ def _all(theorem: Result) -> Iterator[tuple[str, Result]]:
     for index, relation in enumerate(theorem.also):
         for change, rhs in _rewritten(relation.rhs):
             also = list(theorem.also)
-            also[index] = sp.Eq(relation.lhs, rhs, evaluate=False)
+            also[index] = relation.func(relation.lhs, rhs, evaluate=False)
             yield f"{change} (second relation)", replace(theorem, also=tuple(also))
     for symbol, meaning in theorem.definitions.items():
         for change, other in (*_means(symbol), *_rewritten(meaning)):
@@ -131,8 +131,14 @@ def _weaker(fact: Fact) -> Iterator[tuple[str, Fact]]:
     if fact.each:
         (index, low, high), *rest = fact.each
         yield "for fewer", replace(fact, each=((index, low + 1, high), *rest))
-    if fact.given:
-        pass  # without what it supposes a hypothesis is stronger
+    for side in ("left", "right"):
+        slopes = getattr(fact, side).atoms(sp.Indexed)
+        forgotten = {at: sp.S.One for at in slopes if at.base in (sy.kappa, sy.growth)}
+        if forgotten:
+            yield (
+                "slope forgotten",
+                replace(fact, **{side: getattr(fact, side).xreplace(forgotten)}),
+            )
 
 
 def _premises(theorem: Result) -> Iterator[tuple[str, Result]]:
@@ -200,11 +206,10 @@ def _changed(step: Step) -> Iterator[tuple[str, Step]]:
             "right side by 1000",
             replace(step, fact=replace(fact, **{side: getattr(fact, side) / 1000})),
         )
-    if getattr(fact, side).is_commutative:
-        yield (
-            "right side less 1",
-            replace(step, fact=replace(fact, **{side: getattr(fact, side) - 1})),
-        )
+    yield (
+        "right side less 1",  # or less the identity
+        replace(step, fact=replace(fact, **{side: getattr(fact, side) - 1})),
+    )
     if fact.each and step.uses:  # axioms and suppositions hold for more indices as well
         (index, low, high), *rest = fact.each
         for change, wider in (("from earlier", (low - 1, high)), ("to later", (low, high + 1))):
@@ -330,6 +335,9 @@ _CONFUSED = {
     sy.beta: sy.gamma,
     sy.r: sy.delta,
     sy.r_joint: sy.r,
+    sy.kappa: sp.Integer(1),
+    sy.growth: sy.kappa,
+    sy.at_zero: sy.S_vector_q,
     sy.W_matrix: sy.W_matrix_q,
     sy.W_matrix_q: sy.W_matrix,
     sy.S_vector: sy.S_vector_q,

@@ -156,6 +156,19 @@ PLACED = [
         (3, 2, 5, 5),
         {"norm"},
     ),
+    *(
+        (
+            Net(forward, conv=nn.Conv2d(2, 3, 3), norm=nn.BatchNorm1d(3), last=nn.Linear(3, 2)),
+            (3, 2, 6, 6),
+            {"norm"},
+        )
+        for forward in (
+            lambda s, x: s.last(s.norm(s.conv(x).mean((2, 3)))),
+            lambda s, x: s.last(s.norm(torch.relu(s.conv(x)).mean([-1, -2]).relu())),
+            lambda s, x: s.norm(s.conv(x).mean(3)).mean(2),
+            lambda s, x: s.norm(s.conv(x).view(-1, 3, 16)).mean(2),
+        )
+    ),
 ]
 
 
@@ -179,6 +192,15 @@ def test_norms_that_follow_no_layer_of_their_own_become_layers(network, shape, n
 def test_a_norm_of_nobody_knows_what():
     with pytest.raises(qn.UnsupportedOperation, match="0: whether this BatchNorm1d reads a vector"):
         qn.fold(nn.Sequential(nn.BatchNorm1d(2), nn.ReLU()).eval())
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (1, 2, 5)])
+def test_a_shape_says_what_a_first_norm_reads(shape):
+    network = stir(nn.Sequential(nn.BatchNorm1d(2), nn.ReLU()), 0)
+    folded = qn.fold(network, input_shape=shape)
+    x = torch.randn(3, *shape[1:], dtype=torch.float64)
+    assert torch.allclose(network(x), folded(x), rtol=1e-12)
+    assert type(folded.get_submodule("0")) is (nn.Linear if len(shape) == 2 else nn.Conv1d)
 
 
 @pytest.mark.parametrize(
@@ -242,3 +264,13 @@ def test_complex_weights_are_refused():
     for call in (qn.fold, qn.quantize):
         with pytest.raises(qn.UnsupportedOperation, match="complex weights"):
             call(network)
+
+
+def test_trying_shapes_prints_nothing(capfd):
+    """Without a shape some are tried; a graph that cannot take one says so on its own."""
+    network = Net(
+        lambda net, x: net.norm(net.one(x) + net.other(x)),
+        one=nn.Conv2d(1, 1, 3, stride=2), other=nn.Conv2d(1, 1, 5), norm=nn.BatchNorm2d(1),
+    )  # fmt: skip
+    qn.fold(network.eval())
+    assert capfd.readouterr() == ("", "")

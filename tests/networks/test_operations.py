@@ -146,8 +146,9 @@ def names(error) -> str:
     [
         (nn.Softplus(), "1: Softplus"),
         (nn.Softmax(1), "1: Softmax"),
-        (nn.LayerNorm(6), "1: LayerNorm .* divides by the spread .* but 1/√ε"),
+        (nn.LayerNorm(6), "1: LayerNorm .* divides by the spread .* finite, but .* 1/√ε times"),
         (nn.GroupNorm(1, 2), "1: GroupNorm .* divides by the spread"),
+        (nn.LocalResponseNorm(2), "1: LocalResponseNorm .* divides by the size .* no rule for it"),
         (nn.BatchNorm2d(2), r"1: BatchNorm2d is not covered by the theory. Fold it"),
         (nn.ConvTranspose2d(2, 2, 2), "1: ConvTranspose2d"),
         (nn.ConstantPad2d(1, 1.0), "1: ConstantPad2d"),
@@ -187,7 +188,8 @@ def test_channels_of_prelu_are_those_of_its_input():
         (lambda x: F.layer_norm(x, (6,)), "layer_norm .* divides by the spread"),
         (
             lambda x: F.scaled_dot_product_attention(x, x, x),
-            "scaled_dot_product_attention .* its slope grows with what it reads and is not finite",
+            "scaled_dot_product_attention .* its slope grows with the size of what it reads, "
+            "and over all inputs is not finite",
         ),
         (torch.relu_, "relu_"),
         (lambda x: x.relu_(), "relu_"),

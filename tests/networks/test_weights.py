@@ -128,6 +128,8 @@ def test_data_folder_is_small_and_holds_nothing_else():
         "measure.py",
         "convert.py",
         "measure_errors.py",
+        "measure_architectures.py",
+        "architectures.csv",
         "errors.csv",
         "measure_certified.py",
         "certified.csv",
@@ -256,7 +258,7 @@ def test_random_batch_norm_is_calibrated(name):
     model = load(name, weights="random")
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     assert all(norm.momentum == 0.1 and not norm.training for norm in norms)
-    x = module._noise(input_shape(name, "random"), 0)
+    x = module.noise(input_shape(name, "random"), 0)
     seen = {}
     for norm in norms:
         norm.register_forward_hook(lambda m, _, out: seen.__setitem__(m, out.clone()))
@@ -268,10 +270,10 @@ def test_random_batch_norm_is_calibrated(name):
 
 
 def test_noise_lies_in_the_domain_and_is_seeded():
-    noise = module._noise((1, 3, 224, 224), 5)
+    noise = module.noise((1, 3, 224, 224), 5)
     assert noise.shape == (2, 3, 224, 224)
     assert noise.abs().max() <= 1
-    assert torch.equal(noise, module._noise((1, 3, 224, 224), 5))
+    assert torch.equal(noise, module.noise((1, 3, 224, 224), 5))
 
 
 def test_provenance_of_random():

@@ -1,5 +1,6 @@
 """`certify` in every domain: above all errors that occur, and exact where nothing can be lost."""
 
+import copy
 import itertools
 import math
 
@@ -186,6 +187,42 @@ def test_the_best_leaves_out_what_has_no_rule():
     best = qn.certify(network, quantized, input_shape=shape, seconds=0)
     channels = qn.certify(network, quantized, input_shape=shape, method="channels")
     assert best.largest <= channels.largest + 1e-9
+    assert best.left_out == {
+        "euclidean": "1: Euclidean has no rule for sloped_activation",
+        "ellipsoids": "1: Ellipsoids has no rule for sloped_activation",
+    }
+
+
+@pytest.mark.parametrize("method", ["intervals", "best"])
+@pytest.mark.parametrize(
+    "activation",
+    [
+        torch.nn.LeakyReLU(0.1),
+        torch.nn.ELU(),
+        torch.nn.Hardtanh(-0.2, 0.3),
+        torch.nn.Hardsigmoid(),
+        torch.nn.SiLU(),
+        torch.nn.Hardswish(),
+    ],
+    ids=lambda activation: type(activation).__name__,
+)
+def test_an_activation_in_place_is_applied_once(activation, method):
+    """Both networks read the same input: what S does to it must not be done to S' again."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(3, 2)
+    found = []
+    for in_place in (False, True):
+        copied = copy.deepcopy(activation)
+        copied.inplace = in_place
+        network = qn.fold(torch.nn.Sequential(copied, layer).eval())
+        pair = (network, qn.quantize(network, bits=2).model)
+        center = torch.tensor([[-0.9, -0.8, -0.7]], dtype=torch.float64)
+        found.append(qn.certify(*pair, center=center, radius=0.1, method=method, seconds=0).log10)
+    assert (found[0] == found[1]).all()
+    corners = torch.tensor(list(itertools.product((-0.1, 0.1), repeat=3)), dtype=torch.float64)
+    with torch.no_grad():
+        ours, theirs = (network(center + corners) for network in pair)
+    assert ((ours - theirs).abs().amax(0).numpy() <= 10 ** found[1][0] * (1 + 1e-12)).all()
 
 
 # ---------------------------------------------------------------- diagonals of before

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import qnotes as qn
-from qnotes.errors import UnsupportedOperation
+from qnotes.errors import NotVerified, UnsupportedOperation
 from qnotes.propagation import joint as joints
 from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids, at_center, tori
 from qnotes.propagation.joint import Joint, Member, verified_inverse
@@ -239,3 +239,117 @@ def test_dropout_between_flattening_and_a_layer_changes_nothing(pool):
     inputs = qn.random_inputs((1, 2, 3, 3), count=256)
     errors = qn.output_errors(network, quantized, inputs)
     assert errors.max().log10() <= found[1].largest
+
+
+def through(forward, **modules) -> nn.Module:
+    return Net(forward, **modules).eval()
+
+
+AFTER = {
+    "flatten": lambda: [nn.Flatten()],
+    "dropout": lambda: [nn.Flatten(), nn.Dropout(), nn.Linear(27, 2)],
+    "relu": lambda: [nn.Flatten(), nn.ReLU(), nn.Linear(27, 2)],
+    "mean": lambda: [nn.AdaptiveAvgPool2d(1), nn.Flatten()],
+    "mean, kernel": lambda: [nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 2, 3, padding=1)],
+    "mean, padding": lambda: [
+        nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.ZeroPad2d((2, 1, 0, 1)), nn.Conv2d(3, 2, (2, 3))
+    ],
+    "sum": lambda: [
+        through(
+            lambda net, x: torch.flatten(net.layer(x), 1) + torch.flatten(x, 1),
+            layer=nn.Conv2d(3, 3, 3, padding=1),
+        )
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("after", AFTER)
+def test_flattened_images_and_means_go_on(after):
+    """What follows a flatten or a global mean reads values that have a torus of their own."""
+    torch.manual_seed(0)
+    shape, network = (1, 2, 5, 5), nn.Sequential(nn.Conv2d(2, 3, 3), *AFTER[after]())
+    folded = qn.fold(network.eval(), input_shape=shape)
+    changed = qn.quantize(folded, bits=3).model
+    found = qn.certify(folded, changed, input_shape=shape, **OPTIONS)
+    inputs = torch.rand(4000, *shape[1:], dtype=torch.float64) * 2 - 1
+    inputs[::2] = inputs[::2].sign()
+    with torch.no_grad():
+        errors = (folded(inputs) - changed(inputs)).abs().amax(0).numpy()
+    assert (errors <= found.bound).all()
+    assert found.bound.max() < 60 * errors.max()
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        through(  # (2, 4) and (4, 2) have as many positions
+            lambda net, x: torch.flatten(net.a(x), 1) + torch.flatten(net.b(x), 1),
+            a=nn.Conv2d(1, 1, (3, 1)), b=nn.Conv2d(1, 1, (1, 3)),
+        ),
+        through(
+            lambda net, x: torch.flatten(x, 1) + net.b(torch.flatten(x, 1)), b=nn.Linear(16, 16)
+        ),
+        nn.Sequential(nn.Flatten(), nn.Linear(16, 6), nn.MaxPool1d(2), nn.Linear(3, 2)),
+        through(  # a mean over rows leaves an image of one axis
+            lambda net, x: torch.cat([net.a(x.mean(2)), x.mean(2)], 1),
+            a=nn.Conv1d(1, 1, 3, padding=1),
+        ),
+    ],
+    ids=["sides", "vector", "pool over channels", "mean over rows"],
+)  # fmt: skip
+def test_what_has_no_torus_in_common_has_no_rule(network):
+    folded = qn.fold(network.eval(), input_shape=(1, 1, 4, 4))
+    quantized = qn.quantize(folded, bits=4).model
+    with pytest.raises(UnsupportedOperation, match=r"(?i)ellipsoids ha|no rule in"):
+        qn.certify(folded, quantized, input_shape=(1, 1, 4, 4), **OPTIONS)
+    assert np.isfinite(qn.certify(folded, quantized, input_shape=(1, 1, 4, 4), seconds=0).largest)
+
+
+@pytest.mark.parametrize("radius", [1e155, 1e300])
+def test_squares_too_large_for_float64_are_left_to_the_others(radius):
+    """Not NaN, nor an error of a library: T14 says why, and the best goes on without it."""
+    folded = qn.fold(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval())
+    pair = (folded, qn.quantize(folded, bits=4).model)
+    with pytest.raises(NotVerified, match="too large for float64"):
+        qn.certify(*pair, input_shape=(1, 3), radius=radius, **OPTIONS)
+    options = {"input_shape": (1, 3), "radius": radius}
+    best = qn.certify(*pair, seconds=0, **options).largest
+    assert best <= qn.certify(*pair, method="channels", **options).largest
+
+
+def test_matrices_that_no_memory_holds_are_refused_before_they_are_made():
+    """A real network on real images: T14 says what it would need, and the best names it."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 96, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)).eval()
+    pair, shape = (qn.fold(network), qn.quantize(qn.fold(network), bits=4).model), (1, 1, 128, 128)
+    with pytest.raises(NotVerified, match=r"96 channels of a torus of 128 × 128 need .* GiB"):
+        qn.certify(*pair, input_shape=shape, method="ellipsoids")
+    best = qn.certify(*pair, input_shape=shape)
+    assert "GiB" in best.left_out["ellipsoids"] and np.isfinite(best.largest)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5])
+@pytest.mark.parametrize(
+    "network",
+    [
+        through(  # as in ResNets, one ReLU serves values of 5 and of 2 channels
+            lambda net, x: net.relu(net.last(net.relu(net.first(x))) + x),
+            relu=nn.ReLU(), first=nn.Conv2d(2, 5, 1), last=nn.Conv2d(5, 2, 1),
+        ),
+        through(  # layers on images of several sizes
+            lambda net, x: net.a(net.b(net.a(x) + x)) + net.b(net.a(net.a(x) + x)),
+            a=nn.Conv2d(2, 2, 3, padding=1), b=nn.Conv2d(2, 2, 3, stride=2, padding=1),
+        ),
+    ],
+    ids=["activation", "layers"],
+)  # fmt: skip
+def test_a_module_may_be_called_at_several_nodes(network, seconds):
+    folded = qn.fold(network, input_shape=(1, 2, 4, 4))
+    changed = qn.quantize(folded, bits=3).model
+    options = {**OPTIONS, "seconds": seconds}
+    found = qn.certify(folded, changed, input_shape=(1, 2, 4, 4), **options)
+    inputs = torch.rand(2000, 2, 4, 4, dtype=torch.float64) * 2 - 1
+    inputs[::2] = inputs[::2].sign()
+    with torch.no_grad():
+        errors = (folded(inputs) - changed(inputs)).abs().amax(0).numpy()
+    assert (errors <= found.bound).all()

@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 
 from qnotes.theorems.facts import StepError
-from qnotes.theorems.rules import Apply, Falling, Limit
+from qnotes.theorems.rules import Apply, Falling, Limit, Primitive
 from qnotes.theorems.theorem import Step
 
 
@@ -15,7 +15,7 @@ def remembered():
     def verify(step, facts, fixed):
         if isinstance(step.rule, Apply):
             return original(step, facts, fixed)
-        met = fixed if isinstance(step.rule, Limit | Falling) else None
+        met = fixed if isinstance(step.rule, Limit | Falling | Primitive) else None
         used = tuple(
             (facts.get(name), str(use)) for name, use in zip(step.names, step.uses, strict=True)
         )

@@ -13,6 +13,8 @@ QUICK = [theorem for theorem in PROVED if theorem.key in ("T12", "T7 gain", "sol
 #: Changes after which statement and proof are still right.
 STILL_RIGHT = {
     ("T8", "step: to later: new error, bounded"),  # the fact holds for one layer more
+    ("P1", "step: to later: at least one, always"),  # the same
+    ("P2", "step: to later: powers"),  # the same
     ("T9", "hypothesis: weakened: largest entry of z"),  # the rows leave room for it
     ("solved recursion", "step: right side by 1000: q at first"),  # it is zero: an empty sum
     ("T1", "step: right side by 1000: no factor"),  # the same

@@ -89,9 +89,66 @@ def test_every_axiom_is_used_and_they_are_few():
 def test_only_computable_results_have_a_value():
     assert all(hasattr(t, "evaluate") == t.computable for t in THEOREMS)
     without = {t.number for t in THEOREMS if not t.computable}
-    assert without == STATED_ONLY | {"T1", "T8", "T9", "T11", "T12", "T16"}
+    assert without == STATED_ONLY | {"T1", "T8", "T9", "T11", "T12", "T16", "T17"}
 
 
 def test_bounds_name_the_condition_on_activations():
     on_error = [t for t in THEOREMS if t.computable and isinstance(t.statement, sp.Le)]
-    assert all(any("1-Lipschitz" in h.text for h in t.hypotheses) for t in on_error)
+    assert all(any("κ-Lipschitz" in h.text for h in t.hypotheses) for t in on_error)
+
+
+#: What the page "Notation" has in its first table.
+NOTATION = {sy.E, sy.W_matrix, sy.W_matrix_q, sy.b_vector, sy.b_vector_q, sy.S_vector}
+NOTATION |= {sy.S_vector_q, sy.N, sy.kappa, sy.at_zero}
+#: How conditions name what else a statement speaks of.
+WORDS = {
+    sy.gain: "the gain",
+    sy.abs_error: "|Δ|",
+    sy.growth: "g times",
+    sy.best: "the infimum",
+    sy.top: "v_L",
+    sy.C: "a C",
+    sy.largest: "a the largest weight",
+    sy.bits: "b bits",
+    sy.tau: "τ is",
+    sy.draws: "n inputs",
+    sy.fraction: "1 - p",
+    sy.k: "k-th largest",
+    sy.covered: "M_k is",
+    sy.largest_covered: "M_k is",
+    sy.A: "|W|",
+    sy.A_q: "|W'|",
+    sy.A_change: "|W-W'|",
+    sy.b_abs_q: "|b'|",
+    sy.b_change: "|b-b'|",
+    sy.rho: "ρ is",
+    sy.rho_change: "δρ",
+    sy.beta_euclid: "hatted β",
+    sy.gamma_euclid: "and γ",
+}
+
+
+def letters(expression: sp.Basic) -> set[sp.Basic]:
+    """Symbols and families of an expression, without its indices."""
+    families = expression.atoms(sp.IndexedBase)
+    entries = expression.atoms(sp.Indexed)
+    rest = expression.xreplace(dict.fromkeys(entries, sp.S.One))
+    return families | rest.free_symbols - {family.label for family in families} - {sy.ell, sy.i}
+
+
+@pytest.mark.parametrize("theorem", [t for t in THEOREMS if t.statement is not None], ids=named)
+def test_every_letter_of_a_statement_is_defined(theorem):
+    conditions = " ".join(hypothesis.text for hypothesis in theorem.hypotheses)
+    defined = {getattr(symbol, "base", symbol) for symbol in theorem._all_definitions()}
+    shown = [theorem.statement, *theorem.also, *theorem._all_definitions().values()]
+    shown += [] if theorem.conclusion is None else [theorem.conclusion]
+    for letter in set().union(*(letters(sp.sympify(relation)) for relation in shown)):
+        known = letter in defined or letter in NOTATION or letter in sy.QUANTITIES
+        assert known or WORDS[letter] in conditions, (theorem.key, letter)
+
+
+def test_what_is_told_in_words_shows_no_letters():
+    for theorem in THEOREMS:
+        if theorem.statement is None:
+            assert theorem.latex() == ""
+            assert not any(hypothesis.facts for hypothesis in theorem.hypotheses)

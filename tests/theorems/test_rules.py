@@ -9,6 +9,7 @@ from qnotes.theorems.axioms import Beside, Norm, Size, WithOne
 from qnotes.theorems.facts import Fact, StepError, eq, ge, le, lt, supposed
 from qnotes.theorems.rules import (
     Algebra,
+    Apply,
     Both,
     ByAxiom,
     Falling,
@@ -16,12 +17,13 @@ from qnotes.theorems.rules import (
     Largest,
     Limit,
     Power,
+    Primitive,
     Replace,
     Split,
     Suppose,
     Used,
 )
-from qnotes.theorems.theorem import Step
+from qnotes.theorems.theorem import Hypothesis, Result, Step
 
 L, k, j, ell, r, s, D = sy.L, sy.k, sy.j, sy.ell, sy.r, sy.s, sy.D
 x, y, t = (sp.Symbol(name, nonnegative=True) for name in "xyt")
@@ -30,6 +32,7 @@ plus = sp.Symbol("t", positive=True)
 h, m = sp.symbols("h m", positive=True)
 LAYERS = sy.LAYERS
 W, S, S_q = sy.W_matrix, sy.S_vector, sy.S_vector_q
+signed = sp.IndexedBase("Delta", real=True)
 n, some = sy.n, sp.Symbol("c", integer=True, nonnegative=True)
 SUM, PRODUCT = sp.Sum(r[j], (j, 1, L)), sp.Product(r[j], (j, 1, L))
 
@@ -43,6 +46,24 @@ def _induction(closed, step, start, high=L, low=0):
         (start, Fact(s[ell], "<=", closed, (tuple(map(sp.sympify, step)),), (before,))),
     )
 
+
+def _theorem(statement, *facts) -> Result:
+    """A theorem for rules to apply."""
+    shown = {str(at): fact for at, fact in enumerate(facts)}
+    return Result(
+        number="one",
+        name="made up",
+        source="",
+        statement=statement,
+        hypotheses=(Hypothesis("so it is", facts=shown),),
+    )
+
+
+DOUBLE = _theorem(sp.Le(2 * x, 2 * y), le(x, y))
+SUMMED = _theorem(sp.Le(sp.Sum(x, (k, 1, L)), L * y, evaluate=False), le(x, y))
+POSITIVE = _theorem(sp.Lt(0, plus, evaluate=False))
+NONNEGATIVE = _theorem(sp.Le(0, x, evaluate=False))
+WHOLE = _theorem(sp.Le(0, some * (some - 1), evaluate=False))
 
 #: name: claim, rule, used facts (or pairs of a fact and images), symbols that are fixed.
 FALSE = {
@@ -58,7 +79,7 @@ FALSE = {
     "strict from not strict": (lt(x, y), Algebra(), (le(x, y),)),
     "strict from zero": (lt(0, x), Algebra(gives_away=True), ()),
     "given away without a word": (le(x, y + 1), Algebra(), (le(x, y),)),
-    "what is not needed": (le(x, x + y), Algebra((1,), gives_away=True), (le(0, t),)),
+    "what is not needed": (le(x, x + y + t), Algebra((1,), gives_away=True), (le(0, t),)),
     "one weight for two": (le(x, y), Algebra((1,)), (le(x, t), le(t, y))),
     "a layer outside": (le(r[0], 1), Algebra(), ((le(r[ell], 1, LAYERS), {ell: 0}),)),
     "half a layer": (
@@ -120,9 +141,9 @@ FALSE = {
         (le(r[k], 1, (k, 1, L)),),
     ),
     "a product of reals in a range": (
-        le(sp.Product(sy.difference[k], (k, 1, L)), sp.Product(r[k], (k, 1, L))),
+        le(sp.Product(signed[k], (k, 1, L)), sp.Product(r[k], (k, 1, L))),
         Replace(),
-        (le(sy.difference[k], r[k], (k, 1, L)),),
+        (le(signed[k], r[k], (k, 1, L)),),
     ),
     "a sum with a forgotten term": (
         eq(SUM, sp.Sum(r[j], (j, 1, k - 1)) + sp.Sum(r[j], (j, k + 1, L)), (k, 1, L)),
@@ -204,6 +225,100 @@ FALSE = {
         Falling(-h, h, m),
         (le(-1, 0), le(0, x), le(x, y), le(y, 1)),
         {h},
+    ),
+    "an antiderivative of another": (
+        eq(sp.Integral(sp.exp(-real), (real, 0, sp.oo)), 2),
+        Primitive(-2 * sp.exp(-real)),
+        (eq(sp.exp(-real), sp.exp(-real)),),
+    ),
+    "an antiderivative that does not vanish": (
+        eq(sp.Integral(sp.exp(-real), (real, 0, sp.oo)), 0),
+        Primitive(1 - sp.exp(-real)),
+        (eq(sp.exp(-real), sp.exp(-real)),),
+    ),
+    "an antiderivative with a pole": (
+        eq(sp.Integral(1 / (real - 1) ** 2, (real, 0, sp.oo)), -1),
+        Primitive(-1 / (real - 1)),
+        (eq((real - 1) ** -2, 1 / (real - 1) ** 2),),
+    ),
+    "an antiderivative at another number": (
+        eq(sp.Integral(sp.exp(-real), (real, 1, sp.oo)), 1),
+        Primitive(-sp.exp(-real)),
+        (eq(sp.exp(-real), sp.exp(-real)),),
+    ),
+    "an integral that ends": (
+        eq(sp.Integral(sp.exp(-real), (real, 0, 1)), 1),
+        Primitive(-sp.exp(-real)),
+        (eq(sp.exp(-real), sp.exp(-real)),),
+    ),
+    "an integral over a fixed number": (
+        eq(sp.Integral(sp.exp(-real), (real, 0, sp.oo)), 1),
+        Primitive(-sp.exp(-real)),
+        (eq(sp.exp(-real), sp.exp(-real)),),
+        {real},
+    ),
+    "an integral strictly below": (
+        lt(sp.Integral(sp.exp(-real), (real, 0, sp.oo)), 1),
+        Primitive(-sp.exp(-real)),
+        (eq(sp.exp(-real), sp.exp(-real)),),
+    ),
+    "an antiderivative that jumps": (
+        eq(sp.Integral(sp.exp(-real), (real, -1, sp.oo)), sp.E - 1),
+        Primitive(sp.arg(real) / sp.pi - sp.exp(-real)),
+        (eq(sp.exp(-real), sp.exp(-real)),),
+    ),
+    "both sides the same": (eq(x, x), Algebra(), ()),
+    "put in, and something else": (le(x, y), Replace(), (le(x, y), le(t, t + 1))),
+    "supposed from something": (
+        supposed(le(s[ell - 1], 1), LAYERS),
+        Suppose(),
+        (le(x, y),),
+    ),
+    "an induction from the step of another index": (
+        le(s[ell], 1, (ell, 0, L)),
+        Induction(),
+        (le(s[0], 1), (le(s[ell], 1, LAYERS, given=(le(s[ell - 1], 1),)), {ell: ell + 1})),
+    ),
+    "split from something": (
+        eq(SUM, sp.Sum(r[j], (j, 1, k - 1)) + r[k] + sp.Sum(r[j], (j, k + 1, L)), (k, 1, L)),
+        Split(k),
+        (le(x, y),),
+    ),
+    "strictly below a maximum": (lt(x, sp.Max(x, y)), Largest(), ()),
+    "falls for fewer": (
+        le(-k * y, -k * x, (k, 1, L)),
+        Falling(-k * h, h, m),
+        (le(-k, 0, (k, 1, 1)), le(0, x), le(x, y), le(y, 1)),
+    ),
+    "falls further": (
+        le(-y, -2 * x),
+        Falling(-h, h, m),
+        (le(-1, 0), le(0, x), le(x, y), le(y, 1)),
+    ),
+    "an axiom from something": (
+        le(Norm(W[1] * S[0]), Norm(W[1]) * Norm(S[0])),
+        ByAxiom(axioms.ROWS),
+        (le(x, y),),
+    ),
+    "another layer of what is supposed": (
+        Fact(s[0], "<=", sp.S.One, (LAYERS,), (le(s[ell - 1], 1),)),
+        Algebra(),
+        ((supposed(le(s[ell - 1], 1), LAYERS), {ell: 1}),),
+    ),
+    "a theorem without its hypothesis": (le(2 * x, 2 * y), Apply(DOUBLE), ()),
+    "a theorem and something else": (le(2 * x, 2 * y), Apply(DOUBLE), (le(x, y), le(t, 1))),
+    "what a theorem does not say": (le(3 * x, y), Apply(DOUBLE), (le(x, y),)),
+    "an index captured in a theorem": (
+        le(sp.Sum(k, (k, 1, L)), L * y),
+        Apply(SUMMED, {x: k}),
+        (le(k, y),),
+    ),
+    "a theorem of positive numbers": (lt(0, x), Apply(POSITIVE, {plus: x}), ()),
+    "a theorem of nonnegative numbers": (le(0, real), Apply(NONNEGATIVE, {x: real}), ()),
+    "a theorem of whole numbers": (
+        le(0, -sp.Rational(1, 4)),
+        Apply(WHOLE, {some: sp.Rational(1, 2)}),
+        (),
     ),
     "triangle turned": (
         ge(Norm(S[1] + S[2]), Norm(S[1]) + Norm(S[2])),
@@ -293,6 +408,11 @@ TRUE = {
         le(x, y**L),
         Limit(plus),
         (le(x, (y + plus) ** L),),
+    ),
+    "an integral": (
+        eq(sp.Integral(sp.exp(-real), (real, 0, sp.oo)), 1),
+        Primitive(-sp.exp(-real)),
+        (eq(sp.exp(-real), sp.exp(-real)),),
     ),
     "a fall": (le(-y, -x), Falling(-h, h, m), (le(-1, 0), le(0, x), le(x, y), le(y, 1))),
 }
