@@ -11,12 +11,14 @@
 ## make serve         show the site at http://localhost:8000
 ## make prove         derive every step of every proof again, with times
 ## make falsify       search many networks for one that breaks a bound (some minutes), and store the
-##                    result in data/falsification.json, which the book shows
+##                    result in data/falsification.json, which the book shows; then five minutes
+##                    against certify
 ## make bench         what profiles and quantizing cost, as ratios measured in one run (minutes)
 ## make checkpoints   train the networks in data/ again, from three seeds (about half an hour), measure
 ##                    their profiles, and compare the accuracies with the stored ones
 ## make weights       fetch the ImageNet weights in data/ again and compare with the manifest
 ## make errors        measure data/errors.csv again: errors that every page quotes (about 30 minutes)
+## make certified     compute data/certified.csv again: bounds of certify that take minutes (two hours)
 ## make architectures measure data/architectures.csv again: bounds of all classifiers of torchvision,
 ##                    with random weights (about half an hour; what is there is kept)
 ## make profiles      measure the stored profiles of the networks in data/ again
@@ -60,7 +62,7 @@ ENV =
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help book chapter student lab pdf test prove falsify bench serve checkpoints weights errors architectures profiles lint clean writable FORCE
+.PHONY: help book chapter student lab pdf test prove falsify bench serve checkpoints weights errors certified architectures profiles lint clean writable FORCE
 
 # Threads that wait for each other without spinning: much faster where others use the cores too.
 export OMP_WAIT_POLICY = PASSIVE
@@ -260,6 +262,7 @@ prove: $(environment)
 
 falsify: $(environment)
 	@$(py) -m tests.falsification --json data/falsification.json
+	@$(py) -m tests.falsification.certified --seconds 300
 
 # With the threads that a program of one's own has.
 bench: $(environment)
@@ -274,6 +277,9 @@ weights: $(environment)
 
 errors: $(environment)
 	@$(py) -m data.measure_errors
+
+certified: $(environment)
+	@$(py) -m data.measure_certified --again
 
 architectures: $(environment)
 	@$(py) -m data.measure_architectures

@@ -63,7 +63,7 @@ _HOMES = {
         "save_quantized",
     ),
     "experiments": ("describe", "sweep"),
-    "measurements": ("KnownErrors", "error_table", "known_errors"),
+    "measurements": ("KnownErrors", "certified_table", "error_table", "known_errors"),
     "theorems": ("Theorem", "theorems"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -32,6 +32,14 @@ SERIES = {
     ("measured", "photographs"): ("measured, photographs", "#000000", "p"),
 }
 
+#: The same for bounds that keep what a profile does not have, by method of `qnotes.certify`.
+CERTIFIED = {
+    "channels": ("T8, a number a channel", YELLOW, "X"),
+    "intervals": ("T10, intervals with signs", GREY, "d"),
+    "euclidean": ("T11, Euclidean norms", "#44AA99", "<"),
+    "ellipsoids": ("T14, ellipsoids", "#332288", ">"),
+}
+
 #: A colour for each network, the same in all figures: darker is deeper, MobileNetV2 is warm.
 NETWORKS = {
     **dict.fromkeys(("resnet20", "resnet18"), "#9AD0C2"),

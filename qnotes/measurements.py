@@ -27,7 +27,7 @@ from qnotes.observation.measured import margins
 from qnotes.observation.promises import inputs_needed, promised_rank
 from qnotes.quantization import quantize
 
-FILE = "errors.csv"
+FILE, CERTIFIED = "errors.csv", "certified.csv"
 #: What decides a row of the table.
 KEY = ("network", "weights", "bits", "granularity", "seed")
 RANDOM_INPUTS = 64
@@ -136,6 +136,20 @@ def error_table() -> pd.DataFrame:
     return _read(path).copy()
 
 
+def certified_table() -> pd.DataFrame:
+    """Stored bounds of `certify`, which take minutes: a row for each network, bits and method.
+
+    Columns: ``network`` (its digits weights), ``bits`` (symmetric, a scale a channel, to nearest),
+    ``method``, ``descent`` (seconds for the diagonals of T14), ``log10`` of the bound on the
+    largest output error, ``seconds``, ``radius`` of the box of inputs, ``sha256`` of the weights'
+    file, and versions. ``make certified`` writes them again.
+    """
+    path = data_folder() / CERTIFIED
+    if not path.is_file():
+        raise QnotesError(f"there is no table {path}; run `make certified`")
+    return _read(path).copy()
+
+
 def as_rows(table: pd.DataFrame) -> list[KnownErrors]:
     """The rows of a table that was read from a file."""
     plain = table.astype(object).where(table.notna(), None)
@@ -147,7 +161,8 @@ def _read(path) -> pd.DataFrame:
     try:
         return pd.read_csv(path)
     except ValueError as error:
-        raise QnotesError(f"cannot read {path}: {error}; run `make errors`") from error
+        target = "certified" if path.name == CERTIFIED else "errors"
+        raise QnotesError(f"cannot read {path}: {error}; run `make {target}`") from error
 
 
 def measure_errors(

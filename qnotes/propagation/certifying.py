@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, fx, nn
+from tqdm import tqdm
 
 from qnotes.errors import NotVerified, QnotesError, UnsupportedOperation
+from qnotes.networks.operations import Operation
+from qnotes.propagation.affine import Affine, Budget
 from qnotes.propagation.channels import Channels
 from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids, at_center, check_size
 from qnotes.propagation.euclidean import Euclidean
@@ -23,7 +27,7 @@ from qnotes.propagation.outward import log_up
 from qnotes.propagation.pair import Pair, checked_pair
 from qnotes.propagation.regions import Region, checked_region
 from qnotes.propagation.smallest import Known, Smallest, known, winner
-from qnotes.propagation.walk import Domain, walk
+from qnotes.propagation.walk import Domain, Visit, walk
 
 BEST = "best"
 #: What each method walks with, cheap ones; and where its theorem is.
@@ -34,7 +38,12 @@ CHEAP = {
     "euclidean": Euclidean,
 }
 ELLIPSOIDS = "ellipsoids"
-METHODS = (BEST, *CHEAP, ELLIPSOIDS)
+AFFINE = "affine"
+METHODS = (BEST, *CHEAP, ELLIPSOIDS, AFFINE)
+#: Symbols of T15, at first; and bytes that all generators may take at once.
+SYMBOLS, ROOM = 256, 4 << 30
+#: Coordinates of the largest value of a network so small that T15 costs next to nothing.
+LITTLE = 2048
 #: Frequencies of each axis on which diagonals are found first, and then.
 FIRST, SECOND = 3, 5
 
@@ -50,6 +59,9 @@ class Certificate:
             largest error of its value there, ``log10`` of that bound.
         provenance: of the networks, as given, and of the region.
         seconds: that it took.
+        said: log10 of what each domain that took part says of the largest output error; those of
+            ``best`` have been told the smallest of all on the way, except ``ellipsoids``.
+        diagonals: of T14, as they were found; None where it took no part.
         left_out: by ``best``: the methods that have no bound here, and why.
     """
 
@@ -58,6 +70,8 @@ class Certificate:
     layers: pd.DataFrame
     provenance: Mapping[str, object] = field(default_factory=dict)
     seconds: float = 0.0
+    said: Mapping[str, float] = field(default_factory=dict)
+    diagonals: Diagonals | None = field(default=None, repr=False)
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -83,7 +97,9 @@ def certify(
     within: tuple[float, float] | None = None,
     method: str = BEST,
     seconds: float = 10.0,
+    diagonals: Diagonals | None = None,
     provenance: Mapping[str, object] | None = None,
+    progress: bool = False,
 ) -> Certificate:
     """An upper bound on the error of each output, for all inputs of a region (theory, section 5).
 
@@ -96,12 +112,17 @@ def certify(
             norm, around each of them; radius 0 is the image alone. Without it, it is [-D, D]^N_0.
         within: the values that inputs can have at all, such as (0, 1).
         method: ``norms`` (T2), ``channels`` (T8), ``intervals`` (T10), ``euclidean`` (T11),
-            ``ellipsoids`` (T14); or ``best``: after each operation the smallest of what all say
-            goes on, of those that have a rule for every operation of the network, and for T14 the
-            memory: a real network on images of 224 × 224 has T8, T10 and T11.
+            ``ellipsoids`` (T14), ``affine`` (T15, made for balls); or ``best``: after each
+            operation the smallest of what all say goes on, of those that have a rule for every
+            operation of the network, and for T14 the memory: a real network on images of
+            224 × 224 has T8, T10 and T11. T15 takes part around images, and in small networks.
         seconds: for finding the diagonals of T14; more make the bound smaller. With 0 they are
-            multiples of λ_max. The evaluation that follows takes its own time.
+            multiples of λ_max. The evaluation that follows takes its own time. T15 is tried with
+            more and more symbols, until so many seconds would be over for all images.
+        diagonals: where finding them starts, such as the `diagonals` of a certificate of the same
+            network at another number of bits: any are sound, and good ones stay good.
         provenance: of the networks, kept with the result.
+        progress: show a bar.
 
     Returns:
         Bounds that hold for float64's rounding too.
@@ -116,15 +137,22 @@ def certify(
     shape = tuple(region.low.shape)
     with torch.no_grad():
         pair = checked_pair(network, quantized, input_shape=shape, radius=region.radii)
-        steps = _certified(pair, region, method, seconds)
+        found = Diagonals() if diagonals is None else diagonals.copy()
+        steps = _certified(
+            pair, region, method, _Effort(seconds, found, progress), around=center is not None
+        )
     layers = pd.DataFrame(steps.rows, columns=["name", "domain", "log10"])
     about = {"radius": radius, "images": 0 if center is None else len(center), "within": within}
     if np.isnan(steps.peaks).any():  # no bound may be read as one
         raise NotVerified(f"method={method!r} has no number in float64 for this network and region")
     log10 = steps.peaks if center is not None else steps.peaks[0]
     taken = time.perf_counter() - start
+    found = found if ELLIPSOIDS in steps.said else None
     origin = {**(provenance or {}), **about}
-    return Certificate(log10, method, layers, origin, taken, steps.left_out)
+    return Certificate(
+        log10, method, layers, origin, taken, said=steps.said, diagonals=found,
+        left_out=steps.left_out,
+    )  # fmt: skip
 
 
 #: Bounds on the graph: theorem, its name, and the method that has it.
@@ -154,55 +182,123 @@ def graph_bounds(
 class _Steps:
     peaks: np.ndarray
     rows: list[tuple[str, str, float]]
+    said: dict[str, float]
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
-def _certified(pair: Pair, region: Region, method: str, seconds: float) -> _Steps:
+@dataclass(frozen=True)
+class _Effort:
+    """Seconds for the diagonals of T14, which are found in place; and whether a bar shows it."""
+
+    seconds: float
+    diagonals: Diagonals
+    progress: bool
+
+    def walk(self, pair: Pair, domain: Domain, name: str) -> Iterator[Visit]:
+        options = {"total": len(pair.operations), "unit": " operations", "leave": False}
+        visits = walk(pair.operations, domain)
+        return iter(tqdm(visits, desc=name, disable=not self.progress, **options))
+
+
+def _certified(pair: Pair, region: Region, method: str, effort: _Effort, *, around: bool) -> _Steps:
     if method == BEST:
-        return _smallest(pair, region, seconds)
+        return _smallest(pair, region, effort, around)
     if method == ELLIPSOIDS:
-        facts = _ellipsoids(pair, region, seconds)
-        rows = [(o.name, method, _log10(facts[o.node].peaks).max()) for o in pair.operations]
+        facts = _ellipsoids(pair, region, effort)
+        rows = [(o.name, method, _largest(facts[o.node])) for o in pair.operations]
         last = pair.operations[-1].node
-        return _Steps(_outputs(facts[last], region, pair.shapes[last]), rows)
+        outputs = _outputs(facts[last], region, pair.shapes[last])
+        return _Steps(outputs, rows, {method: _largest(facts[last])})
+    if method == AFFINE:
+        facts = _affine(pair, region, effort)
+        rows = [(o.name, method, _largest(facts[o.node])) for o in pair.operations]
+        last = pair.operations[-1].node
+        outputs = _outputs(facts[last], region, pair.shapes[last])
+        return _Steps(outputs, rows, {method: _largest(facts[last])})
     rows = []
-    for visit in walk(pair.operations, CHEAP[method](pair, region)):
+    for visit in effort.walk(pair, CHEAP[method](pair, region), method):
         shape = pair.shapes[visit.operation.node]
         facts = known(visit.result, shape)
-        rows.append((visit.operation.name, method, _log10(facts.peaks).max()))
-    return _Steps(_outputs(facts, region, shape), rows)
+        rows.append((visit.operation.name, method, _largest(facts)))
+    return _Steps(_outputs(facts, region, shape), rows, {method: _largest(facts)})
 
 
-def _ellipsoids(pair: Pair, region: Region, seconds: float) -> dict[fx.Node, Known]:
+def _ellipsoids(pair: Pair, region: Region, effort: _Effort) -> dict[fx.Node, Known]:
     """What T14 says of each value: diagonals for the first image, used around every one."""
     if missing := _missing(Ellipsoids, pair):
         raise UnsupportedOperation(missing)
     check_size(pair)
-    diagonals, first = Diagonals(), Region(region.low[:1], region.high[:1])
-    if seconds > 0 and bool((region.reach > 0).any()):
-        for share, small in ((0.6, FIRST), (0.4, SECOND)):
-            optimize(pair, first, diagonals, seconds=share * seconds, small=small)
+    if effort.seconds > 0 and bool((region.reach > 0).any()):
+        _descend(pair, Region(region.low[:1], region.high[:1]), effort)
     found = [
-        _walked(pair, Region(low[None], high[None]), diagonals)
+        _walked(pair, Region(low[None], high[None]), effort)
         for low, high in zip(region.low, region.high, strict=True)
     ]
     return {node: _stacked([one[node] for one in found]) for node in found[0]}
 
 
-def _walked(pair: Pair, region: Region, diagonals: Diagonals) -> dict[fx.Node, Known]:
-    domain = Ellipsoids(pair, region, at_center(pair, region), diagonals)
+def _descend(pair: Pair, region: Region, effort: _Effort) -> None:
+    with tqdm(desc="diagonals", unit=" steps", disable=not effort.progress, leave=False) as bar:
+
+        def told(step: int, log10: float) -> None:
+            bar.set_postfix_str(f"log10 about {log10:.2f}", refresh=False)
+            bar.update()
+
+        for share, small in ((0.6, FIRST), (0.4, SECOND)):
+            seconds = share * effort.seconds
+            optimize(pair, region, effort.diagonals, seconds=seconds, small=small, told=told)
+
+
+def _walked(pair: Pair, region: Region, effort: _Effort) -> dict[fx.Node, Known]:
+    domain = Ellipsoids(pair, region, at_center(pair, region), effort.diagonals)
     facts = {}
-    for visit in walk(pair.operations, domain):
+    for visit in effort.walk(pair, domain, ELLIPSOIDS):
         _ = visit.result
         facts[visit.operation.node] = domain.facts(visit.operation.node)
     return facts
+
+
+def _affine(pair: Pair, region: Region, effort: _Effort) -> dict[fx.Node, Known]:
+    """What T15 says of each value, around one image after the other."""
+    seconds = effort.seconds / len(region.low)
+    norms = cache(Euclidean(pair, region).norms)
+    found = [
+        _with_more_symbols(pair, Region(low[None], high[None]), norms, effort, seconds)
+        for low, high in zip(region.low, region.high, strict=True)
+    ]
+    return {node: _stacked([one[node] for one in found]) for node in found[0]}
+
+
+def _with_more_symbols(
+    pair: Pair,
+    region: Region,
+    norms: Callable[[Operation], Sequence[float]],
+    effort: _Effort,
+    seconds: float,
+) -> dict[fx.Node, Known]:
+    """Four times as many symbols each time, while they are wanted, and there is time and room."""
+    largest = max(math.prod(pair.shapes[node][1:]) for node in pair.shapes)
+    end = time.perf_counter() + seconds
+    room = ROOM // (48 * largest)
+    symbols, facts = min(SYMBOLS, room), {}
+    while True:
+        start = time.perf_counter()
+        budget = Budget(symbols)
+        for visit in effort.walk(pair, Affine(pair, region, budget, norms), AFFINE):
+            node = visit.operation.node
+            mine = known(visit.result.signed, pair.shapes[node])
+            facts[node] = mine & facts[node] if node in facts else mine
+        now = time.perf_counter()
+        symbols *= 4
+        if budget.kept or now + 4 * (now - start) > end or symbols > room:
+            return facts
 
 
 def _stacked(facts: list[Known]) -> Known:
     return Known(*(torch.cat(parts) for parts in zip(*facts, strict=True)))
 
 
-def _smallest(pair: Pair, region: Region, seconds: float) -> _Steps:
+def _smallest(pair: Pair, region: Region, effort: _Effort, around: bool) -> _Steps:
     domains: dict[str, Domain] = {
         "channels": Channels(pair, cap_sizes=True, cap_errors=True),
         "intervals": Intervals(pair, region),
@@ -213,13 +309,18 @@ def _smallest(pair: Pair, region: Region, seconds: float) -> _Steps:
     domains = {name: domain for name, domain in domains.items() if name not in left_out}
     rows, facts = [], {}
     try:
-        facts = {ELLIPSOIDS: _ellipsoids(pair, region, seconds)}
+        facts = {ELLIPSOIDS: _ellipsoids(pair, region, effort)}
     except (UnsupportedOperation, NotVerified) as error:  # the others have a bound
         left_out[ELLIPSOIDS] = str(error)
-    for visit in walk(pair.operations, Smallest(pair, domains, facts)):
+    little = max(math.prod(shape[1:]) for shape in pair.shapes.values()) <= LITTLE
+    if (around or little) and "intervals" in domains:
+        facts |= {AFFINE: _affine(pair, region, effort)}
+    for visit in effort.walk(pair, Smallest(pair, domains, facts), BEST):
         facts, said = visit.result["known"], visit.result["said"]
-        rows.append((visit.operation.name, winner(said), _log10(facts.peaks).max()))
-    return _Steps(_outputs(facts, region, pair.shapes[visit.operation.node]), rows, left_out)
+        rows.append((visit.operation.name, winner(said), _largest(facts)))
+    outputs = _outputs(facts, region, pair.shapes[visit.operation.node])
+    said = {name: _largest(value) for name, value in said.items()}
+    return _Steps(outputs, rows, said, left_out)
 
 
 def _missing(domain: type[Domain], pair: Pair) -> str:
@@ -232,6 +333,11 @@ def _missing(domain: type[Domain], pair: Pair) -> str:
 
 def _outputs(facts: Known, region: Region, shape: tuple[int, ...]) -> np.ndarray:
     return _log10(facts.peaks.expand(len(region.low), *shape[1:]))
+
+
+def _largest(facts: Known) -> float:
+    """log10 of the bound on the largest coordinate."""
+    return float(_log10(facts.peaks).max())
 
 
 def _log10(logs: Tensor) -> np.ndarray:

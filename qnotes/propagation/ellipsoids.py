@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
-from qnotes.errors import NotVerified, UnsupportedOperation
+from qnotes.errors import NotVerified, QnotesError, UnsupportedOperation
 from qnotes.networks.operations import (
     ADAPTIVE_AVERAGE_POOLS,
     AFFINE,
@@ -106,7 +106,17 @@ class Diagonals:
             level = torch.tensor(math.log(0.5), dtype=torch.float64)
             shape = (like.detach().amax(1, keepdim=True) / like.detach()).log()
             self.found[name] = (shape.requires_grad_(), level.requires_grad_())
+        if self.found[name][0].shape != like.shape:
+            raise QnotesError(
+                f"{name}: diagonals for {self.found[name][0].shape[1]} channels were given, the "
+                f"network has {like.shape[1]}; give those of a certificate of the same network"
+            )
         return self.found[name]
+
+    def copy(self) -> Diagonals:
+        """The same numbers, to be moved on their own."""
+        found = {name: tuple(map(_own, pair)) for name, pair in self.found.items()}
+        return Diagonals(found, {name: _own(share) for name, share in self.shares.items()})
 
 
 class Ellipsoids(Domain):
@@ -524,8 +534,11 @@ class Ellipsoids(Domain):
         if len(shape) == 2:
             peaks = peaks.repeat_interleave(many, 1)
         nothing = torch.full_like(peaks[0], math.inf).view(1, -1, *axes)
-        far = torch.full_like(lengths[:1], math.inf)
-        return Known(peaks[ERROR].view(1, -1, *axes), lengths[ERROR, None], nothing, far)
+        return Known(peaks[ERROR].view(1, -1, *axes), lengths[ERROR, None], nothing)
+
+
+def _own(number: Tensor) -> Tensor:
+    return number.detach().clone().requires_grad_()
 
 
 def _positive(scale: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ a small torus, stop at any time, and be wrong.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -43,7 +44,10 @@ def optimize(
     small: int,
     told: Callable[[int, float], object] = lambda step, log10: None,
 ) -> int:
-    """Improve diagonals in place, until the time is over; returns the steps taken."""
+    """Improve diagonals in place, until the time is over; returns the steps taken.
+
+    `told` hears after each step its number and log10 of about the best bound so far.
+    """
     start, cache, steps = time.perf_counter(), {}, 0
     known = at_center(pair, region)
 
@@ -77,7 +81,7 @@ def optimize(
                     for _, level in diagonals.found.values():
                         level.clamp_(LEAST_LEVEL, 3.0)
             steps += 1
-            told(steps, best)
+            told(steps, best / math.log(10))
             longest = max(longest, time.perf_counter() - before) if steps > 1 else 0.0
         _restore(numbers, kept)
     return steps

@@ -29,20 +29,18 @@ class Known:
         peaks: on the coordinates of Δ, broadcast to (images, ...).
         length: on ‖Δ‖₂, (images,).
         sizes: on the coordinates of S', as peaks.
-        moved: on ‖S' - S'(c)‖₂, as length.
     """
 
     peaks: Tensor
     length: Tensor
     sizes: Tensor
-    moved: Tensor
 
     def __and__(self, other: Known) -> Known:
         """The smaller of each."""
         return Known(*(torch.minimum(a, b) for a, b in zip(self, other, strict=True)))
 
     def __iter__(self):
-        return iter((self.peaks, self.length, self.sizes, self.moved))
+        return iter((self.peaks, self.length, self.sizes))
 
 
 def known(value: object, shape: tuple[int, ...]) -> Known:
@@ -53,18 +51,15 @@ def known(value: object, shape: tuple[int, ...]) -> Known:
         size, error = (logs.view(1, -1, *[1] * (len(shape) - 2)) for logs in value)
         positions = math.log(math.prod(shape[2:])) / 2
         length = torch.logsumexp(2 * error.flatten(), 0)[None] / 2 + positions
-        return Known(error, log_up(length, len(error)), size, torch.tensor([math.inf]).double())
+        return Known(error, log_up(length, len(error)), size)
     if isinstance(value, Signed):
         sizes = value.error.size
-        length = log_length(sizes)
-        far = torch.full_like(length, math.inf)
-        return Known(log_up(sizes.log()), length, log_up(value.theirs.size.log()), far)
+        return Known(log_up(sizes.log()), log_length(sizes), log_up(value.theirs.size.log()))
     axes = [1] * (len(shape) - 1)
     far = added(value.ours, value.theirs).view(-1, *axes)
     peaks = torch.minimum(value.error.view(-1, *axes), added(log_up(value.gap.log()), far))
     theirs = log_up(value.center[1].value.abs().log())
-    sizes = added(theirs, value.theirs.view(-1, *axes))
-    return Known(peaks, value.error, sizes, torch.full_like(value.error, math.inf))
+    return Known(peaks, value.error, added(theirs, value.theirs.view(-1, *axes)))
 
 
 def tightened(value: object, facts: Known, shape: tuple[int, ...]) -> object:

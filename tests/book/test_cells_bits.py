@@ -14,7 +14,9 @@ from tests.book.cells import definitions
 from tests.random_networks import ARCHITECTURES, draw_weights
 
 SHAPE = (1, 1, 8, 8)
-cells = definitions("bits", "certified_bits", "check", "constants", "rank", "shifted", "T12")
+cells = definitions(
+    "bits", "certified_bits", "check", "constants", "fewest_bits", "rank", "shifted", "T12"
+)
 
 
 @pytest.fixture
@@ -134,3 +136,21 @@ def test_draws_are_shifts_of_the_images():
     assert torch.equal(drawn, cells.shifted(images, 400, most=2, seed=1))
     assert not torch.equal(drawn, cells.shifted(images, 400, most=2, seed=2))
     assert (drawn.flatten(1).max(1).values < 0).any()  # a dot that left the image
+
+
+def test_the_fewest_bits_are_certified_and_one_less_is_not(small):
+    options = {"input_shape": SHAPE, "method": "ellipsoids", "seconds": 0}
+    found = cells.fewest_bits(small, SHAPE, 1e-3, seconds=0)
+    first = qn.certify(small, cells.rounded(small, 8), **options)
+    log10 = {
+        bits: qn.certify(
+            small, cells.rounded(small, bits), **options, diagonals=first.diagonals
+        ).largest
+        for bits in (found - 1, found)
+    }
+    assert log10[found] <= -3 < log10[found - 1]
+    assert found < cells.certified_bits(small, SHAPE, 1e-3).loc["T2", "bits"].min()
+
+
+def test_more_bits_than_are_tried_are_no_certificate(small):
+    assert cells.fewest_bits(small, SHAPE, 1e-3, seconds=0, most=9) is None

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -22,6 +23,7 @@ cells = definitions(
     "steps",
     "step_costs",
     "both_bounds",
+    "split_signs",
 )
 STAGES, climb, steps = cells.STAGES, cells.climb, cells.steps
 
@@ -101,3 +103,11 @@ def test_both_bounds_are_those_of_the_package():
     ladder = qn.bounds(qn.profile(network, rounded, **domain)).set_index("theorem")
     assert math.log10(found["T2"]) == pytest.approx(ladder.loc["T2", "log10"])
     assert math.log10(found["T8"]) == pytest.approx(vector_bound(network, rounded, **domain).max())
+
+
+def test_parts_of_the_signs_add_up_and_what_is_larger_takes_nothing_back():
+    columns = ["channels", "euclidean", "ellipsoids", "observed"]
+    table = pd.DataFrame([[19.0, 9.0, 6.0, 0.5], [30.0, 35.0, 31.0, 1.0]], columns=columns)
+    found = cells.split_signs(table)
+    assert found.to_numpy().tolist() == [[10.0, 3.0, 5.5], [0.0, 0.0, 29.0]]
+    assert found.sum(axis=1).tolist() == (table["channels"] - table["observed"]).tolist()

@@ -24,3 +24,8 @@ def test_a_lowered_bound_is_found_out(monkeypatch):
 
     monkeypatch.setattr(qn, "certify", lowered, raising=False)
     assert certified.search(9, methods=("intervals",))["violations"].sum() > 0
+
+
+def test_a_budget_ends_the_search():
+    table = certified.search(10**6, methods=("norms",), seconds=1e-9)
+    assert table["networks"].tolist() == [1]

@@ -223,3 +223,59 @@ def test_an_activation_in_place_is_applied_once(activation, method):
     with torch.no_grad():
         ours, theirs = (network(center + corners) for network in pair)
     assert ((ours - theirs).abs().amax(0).numpy() <= 10 ** found[1][0] * (1 + 1e-12)).all()
+
+
+# ---------------------------------------------------------------- diagonals of before
+
+
+def residual(bits: int):
+    network, _, shape, _ = drawn("residual", 2, "certify ")
+    return network, qn.quantize(qn.fold(network), bits=bits).model, shape
+
+
+@pytest.mark.parametrize("method", ["ellipsoids", "best"])
+def test_diagonals_of_an_earlier_certificate_say_the_same_again(method):
+    network, quantized, shape = residual(6)
+    first = certify(network, quantized, input_shape=shape, method=method)
+    before = [number.detach().clone() for number in first.diagonals.numbers]
+    options = {"input_shape": shape, "method": method, "diagonals": first.diagonals}
+    again = qn.certify(network, quantized, **options, seconds=0)
+    assert again.log10 == pytest.approx(first.log10, abs=1e-9)
+    certify(network, quantized, **options)  # moves a copy
+    assert all(map(torch.equal, before, first.diagonals.numbers))
+
+
+def test_diagonals_of_other_bits_are_as_sound():
+    network, quantized, shape = residual(3)
+    found = certify(*residual(8)[:2], input_shape=shape, method="ellipsoids").diagonals
+    options = {"input_shape": shape, "method": "ellipsoids", "seconds": 0}
+    bound = qn.certify(network, quantized, **options, diagonals=found).log10
+    errors = log10_errors(network, quantized, hard_inputs(shape, 1.0, 0))
+    assert (errors <= bound + SLACK).all()
+
+
+def test_diagonals_of_another_network_are_refused():
+    first, second = (
+        nn.Sequential(nn.Linear(2, width), nn.ReLU(), nn.Linear(width, 1)).double().eval()
+        for width in (3, 4)
+    )
+    found = certify(first, first, input_shape=(1, 2), method="ellipsoids").diagonals
+    with pytest.raises(qn.QnotesError, match=r"diagonals for 3 channels .* has 4"):
+        certify(second, second, input_shape=(1, 2), method="ellipsoids", diagonals=found)
+
+
+def test_what_each_domain_says_of_the_output():
+    network, quantized, shape = residual(6)
+    best = certify(network, quantized, input_shape=shape)
+    assert set(best.said) == {"channels", "intervals", "euclidean", "ellipsoids", "affine"}
+    assert min(best.said.values()) >= best.largest - SLACK
+    channels = certify(network, quantized, input_shape=shape, method="channels")
+    assert channels.said == {"channels": channels.largest} and channels.diagonals is None
+
+
+def test_a_bar_only_where_it_is_asked_for(capsys):
+    network, quantized, shape = residual(6)
+    certify(network, quantized, input_shape=shape)
+    assert capsys.readouterr().err == ""
+    certify(network, quantized, input_shape=shape, progress=True)
+    assert "diagonals" in (shown := capsys.readouterr().err) and "best" in shown

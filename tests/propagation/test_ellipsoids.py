@@ -224,6 +224,23 @@ def test_more_seconds_are_never_worse_than_none():
     assert bounds[1] <= bounds[0] + 1e-9
 
 
+@pytest.mark.parametrize("pool", [nn.AdaptiveAvgPool2d(1), nn.Identity()])
+def test_dropout_between_flattening_and_a_layer_changes_nothing(pool):
+    """MobileNetV2 has one; what was flattened keeps the torus of its image."""
+    torch.manual_seed(0)
+    head = [nn.Conv2d(2, 4, 3, padding=1), nn.ReLU6(), pool, nn.Flatten()]
+    last = nn.Linear(4 if isinstance(pool, nn.AdaptiveAvgPool2d) else 36, 3)
+    found = []
+    for middle in ([], [nn.Dropout()]):
+        network = nn.Sequential(*head, *middle, last).double().eval()
+        quantized = qn.quantize(network, bits=5).model
+        found.append(qn.certify(network, quantized, input_shape=(1, 2, 3, 3), **OPTIONS))
+    assert found[1].log10 == pytest.approx(found[0].log10, abs=1e-9)
+    inputs = qn.random_inputs((1, 2, 3, 3), count=256)
+    errors = qn.output_errors(network, quantized, inputs)
+    assert errors.max().log10() <= found[1].largest
+
+
 def through(forward, **modules) -> nn.Module:
     return Net(forward, **modules).eval()
 

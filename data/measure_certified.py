@@ -1,0 +1,228 @@
+"""Write the table of certified bounds again: `python -m data.measure_certified`, `make certified`.
+
+Rows that are there stay as they are, so that an interrupted run goes on; `--again` removes those of
+the networks that are named first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+from tqdm import tqdm
+
+import qnotes as qn
+from qnotes.experiments import versions
+from qnotes.files import data_folder, write_whole
+from qnotes.measurements import CERTIFIED as FILE
+from qnotes.networks import provenance
+from qnotes.networks.operations import operations
+from qnotes.propagation.ellipsoids import Diagonals
+from qnotes.threads import one_thread
+
+#: What decides a row of the table.
+KEY = ("network", "bits", "method", "descent")
+#: Seconds of descent for the diagonals of T14, at `AT` bits; the others use what was found there.
+DESCENT = {
+    "resnet20": 120,
+    "resnet32": 90,
+    "resnet44": 90,
+    "resnet56": 240,
+    "resnet110": 120,
+    "mobilenet_v2_x0_25": 60,
+    "mobilenet_v2_x0_5": 60,
+}
+AT = 8
+BITS = (AT, 12, 16, 4)
+CHEAP = ("norms", "channels", "intervals", "euclidean")
+#: Networks whose certified bits are looked for: the fewest whose bound is at most `TOLERANCE`.
+ASKED = ("resnet20", "resnet56")
+TOLERANCE = 0.1
+#: float64 resolves a step of such a grid four times; `qn.quantize` makes those of up to 16 bits.
+MOST_BITS, QUANTIZED_BITS = 51, 16
+
+
+@dataclass(frozen=True)
+class Row:
+    """A bound on the errors of a digits network, for all inputs of the box of all images.
+
+    Attributes:
+        network, bits: what was rounded to nearest: symmetric, a scale a channel.
+        method: of `qnotes.certify`.
+        descent: seconds for the diagonals of T14, all at `AT` bits; 0 for multiples of λ_max.
+        log10: of the bound on the largest output error, rounded up.
+        seconds: that the row took, with the descent if it made one. ``best`` and ``ellipsoids``
+            with the same bits and descent are one run, and have its seconds.
+        radius: D.
+        sha256: of the weights' file.
+        qnotes, torch: versions.
+    """
+
+    network: str
+    bits: int
+    method: str
+    descent: float
+    log10: float
+    seconds: float
+    radius: float
+    sha256: str
+    qnotes: str
+    torch: str
+
+
+class Network:
+    """A digits network and what was found about it: diagonals, and rows as they come."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.folded = name, qn.fold(qn.load(name))
+        self.radius = qn.preprocessing(name, "digits").radius
+        self.diagonals: dict[float, Diagonals] = {}
+
+    def rows(self, bits: int, method: str, descent: float = 0) -> list[Row]:
+        """What one run of `certify` says."""
+        if descent and descent not in self.diagonals and bits != AT:
+            self.rows(AT, "ellipsoids", descent)
+        known = self.diagonals.get(descent)
+        options = {"diagonals": known, "seconds": 0 if known else descent}
+        found = self.certified(rounded(self.folded, bits), method=method, **options)
+        if descent and known is None:
+            self.diagonals[descent] = found.diagonals
+        said = {method: found.largest}
+        if method == "best" and "ellipsoids" in found.said:
+            said["ellipsoids"] = found.said["ellipsoids"]
+        return [self.row(bits, key, descent, log10, found) for key, log10 in said.items()]
+
+    def certified(self, other: nn.Module, **options) -> qn.Certificate:
+        shape = qn.input_shape(self.name)
+        options = {"input_shape": shape, "radius": self.radius, **options}
+        return qn.certify(self.folded, other, **options)
+
+    def row(self, bits: int, method: str, descent: float, log10: float, found) -> Row:
+        sha256 = provenance(self.name, "digits", 0)["sha256"]
+        about = {key: value for key, value in versions().items() if key != "python"}
+        return Row(
+            self.name, bits, method, descent, math.ceil(log10 * 1e6) / 1e6, round(found.seconds, 2),
+            self.radius, sha256, **about,
+        )  # fmt: skip
+
+
+def rounded(folded: nn.Module, bits: int) -> nn.Module:
+    """A copy with weights on symmetric grids, a scale a channel, to nearest, without codes."""
+    if bits <= QUANTIZED_BITS:
+        return qn.quantize(folded, bits=bits).model
+    if bits > MOST_BITS:
+        raise qn.QnotesError(f"bits must be at most {MOST_BITS} for float64; got {bits}")
+    network = copy.deepcopy(folded)
+    with torch.no_grad():
+        for layer in (operation.module for operation in operations(network)):
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                rows = layer.weight.flatten(1)
+                scale = rows.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)
+                scale = torch.where(scale > 0, scale, 1.0)
+                layer.weight.copy_(((rows / scale).round() * scale).view_as(layer.weight))
+    return network
+
+
+# ---------------------------------------------------------------- what is run, and in which order
+
+
+def tasks(names: list[str], descent: dict[str, float]) -> Iterator[tuple]:
+    """(network, bits, method, descent), the cheapest first."""
+    for method in CHEAP:
+        yield from ((name, bits, method, 0) for name in names for bits in BITS)
+    yield from ((name, AT, "best", 0) for name in names)
+    yield from ((name, bits, "best", descent[name]) for name in names for bits in BITS)
+
+
+class Table:
+    """The stored rows; written again whenever one is added."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.kept = folder, {}
+        if (folder / FILE).is_file():
+            for row in pd.read_csv(folder / FILE).to_dict("records"):
+                self._keep(Row(**row))
+
+    def _keep(self, row: Row) -> None:
+        self.kept[tuple(asdict(row)[key] for key in KEY)] = row
+
+    def add(self, rows: list[Row]) -> None:
+        for row in rows:
+            self._keep(row)
+        self.write()
+
+    def remove(self, names: list[str]) -> None:
+        self.kept = {key: row for key, row in self.kept.items() if row.network not in names}
+
+    def write(self) -> None:
+        order = list(DESCENT)
+        rows = sorted(
+            self.kept.values(), key=lambda row: (order.index(row.network), row.bits, row.method)
+        )
+        columns = [field.name for field in fields(Row)]
+        table = pd.DataFrame([asdict(row) for row in rows], columns=columns)
+        write_whole(self.folder, {FILE: table.to_csv(index=False).encode()})
+
+
+def certified_bits(network: Network, table: Table, descent: float) -> int:
+    """The fewest bits whose rounded network has a bound of T14 of at most `TOLERANCE`.
+
+    A decade costs about 3.32 bits, so the bound at `AT` bits says where to look. Each number of
+    bits that is tried is a certificate of its own: it is checked at these very weights.
+    """
+
+    def log10(bits: int) -> float:
+        key = (network.name, bits, "ellipsoids", descent)
+        if key not in table.kept:
+            table.add(network.rows(bits, "ellipsoids", descent))
+        return table.kept[key].log10
+
+    asked = math.log10(TOLERANCE)
+    bits = math.ceil(AT + (log10(AT) - asked) / math.log10(2))
+    while log10(bits) > asked:
+        bits += 1
+    while log10(bits - 1) <= asked:
+        bits -= 1
+    return bits
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Certify all networks, or some of them; each row is stored as soon as it is there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("networks", nargs="*", help=f"of {', '.join(DESCENT)} (all)")
+    parser.add_argument("--methods", nargs="*", default=[*CHEAP, "best"], help="%(default)s")
+    parser.add_argument("--bits", nargs="*", type=int, default=BITS, help="%(default)s")
+    parser.add_argument("--seconds", type=float, help="of descent, in place of those of the script")
+    parser.add_argument("--again", action="store_true", help="remove the rows that are there")
+    parser.add_argument("--data", type=Path, default=data_folder(), help="folder (%(default)s)")
+    options = parser.parse_args(arguments)
+    names = options.networks or list(DESCENT)
+    table = Table(options.data)
+    if options.again:
+        table.remove(names)
+    descent = DESCENT if options.seconds is None else dict.fromkeys(names, options.seconds)
+    chosen = [
+        task for task in tasks(names, descent)
+        if task[1] in options.bits and task[2] in options.methods and task not in table.kept
+    ]  # fmt: skip
+    networks: dict[str, Network] = {}
+    with one_thread():
+        for name, *task in tqdm(chosen):
+            if name not in networks:
+                networks[name] = Network(name)
+            table.add(networks[name].rows(*task))
+        for name in (name for name in ASKED if name in names and "best" in options.methods):
+            network = networks.get(name) or Network(name)
+            for seconds in (0, descent[name]):
+                print(name, seconds, certified_bits(network, table, seconds), "bits")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""The stored bounds: what they are about, that they agree, and that they can be computed again."""
+
+import math
+from dataclasses import astuple
+
+import pandas as pd
+import pytest
+import torch
+
+import qnotes as qn
+from data import measure_certified
+from data.measure_certified import ASKED, AT, CHEAP, KEY, TOLERANCE, Network, Row, Table
+from qnotes.networks.weights import read_manifest
+from qnotes.propagation.profiles import profiles_folder
+
+TABLE = qn.certified_table()
+SMALLEST = TABLE.groupby(["network", "bits", "method"])["log10"].min()
+#: T14 is rounded up, and rows to six digits.
+SLACK = 2e-6
+
+
+def test_every_row_says_what_it_is_about():
+    manifest = read_manifest(profiles_folder().parent / "manifest.json")
+    assert list(TABLE.columns) == list(Row.__dataclass_fields__)
+    assert not TABLE.duplicated(list(KEY)).any() and TABLE["log10"].notna().all()
+    assert set(TABLE["method"]) <= {*CHEAP, "ellipsoids", "best"}
+    for row in TABLE.itertuples():
+        assert row.sha256 == manifest[row.network]["sha256"]
+        assert row.radius == qn.preprocessing(row.network, "digits").radius
+        assert (row.descent == 0) or row.method in ("ellipsoids", "best")
+
+
+def test_the_book_has_what_it_shows():
+    for name in ("resnet20", "resnet56"):
+        assert {*CHEAP, "ellipsoids", "best"} <= set(SMALLEST[name, AT].index)
+
+
+def test_the_best_is_never_worse_than_a_part():
+    best = TABLE[TABLE["method"] == "best"]
+    assert len(best)
+    for row in best.itertuples():
+        parts = TABLE[(TABLE["network"] == row.network) & (TABLE["bits"] == row.bits)]
+        parts = parts[parts["descent"].isin([0, row.descent]) & parts["method"].isin(CHEAP)]
+        T14 = TABLE[
+            (TABLE[list(KEY)] == [row.network, row.bits, "ellipsoids", row.descent]).all(axis=1)
+        ]
+        others = [*parts["log10"], *T14["log10"]]
+        assert row.log10 <= min(others) + SLACK, (row, others)
+
+
+def test_no_error_that_was_found_exceeds_a_bound():
+    for (name, bits, method), log10 in SMALLEST.items():
+        if bits in (4, 8):
+            assert math.log10(qn.known_errors(name, bits=bits).observed) < log10, (name, method)
+
+
+def test_signs_help():
+    for name in ("resnet20", "resnet56"):
+        found = SMALLEST[name, AT]
+        assert found["ellipsoids"] < found["euclidean"] < found["channels"] < found["norms"]
+
+
+def test_bits_make_bounds_smaller_as_steps_do():
+    """A bit halves a rounding step; where errors are small, bounds follow."""
+    T14 = SMALLEST.xs("ellipsoids", level="method")
+    for name in T14.index.unique("network"):
+        found = T14[name]
+        if {8, 12, 16} <= set(found.index):
+            falls = [found[8] - found[12], found[12] - found[16]]
+            assert falls == pytest.approx([4 * math.log10(2)] * 2, abs=0.2), (name, falls)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("method", ["norms", "channels", "intervals"])
+@pytest.mark.parametrize("name", ["resnet20", "mobilenet_v2_x0_25"])
+def test_cheap_rows_are_fresh(name, method):
+    (fresh,) = Network(name).rows(4, method)
+    assert fresh.log10 == pytest.approx(SMALLEST[name, 4, method], abs=SLACK)
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_certified_bits_are_the_fewest(name):
+    rows = TABLE[(TABLE["network"] == name) & (TABLE["method"] == "ellipsoids")]
+    for descent, found in rows.groupby("descent"):
+        found = found.set_index("bits")["log10"]
+        enough = found.index[found <= math.log10(TOLERANCE)].min()
+        assert found[enough - 1] > math.log10(TOLERANCE), (descent, found)
+
+
+def test_a_network_is_certified_with_fewer_bits_than_it_was_stored_in():
+    """The front page and the changelog say so."""
+    rows = TABLE[(TABLE["network"] == "resnet20") & (TABLE["log10"] <= math.log10(TOLERANCE))]
+    assert rows["bits"].min() < 32
+
+
+# ---------------------------------------------------------------- how they are made
+
+
+def test_finer_grids_than_quantize_makes(monkeypatch):
+    """Its own rounding, at a number of bits that `qn.quantize` makes too."""
+    folded = qn.fold(qn.load("resnet20"))
+    monkeypatch.setattr(measure_certified, "QUANTIZED_BITS", 0)
+    ours = measure_certified.rounded(folded, 8)
+    theirs = qn.quantize(folded, bits=8).model
+    changed = 0
+    for name, value in theirs.state_dict().items():
+        assert torch.allclose(ours.state_dict()[name], value, rtol=1e-6, atol=1e-12), name
+        changed += not torch.equal(value, folded.state_dict()[name])
+    assert changed > 20
+    with pytest.raises(qn.QnotesError, match="at most 51"):
+        measure_certified.rounded(folded, 52)
+
+
+def test_finer_grids_are_nearer():
+    folded = qn.fold(qn.load("resnet20"))
+    weight = folded.conv1.weight
+    gaps = [(measure_certified.rounded(folded, b).conv1.weight - weight).abs().max().item()
+            for b in (16, 20, 24)]  # fmt: skip
+    assert gaps[0] / 12 > gaps[1] > gaps[2] * 12 > 0
+
+
+@pytest.mark.medium
+def test_a_row_that_is_there_is_not_computed_again(tmp_path, monkeypatch):
+    call = ["resnet20", "--methods", "channels", "--bits", "8", "--data", str(tmp_path)]
+    measure_certified.main(call)
+    written = (tmp_path / "certified.csv").read_text()
+    assert len(pd.read_csv(tmp_path / "certified.csv")) == 1
+    monkeypatch.setattr(Network, "rows", None)  # a call would be an error
+    measure_certified.main(call)
+    assert (tmp_path / "certified.csv").read_text() == written
+    with pytest.raises(TypeError):
+        measure_certified.main([*call, "--again"])
+
+
+class Straight:
+    """A network whose bound is a line in bits."""
+
+    name = "resnet20"
+
+    def __init__(self, at_8: float, slope: float) -> None:
+        self.at_8, self.slope, self.tried = at_8, slope, []
+
+    def rows(self, bits: int, method: str, descent: float) -> list[Row]:
+        self.tried.append(bits)
+        log10 = self.at_8 - self.slope * (bits - 8)
+        return [Row(self.name, bits, method, descent, log10, 0.0, 1.0, "", "", "")]
+
+
+@pytest.mark.parametrize("at_8", [1.3, 5.85, 10.53])
+@pytest.mark.parametrize("slope", [0.25, math.log10(2), 0.35])
+def test_the_search_finds_the_fewest_bits_with_few_tries(tmp_path, at_8, slope):
+    network = Straight(at_8, slope)
+    found = measure_certified.certified_bits(network, Table(tmp_path), 0)
+    assert found == math.ceil(8 + (at_8 + 1) / slope)
+    assert len(network.tried) == len(set(network.tried)) <= 12
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path):
+    table, row = (
+        Table(tmp_path),
+        Row("resnet20", 8, "best", 2, -0.25, 1.5, 1.0, "ab", "0.1.0", "2.13.0"),
+    )
+    table.add([row])
+    assert [astuple(kept) for kept in Table(tmp_path).kept.values()] == [astuple(row)]
