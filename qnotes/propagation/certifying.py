@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from torch import Tensor, fx, nn
 from tqdm import tqdm
 
 from qnotes.errors import NotVerified, QnotesError, UnsupportedOperation
+from qnotes.networks.operations import Operation
+from qnotes.propagation.affine import Affine, Budget
 from qnotes.propagation.channels import Channels
 from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids, at_center, check_size
 from qnotes.propagation.euclidean import Euclidean
@@ -35,7 +38,12 @@ CHEAP = {
     "euclidean": Euclidean,
 }
 ELLIPSOIDS = "ellipsoids"
-METHODS = (BEST, *CHEAP, ELLIPSOIDS)
+AFFINE = "affine"
+METHODS = (BEST, *CHEAP, ELLIPSOIDS, AFFINE)
+#: Symbols of T15, at first; and bytes that all generators may take at once.
+SYMBOLS, ROOM = 256, 4 << 30
+#: Coordinates of the largest value of a network so small that T15 costs next to nothing.
+LITTLE = 2048
 #: Frequencies of each axis on which diagonals are found first, and then.
 FIRST, SECOND = 3, 5
 
@@ -104,11 +112,13 @@ def certify(
             norm, around each of them; radius 0 is the image alone. Without it, it is [-D, D]^N_0.
         within: the values that inputs can have at all, such as (0, 1).
         method: ``norms`` (T2), ``channels`` (T8), ``intervals`` (T10), ``euclidean`` (T11),
-            ``ellipsoids`` (T14); or ``best``: after each operation the smallest of what all say
-            goes on, of those that have a rule for every operation of the network, and for T14 the
-            memory: a real network on images of 224 × 224 has T8, T10 and T11.
+            ``ellipsoids`` (T14), ``affine`` (T15, made for balls); or ``best``: after each
+            operation the smallest of what all say goes on, of those that have a rule for every
+            operation of the network, and for T14 the memory: a real network on images of
+            224 × 224 has T8, T10 and T11. T15 takes part around images, and in small networks.
         seconds: for finding the diagonals of T14; more make the bound smaller. With 0 they are
-            multiples of λ_max. The evaluation that follows takes its own time.
+            multiples of λ_max. The evaluation that follows takes its own time. T15 is tried with
+            more and more symbols, until so many seconds would be over for all images.
         diagonals: where finding them starts, such as the `diagonals` of a certificate of the same
             network at another number of bits: any are sound, and good ones stay good.
         provenance: of the networks, kept with the result.
@@ -128,7 +138,9 @@ def certify(
     with torch.no_grad():
         pair = checked_pair(network, quantized, input_shape=shape, radius=region.radii)
         found = Diagonals() if diagonals is None else diagonals.copy()
-        steps = _certified(pair, region, method, _Effort(seconds, found, progress))
+        steps = _certified(
+            pair, region, method, _Effort(seconds, found, progress), around=center is not None
+        )
     layers = pd.DataFrame(steps.rows, columns=["name", "domain", "log10"])
     about = {"radius": radius, "images": 0 if center is None else len(center), "within": within}
     if np.isnan(steps.peaks).any():  # no bound may be read as one
@@ -188,11 +200,17 @@ class _Effort:
         return iter(tqdm(visits, desc=name, disable=not self.progress, **options))
 
 
-def _certified(pair: Pair, region: Region, method: str, effort: _Effort) -> _Steps:
+def _certified(pair: Pair, region: Region, method: str, effort: _Effort, *, around: bool) -> _Steps:
     if method == BEST:
-        return _smallest(pair, region, effort)
+        return _smallest(pair, region, effort, around)
     if method == ELLIPSOIDS:
         facts = _ellipsoids(pair, region, effort)
+        rows = [(o.name, method, _largest(facts[o.node])) for o in pair.operations]
+        last = pair.operations[-1].node
+        outputs = _outputs(facts[last], region, pair.shapes[last])
+        return _Steps(outputs, rows, {method: _largest(facts[last])})
+    if method == AFFINE:
+        facts = _affine(pair, region, effort)
         rows = [(o.name, method, _largest(facts[o.node])) for o in pair.operations]
         last = pair.operations[-1].node
         outputs = _outputs(facts[last], region, pair.shapes[last])
@@ -240,11 +258,47 @@ def _walked(pair: Pair, region: Region, effort: _Effort) -> dict[fx.Node, Known]
     return facts
 
 
+def _affine(pair: Pair, region: Region, effort: _Effort) -> dict[fx.Node, Known]:
+    """What T15 says of each value, around one image after the other."""
+    seconds = effort.seconds / len(region.low)
+    norms = cache(Euclidean(pair, region).norms)
+    found = [
+        _with_more_symbols(pair, Region(low[None], high[None]), norms, effort, seconds)
+        for low, high in zip(region.low, region.high, strict=True)
+    ]
+    return {node: _stacked([one[node] for one in found]) for node in found[0]}
+
+
+def _with_more_symbols(
+    pair: Pair,
+    region: Region,
+    norms: Callable[[Operation], Sequence[float]],
+    effort: _Effort,
+    seconds: float,
+) -> dict[fx.Node, Known]:
+    """Four times as many symbols each time, while they are wanted, and there is time and room."""
+    largest = max(math.prod(pair.shapes[node][1:]) for node in pair.shapes)
+    end = time.perf_counter() + seconds
+    room = ROOM // (48 * largest)
+    symbols, facts = min(SYMBOLS, room), {}
+    while True:
+        start = time.perf_counter()
+        budget = Budget(symbols)
+        for visit in effort.walk(pair, Affine(pair, region, budget, norms), AFFINE):
+            node = visit.operation.node
+            mine = known(visit.result.signed, pair.shapes[node])
+            facts[node] = mine & facts[node] if node in facts else mine
+        now = time.perf_counter()
+        symbols *= 4
+        if budget.kept or now + 4 * (now - start) > end or symbols > room:
+            return facts
+
+
 def _stacked(facts: list[Known]) -> Known:
     return Known(*(torch.cat(parts) for parts in zip(*facts, strict=True)))
 
 
-def _smallest(pair: Pair, region: Region, effort: _Effort) -> _Steps:
+def _smallest(pair: Pair, region: Region, effort: _Effort, around: bool) -> _Steps:
     domains: dict[str, Domain] = {
         "channels": Channels(pair, cap_sizes=True, cap_errors=True),
         "intervals": Intervals(pair, region),
@@ -258,6 +312,9 @@ def _smallest(pair: Pair, region: Region, effort: _Effort) -> _Steps:
         facts = {ELLIPSOIDS: _ellipsoids(pair, region, effort)}
     except (UnsupportedOperation, NotVerified) as error:  # the others have a bound
         left_out[ELLIPSOIDS] = str(error)
+    little = max(math.prod(shape[1:]) for shape in pair.shapes.values()) <= LITTLE
+    if (around or little) and "intervals" in domains:
+        facts |= {AFFINE: _affine(pair, region, effort)}
     for visit in effort.walk(pair, Smallest(pair, domains, facts), BEST):
         facts, said = visit.result["known"], visit.result["said"]
         rows.append((visit.operation.name, winner(said), _largest(facts)))

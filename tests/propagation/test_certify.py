@@ -267,7 +267,7 @@ def test_diagonals_of_another_network_are_refused():
 def test_what_each_domain_says_of_the_output():
     network, quantized, shape = residual(6)
     best = certify(network, quantized, input_shape=shape)
-    assert set(best.said) == {"channels", "intervals", "euclidean", "ellipsoids"}
+    assert set(best.said) == {"channels", "intervals", "euclidean", "ellipsoids", "affine"}
     assert min(best.said.values()) >= best.largest - SLACK
     channels = certify(network, quantized, input_shape=shape, method="channels")
     assert channels.said == {"channels": channels.largest} and channels.diagonals is None

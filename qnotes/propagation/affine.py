@@ -1,0 +1,363 @@
+"""T15: affine forms, for S' and for Δ = S - S', around one image.
+
+A form is c + G ξ + r: a center, a number for each symbol ξ in [-1, 1], and what lies in an interval
+of its own, [-r, r]. Layers and sums are exact on forms, so what a value owes to a pixel of the
+input, or to a rounding on the way, can cancel later: between a skip and its branch too. Where an
+activation bends, a line takes its place, and what is left becomes a symbol of its own.
+
+A value is a form and a slip, a vector of which only the length in ℓ² is known: what float64's own
+rounding took. It grows as T11 says, and not as intervals do, which would drown deep networks in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf, sqrt
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from qnotes.networks.operations import Operation
+from qnotes.propagation.euclidean import column_sum
+from qnotes.propagation.intervals import TINY, Interval, Intervals, Signed, linear, met, outward
+from qnotes.propagation.outward import EPSILON
+from qnotes.propagation.pair import Pair
+from qnotes.propagation.regions import Region
+from qnotes.propagation.walk import Domain
+from qnotes.propagation.weights import bias_of
+
+#: More than what a length loses where squares become too small for float64.
+SHORT = 1e-140
+#: A coordinate so much smaller than the largest gets no symbol.
+NEGLIGIBLE = 1e-12
+
+
+class Form(NamedTuple):
+    """c + G ξ + r, coordinate by coordinate.
+
+    Attributes:
+        center: c, (1, ...).
+        generators: G, (symbols, ...).
+        radius: what lies within ±radius, (1, ...).
+        symbols: which ones, rising, (symbols,).
+        slip: how long in ℓ² what comes on top may be.
+    """
+
+    center: Tensor
+    generators: Tensor
+    radius: Tensor
+    symbols: Tensor
+    slip: float = 0.0
+
+    @classmethod
+    def of(cls, values: Interval) -> Form:
+        """An interval without symbols."""
+        center = values.low / 2 + values.high / 2
+        radius = torch.maximum(values.high - center, center - values.low)
+        nobody = torch.empty(0, dtype=torch.long)
+        return cls(center, _none(center), radius * (1 + EPSILON), nobody)
+
+    @property
+    def reach(self) -> Tensor:
+        """How far from the center at most, without the slip, rounded up."""
+        total = self.generators.abs().sum(0, keepdim=True)
+        return (total + self.radius) * (1 + (len(self.symbols) + 4) * EPSILON)
+
+    @property
+    def interval(self) -> Interval:
+        reach = (self.reach + self.slip) * (1 + EPSILON)
+        return outward(self.center - reach, self.center + reach)
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Form:
+        """Of a function that only moves coordinates, or puts zeros beside them."""
+        center = function(self.center)
+        generators = function(self.generators) if len(self.symbols) else _none(center)
+        return Form(center, generators, function(self.radius), self.symbols, self.slip)
+
+    def averaged(self, function: Callable[[Tensor], Tensor], stretch: float) -> Form:
+        """Of means of any number of its coordinates, whose ℓ² norm is at most `stretch`."""
+        share = (self.center.numel() + 8) * EPSILON
+        lost = length(function(self.center.abs() + self.reach) * share)
+        plain = self.mapped(function)
+        slip = (stretch * self.slip + lost) * (1 + 4 * EPSILON)
+        return plain._replace(radius=plain.radius * (1 + share), slip=slip)
+
+    def on(self, symbols: Tensor) -> Tensor:
+        """The generators of these symbols, which contain its own; 0 for the others."""
+        if len(symbols) == len(self.symbols):
+            return self.generators
+        wider = torch.zeros(len(symbols), *self.generators.shape[1:], dtype=torch.float64)
+        wider[torch.searchsorted(symbols, self.symbols)] = self.generators
+        return wider
+
+
+def _none(center: Tensor) -> Tensor:
+    """No generators."""
+    return torch.empty(0, *center.shape[1:], dtype=torch.float64)
+
+
+def length(vector: Tensor) -> float:
+    """In ℓ², rounded up."""
+    found = torch.linalg.vector_norm(vector).item()
+    return found * (1 + (vector.numel() + 8) * EPSILON) + SHORT * bool(vector.any())
+
+
+class Forms(NamedTuple):
+    """What is known of S' and Δ as forms, and of S, S' and Δ in intervals (T10)."""
+
+    theirs: Form
+    error: Form
+    signed: Signed
+
+
+def added(*forms: Form) -> Form:
+    """The sum: what comes of the same symbol is added with its sign."""
+    symbols = torch.cat([form.symbols for form in forms]).unique()
+    center = sum(form.center for form in forms)
+    lost = sum(form.center.abs() + form.reach for form in forms) * (2 * len(forms) * EPSILON)
+    radius = sum(form.radius for form in forms) * (1 + 8 * EPSILON)
+    slip = (sum(form.slip for form in forms) + length(lost)) * (1 + 8 * EPSILON)
+    return Form(center, sum(form.on(symbols) for form in forms), radius, symbols, slip)
+
+
+def layer(
+    module: nn.Module, weight: Tensor, norm: float, form: Form, bias: Tensor | None = None
+) -> Form:
+    """W x + b, rounded outward; W, of spectral norm `norm`, may be a difference rounded once."""
+    share = (weight[0].numel() + 12) * EPSILON
+    center, radius = linear(module, form.center, weight), form.radius
+    lost = linear(module, form.center.abs() + form.reach, weight.abs()) * (2 * share) + TINY
+    if bias is not None:
+        bias = bias.view(-1, *[1] * (center.dim() - 2))
+        center = center + bias
+        lost = lost + (center.abs() + bias.abs()) * (4 * EPSILON)
+    radius = linear(module, radius, weight.abs()) * (1 + 2 * share)
+    generators = linear(module, form.generators, weight) if len(form.symbols) else _none(center)
+    slip = (norm * form.slip + length(lost)) * (1 + 4 * EPSILON)
+    return Form(center, generators, radius, form.symbols, slip)
+
+
+@dataclass
+class Budget:
+    """How many symbols a form may have.
+
+    Attributes:
+        most: the number.
+        kept: whether no symbol was given up for lack of room.
+        used: symbols that there are, in all forms.
+    """
+
+    most: int
+    kept: bool = True
+    used: int = 0
+
+    def fresh(self, count: int) -> Tensor:
+        """Symbols that no form has yet."""
+        self.used += count
+        return torch.arange(self.used - count, self.used)
+
+    def with_symbols(self, form: Form, half: Tensor) -> Form:
+        """What lies within ±half of a form, with a new symbol for each coordinate.
+
+        Where there are too many, those stay that move the value most in all; others go into the
+        interval. What is negligible goes into the slip.
+        """
+        small = half <= NEGLIGIBLE * (form.center.abs() + form.reach).max()
+        slip = (form.slip + length(half.masked_fill(~small, 0.0))) * (1 + 2 * EPSILON)
+        form, half = form._replace(slip=slip), half.masked_fill(small, 0.0)
+        places = half.flatten().nonzero().flatten()
+        weights = torch.cat([form.generators.abs().flatten(1).sum(1), half.flatten()[places]])
+        if len(weights) > self.most:
+            self.kept = False
+            chosen = torch.zeros(len(weights), dtype=torch.bool)
+            chosen[weights.topk(self.most).indices] = True
+            old, new = chosen[: len(form.symbols)], chosen[len(form.symbols) :]
+            given_up = form.generators[~old].abs().sum(0, keepdim=True)
+            given_up.view(-1)[places[~new]] += half.flatten()[places[~new]]
+            radius = (form.radius + given_up) * (1 + (len(old) + 4) * EPSILON)
+            places = places[new]
+            form = Form(form.center, form.generators[old], radius, form.symbols[old], slip)
+        fresh = torch.zeros(len(places), *half.shape[1:], dtype=torch.float64)
+        fresh.flatten(1)[torch.arange(len(places)), places] = half.flatten()[places]
+        symbols = torch.cat([form.symbols, self.fresh(len(places))])
+        return form._replace(generators=torch.cat([form.generators, fresh]), symbols=symbols)
+
+
+class Affine(Domain):
+    """S' and Δ as affine forms, and beside them T10, which the forms make smaller.
+
+    Args:
+        pair: that is walked.
+        region: one box of inputs.
+        budget: of symbols; its `kept` is told.
+        norms: spectral norms of W, W' and W - W' of an operation, upper bounds.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        region: Region,
+        budget: Budget,
+        norms: Callable[[Operation], Sequence[float]],
+    ) -> None:
+        self.pair, self.budget, self.norms = pair, budget, norms
+        self.intervals = Intervals(pair, region)
+
+    def apply(self, operation: Operation, reads: tuple[Forms, ...]) -> Forms:
+        """The rule for forms, where there is one; the intervals of T10 where there is none."""
+        signed = self.intervals.apply(operation, tuple(read.signed for read in reads))
+        rule = getattr(self, operation.kind, None)
+        if rule is None:
+            return Forms(self._anew(signed.theirs), self._anew(signed.error), signed)
+        theirs, error = rule(operation, signed, *reads)
+        signed = met(signed.ours, signed.theirs & theirs.interval, signed.error & error.interval)
+        return Forms(theirs, error, signed)
+
+    def identity(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, Form]:
+        return read.theirs, read.error
+
+    output = identity
+
+    def input(self, operation: Operation, signed: Signed) -> tuple[Form, Form]:
+        return self._anew(signed.theirs), Form.of(signed.error)
+
+    def affine(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, Form]:
+        """T1 on forms: W Δ + (W - W') S' + (b - b')."""
+        module = operation.module
+        ours, theirs = (m.weight.detach().double() for m in (module, operation.quantized))
+        biases = [bias_of(m) for m in (module, operation.quantized)]
+        norms = self.norms(operation)
+        error = added(
+            layer(module, ours, norms[0], read.error),
+            layer(module, ours - theirs, norms[2], read.theirs, biases[0] - biases[1]),
+        )
+        return layer(module, theirs, norms[1], read.theirs, biases[1]), error
+
+    def sum(self, operation: Operation, signed: Signed, *reads: Forms) -> tuple[Form, Form]:
+        return (
+            added(*(read.theirs for read in reads)),
+            added(*(read.error for read in reads)),
+        )
+
+    def activation(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, Form]:
+        """Lines for ReLU and ReLU6: of S' by its range, of Δ by what leaves least over.
+
+        Let S' = x' + b' and S = x + b, with the slips b' and b, and x, x' the forms. Then
+        σ(S') = σ(x') + c' with |c'| ≤ |b'|, the same for S, and c - c' is no longer than b and b'.
+        """
+        cap = 6.0 if isinstance(operation.module, nn.ReLU6) else inf
+        slips = read.theirs.slip, (read.theirs.slip + read.error.slip) * (1 + EPSILON)
+        both = sum(slips) * (1 + EPSILON)
+        forms = Signed(
+            _wider(read.signed.ours, slips[1]),
+            _wider(read.signed.theirs, slips[0]),
+            _wider(read.signed.error, read.error.slip),
+        )
+        after = self.intervals.activation(operation, forms).error
+        theirs = self._bent(read.theirs, *_chord(forms.theirs, cap))
+        error = read.error._replace(slip=both)
+        return theirs, self._bent(error, *_of_difference(forms, after, cap))
+
+    def average_pool(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, Form]:
+        stretch = sqrt(column_sum(operation, self.pair)) * (1 + 4 * EPSILON)
+        return tuple(form.averaged(operation.module, stretch) for form in read[:2])
+
+    mean = average_pool
+
+    def flatten(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, Form]:
+        return tuple(form.mapped(operation.module) for form in read[:2])
+
+    padding = rearrangement = flatten
+
+    def concatenation(
+        self, operation: Operation, signed: Signed, *reads: Forms
+    ) -> tuple[Form, Form]:
+        theirs, error, _ = zip(*reads, strict=True)
+        return tuple(_concatenated(operation.module, forms) for forms in (theirs, error))
+
+    def _anew(self, values: Interval) -> Form:
+        """A symbol for each coordinate that is not known."""
+        form = Form.of(values)
+        nothing = torch.zeros_like(form.radius)
+        return self.budget.with_symbols(form._replace(radius=nothing), form.radius)
+
+    def _bent(self, form: Form, slope: Tensor, rest: Interval) -> Form:
+        """slope · form + rest, with a symbol for what is left."""
+        middle = rest.low / 2 + rest.high / 2
+        half = torch.maximum(rest.high - middle, middle - rest.low) * (1 + EPSILON)
+        lost = (slope * (form.center.abs() + form.reach) + middle.abs()) * (4 * EPSILON)
+        straight = (half == 0) & (middle == 0) & (slope == 1)
+        flat = slope == 0  # whatever the form said, it may be infinite, is not needed
+        lost = lost.masked_fill(straight, 0.0).masked_fill(flat, 0.0)
+        bent = Form(
+            torch.where(flat, middle, slope * form.center + middle),
+            (slope * form.generators).masked_fill(flat, 0.0),
+            (slope * form.radius).masked_fill(flat, 0.0) * (1 + EPSILON),
+            form.symbols,
+            (form.slip + length(lost)) * (1 + EPSILON),
+        )
+        return self.budget.with_symbols(bent, half)
+
+
+def _concatenated(join: Callable[..., Tensor], forms: tuple[Form, ...]) -> Form:
+    symbols = torch.cat([form.symbols for form in forms]).unique()
+    return Form(
+        join(*(form.center for form in forms)),
+        join(*(form.on(symbols) for form in forms)),
+        join(*(form.radius for form in forms)),
+        symbols,
+        sum(form.slip for form in forms) * (1 + len(forms) * EPSILON),
+    )
+
+
+def _wider(values: Interval, slip: float) -> Interval:
+    """With what a form without its slip can be; as it is where there is none."""
+    return outward(values.low - slip, values.high + slip) if slip else values
+
+
+def _chord(values: Interval, cap: float) -> tuple[Tensor, Interval]:
+    """A slope s, and where σ(x) - s x lies, for σ(x) = min(max(x, 0), cap) on an interval."""
+    low, high = values
+    below, above = low.clamp(0, cap), high.clamp(0, cap)
+    width = high - low
+    slope = torch.where(width > 0, (above - below) / width, (low > 0).double()).clamp(0, 1)
+    slope = torch.where((low >= 0) & (high <= cap), torch.ones_like(slope), slope)
+    bends = [low, high, torch.zeros_like(low).clamp(low, high)]
+    if cap < inf:
+        bends.append(torch.full_like(low, cap).clamp(low, high))
+    over = torch.stack([point.clamp(0, cap) - slope * point for point in bends])
+    size = torch.maximum(low.abs(), high.abs()) * (4 * EPSILON)
+    curved = (slope > 0) & (slope < 1)
+    size = torch.where(curved, size, torch.zeros_like(size))
+    unknown = ~over.isfinite().all(0)  # of an interval without ends
+    low = (over.amin(0) - size).masked_fill(unknown, 0.0)
+    high = (over.amax(0) + size).masked_fill(unknown, cap)
+    return slope.masked_fill(unknown, 0.0), Interval(low, high)
+
+
+def _of_difference(before: Signed, after: Interval, cap: float) -> tuple[Tensor, Interval]:
+    """A slope s, and where Δ⁺ - s Δ lies; of the slopes 0, 1/2 and 1 the one that leaves least.
+
+    0: T10 says where Δ⁺ lies. 1/2: Δ⁺ lies between 0 and Δ. 1: so it does, and where x is small
+    below 0, max(x, 0) - x is small.
+    """
+    half = before.error.size / 2
+    rising = Interval(-before.error.high.clamp_min(0), -before.error.low.clamp_max(0))
+    if cap == inf:
+        under = [Interval(-v.high.clamp_max(0), -v.low.clamp_max(0)) for v in before[:2]]
+        rising = rising & under[0].plus(-under[1])
+    straight = [(values.low >= 0) & (values.high <= cap) for values in before[:2]]
+    rising = _zero_where(straight[0] & straight[1], rising)
+    flat = [(values.high <= 0, values.low >= cap) for values in before[:2]]
+    after = _zero_where((flat[0][0] & flat[1][0]) | (flat[0][1] & flat[1][1]), after)
+    rests = [after, Interval(-half, half), rising]
+    widths = torch.stack([rest.high - rest.low for rest in rests]).nan_to_num(inf, inf)
+    best = widths.argmin(0, keepdim=True)
+    ends = (torch.stack([getattr(rest, end) for rest in rests]) for end in ("low", "high"))
+    return best[0].double() / 2, Interval(*(end.gather(0, best)[0] for end in ends))
+
+
+def _zero_where(condition: Tensor, values: Interval) -> Interval:
+    return Interval(*(end.masked_fill(condition, 0.0) for end in values))

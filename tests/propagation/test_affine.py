@@ -1,0 +1,121 @@
+"""T15: forms enclose what they stand for, and keep what cancels."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import qnotes as qn
+from qnotes.propagation import affine
+from qnotes.propagation.affine import Budget, Form, added, layer
+from qnotes.propagation.intervals import Interval
+from tests.random_networks import ARCHITECTURES, drawn
+
+DOUBLE = {"dtype": torch.float64}
+
+
+def form(symbols: int, *shape: int, seed: int = 0) -> Form:
+    generator = torch.Generator().manual_seed(seed)
+    numbers = torch.randn(symbols + 2, *shape, generator=generator, **DOUBLE)
+    radius = numbers[1:2].abs()
+    return Form(numbers[:1], numbers[2:], radius, torch.arange(symbols))
+
+
+def points(value: Form, count: int = 200) -> torch.Tensor:
+    """Corners of a form, some of each kind."""
+    generator = torch.Generator().manual_seed(1)
+    signs = torch.rand(count, len(value.symbols), generator=generator, **DOUBLE).sub(0.5).sign()
+    own = torch.rand(count, *value.center.shape[1:], generator=generator, **DOUBLE).sub(0.5).sign()
+    return value.center + torch.tensordot(signs, value.generators, 1) + own * value.radius
+
+
+def test_an_interval_holds_the_corners():
+    value = form(3, 4)
+    assert (points(value) >= value.interval.low).all()
+    assert (points(value) <= value.interval.high).all()
+    assert (value.interval.high - value.center - value.reach).abs().max() < 1e-12
+
+
+def test_what_comes_of_one_symbol_cancels():
+    value = form(3, 4)._replace(radius=torch.zeros(1, 4, **DOUBLE))
+    opposite = value._replace(center=-value.center, generators=-value.generators)
+    nothing = added(value, opposite)
+    assert nothing.reach.max() == 0
+    assert 0 < nothing.slip < 1e-13  # what the additions may have lost
+
+
+def test_a_sum_knows_symbols_of_both():
+    one = form(2, 4)
+    other = form(2, 4, seed=1)._replace(symbols=torch.tensor([1, 5]))
+    total = added(one, other)
+    assert total.symbols.tolist() == [0, 1, 5]
+    assert torch.equal(total.generators[1], one.generators[1] + other.generators[0])
+
+
+def test_a_slip_grows_with_the_spectral_norm():
+    module = nn.Linear(4, 4).double()
+    value = form(2, 4)._replace(slip=1e-3)
+    after = layer(module, module.weight.detach(), 7.0, value)
+    assert after.slip == pytest.approx(7e-3, rel=1e-9)
+    assert after.interval.high.sub(after.center + after.reach).min() >= 7e-3 * (1 - 1e-12)
+
+
+@pytest.mark.parametrize("most", [0, 1, 3, 10])
+def test_whatever_gets_no_symbol_is_kept_in_the_interval(most):
+    value, half = form(3, 4), torch.tensor([[0.5, 0.0, 2.0, 1e-20]], **DOUBLE)
+    budget = Budget(most, used=3)
+    wider = budget.with_symbols(value, half)
+    assert len(wider.symbols) == min(most, 5)  # 1e-20 gets none
+    assert budget.kept == (most >= 5)
+    assert wider.slip >= 1e-20
+    far = value.reach + half.masked_fill(half < 1e-12, 0.0)
+    assert (wider.reach >= far).all()
+    assert torch.allclose(wider.reach, far, rtol=1e-12)
+
+
+@pytest.mark.parametrize("cap", [math.inf, 6.0])
+def test_the_line_and_the_rest_hold_the_activation(cap):
+    ends = torch.tensor([-9.0, -7.0, -1.0, -1e-300, 0.0, 1e-3, 2.0, 6.0, 8.0], **DOUBLE)
+    low, high = (part.flatten() for part in torch.meshgrid(ends, ends, indexing="ij"))
+    low, high = low[low <= high], high[low <= high]
+    slope, rest = affine._chord(Interval(low, high), cap)
+    for share in torch.linspace(0, 1, 101, **DOUBLE):
+        x = (low + share * (high - low)).clamp(low, high)
+        left = x.clamp(0, cap) - slope * x
+        assert (left >= rest.low).all()
+        assert (left <= rest.high).all()
+    straight = (low >= 0) & (high <= cap)
+    assert (rest.high - rest.low)[straight].abs().max() == 0
+
+
+def test_without_ends_the_rest_is_all_that_an_activation_can_give():
+    slope, rest = affine._chord(Interval(*torch.tensor([[-math.inf], [math.inf]], **DOUBLE)), 6.0)
+    assert slope.item() == 0
+    assert (rest.low.item(), rest.high.item()) == (0, 6)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_more_symbols_are_never_worse(kind, monkeypatch):
+    from qnotes.propagation import certifying
+
+    network, changed, shape, radius = drawn(kind, 0, "certify ")
+    center = torch.zeros(1, *shape[1:], **DOUBLE)
+    options = {"center": center, "radius": 0.1 * radius, "method": "affine"}
+    many = qn.certify(network, changed, **options, seconds=5).largest
+    monkeypatch.setattr(certifying, "SYMBOLS", 1)
+    assert many <= qn.certify(network, changed, **options, seconds=0).largest + 1e-9
+
+
+@pytest.mark.medium
+def test_a_trained_network_around_an_image():
+    """Intervals alone drown in rounding there: they say thirty times the error."""
+    folded = qn.fold(qn.load("resnet20"))
+    quantized = qn.quantize(folded, bits=8).model
+    images = qn.digits("test")[0][:1].double()
+    options = {"center": images, "radius": 0, "seconds": 0}
+    found = {m: qn.certify(folded, quantized, method=m, **options) for m in ("affine", "intervals")}
+    with torch.no_grad():
+        error = (folded(images) - quantized(images)).abs().max().item()
+    assert error <= found["affine"].bound.max() <= 2 * error
+    assert found["intervals"].bound.max() > 20 * error
