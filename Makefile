@@ -6,7 +6,7 @@
 ## make test          run the tests (they open the built site; it is built first if there is none)
 ##                      make test FAST=1  only what takes well under a second each, in two minutes
 ##                      make test SLOW=1  all, also what is marked slow: mutants, the search, runs of
-##                                        all chapters, make itself, the wheel; with coverage
+##                                        all chapters, make itself, the wheel
 ## make pdf           the whole book as one PDF, _build/book.pdf; needs Chromium
 ## make serve         show the site at http://localhost:8000
 ## make prove         derive every step of every proof again, with times
@@ -36,7 +36,7 @@
 ##   SEED      a whole number, the seed of all sampling     } of its own first code cell
 ##   NAME      what make chapter runs: a file of book/ without its suffix
 ##   SOLUTIONS SOLUTIONS=yes keeps the solutions in what make student writes
-##   TESTS     what make test runs; default: tests
+##   TESTS     what make test runs; default: tests. "tests --cov=qnotes" says what they reach
 ##   FAST      FAST=1 leaves out what is marked slow or medium  } how much make test runs; without
 ##   SLOW      SLOW=1 runs all of it                            } them, all but what is marked slow
 ##   PORT      where make serve listens; default: 8000
@@ -249,9 +249,8 @@ serve:
 
 # ---------------------------------------------------------------- the rest
 
-# pytest speaks last, so that its summary is the last line. Coverage costs a sixth of the time: only
-# the full run measures it.
-chosen = $(if $(SLOW),--cov=qnotes --cov-report=term,-m "not slow$(if $(FAST), and not medium)")
+# pytest speaks last, so that its summary is the last line.
+chosen = $(if $(SLOW),,-m "not slow$(if $(FAST), and not medium)")
 # A process a core, each with one thread; tests that share what is dear to set up stay together.
 spread = -n auto --maxprocesses 4 --dist loadgroup
 test: $(environment) $(if $(FAST)$(wildcard _build/html/index.html),,book)
