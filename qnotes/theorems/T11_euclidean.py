@@ -17,7 +17,7 @@ _FAMILIES = (rho, sy.rho_change, sy.beta_euclid, sy.gamma_euclid)
 EUCLIDEAN = Result(
     number="T11",
     name="Euclidean norms",
-    source="The recursion T2 in ℓ² with upper bounds of spectral norms; `qnotes.certify` computes it.",
+    source="The recursion T2 in ℓ² with upper bounds of spectral norms. `qnotes.certify` has it.",
     whose="classical",
     statement=sp.Le(E, e_euclid[L], evaluate=False),
     definitions={
