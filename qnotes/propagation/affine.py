@@ -112,9 +112,14 @@ class Forms(NamedTuple):
     signed: Signed
 
 
+def together(forms: Sequence[Form]) -> Tensor:
+    """The symbols of all."""
+    return torch.cat([form.symbols for form in forms]).unique()
+
+
 def added(*forms: Form) -> Form:
     """The sum: what comes of the same symbol is added with its sign."""
-    symbols = torch.cat([form.symbols for form in forms]).unique()
+    symbols = together(forms)
     center = sum(form.center for form in forms)
     lost = sum(form.center.abs() + form.reach for form in forms) * (2 * len(forms) * EPSILON)
     radius = sum(form.radius for form in forms) * (1 + 8 * EPSILON)
@@ -302,7 +307,7 @@ class Affine(Domain):
 
 
 def _concatenated(join: Callable[..., Tensor], forms: tuple[Form, ...]) -> Form:
-    symbols = torch.cat([form.symbols for form in forms]).unique()
+    symbols = together(forms)
     return Form(
         join(*(form.center for form in forms)),
         join(*(form.on(symbols) for form in forms)),

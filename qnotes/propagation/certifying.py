@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -203,14 +202,8 @@ class _Effort:
 def _certified(pair: Pair, region: Region, method: str, effort: _Effort, *, around: bool) -> _Steps:
     if method == BEST:
         return _smallest(pair, region, effort, around)
-    if method == ELLIPSOIDS:
-        facts = _ellipsoids(pair, region, effort)
-        rows = [(o.name, method, _largest(facts[o.node])) for o in pair.operations]
-        last = pair.operations[-1].node
-        outputs = _outputs(facts[last], region, pair.shapes[last])
-        return _Steps(outputs, rows, {method: _largest(facts[last])})
-    if method == AFFINE:
-        facts = _affine(pair, region, effort)
+    if method in (ELLIPSOIDS, AFFINE):
+        facts = (_ellipsoids if method == ELLIPSOIDS else _affine)(pair, region, effort)
         rows = [(o.name, method, _largest(facts[o.node])) for o in pair.operations]
         last = pair.operations[-1].node
         outputs = _outputs(facts[last], region, pair.shapes[last])
@@ -258,10 +251,12 @@ def _walked(pair: Pair, region: Region, effort: _Effort) -> dict[fx.Node, Known]
     return facts
 
 
-def _affine(pair: Pair, region: Region, effort: _Effort) -> dict[fx.Node, Known]:
-    """What T15 says of each value, around one image after the other."""
+def _affine(
+    pair: Pair, region: Region, effort: _Effort, euclidean: Euclidean | None = None
+) -> dict[fx.Node, Known]:
+    """What T15 says of each value, around one image after the other; T11 has its spectral norms."""
     seconds = effort.seconds / len(region.low)
-    norms = cache(Euclidean(pair, region).norms)
+    norms = (euclidean or Euclidean(pair, region)).norms
     found = [
         _with_more_symbols(pair, Region(low[None], high[None]), norms, effort, seconds)
         for low, high in zip(region.low, region.high, strict=True)
@@ -277,9 +272,8 @@ def _with_more_symbols(
     seconds: float,
 ) -> dict[fx.Node, Known]:
     """Four times as many symbols each time, while they are wanted, and there is time and room."""
-    largest = max(math.prod(pair.shapes[node][1:]) for node in pair.shapes)
     end = time.perf_counter() + seconds
-    room = ROOM // (48 * largest)
+    room = max(1, ROOM // (48 * _coordinates(pair)))
     symbols, facts = min(SYMBOLS, room), {}
     while True:
         start = time.perf_counter()
@@ -294,15 +288,21 @@ def _with_more_symbols(
             return facts
 
 
+def _coordinates(pair: Pair) -> int:
+    """Of the largest value."""
+    return max(math.prod(shape[1:]) for shape in pair.shapes.values())
+
+
 def _stacked(facts: list[Known]) -> Known:
     return Known(*(torch.cat(parts) for parts in zip(*facts, strict=True)))
 
 
 def _smallest(pair: Pair, region: Region, effort: _Effort, around: bool) -> _Steps:
+    euclidean = Euclidean(pair, region)
     domains: dict[str, Domain] = {
         "channels": Channels(pair, cap_sizes=True, cap_errors=True),
         "intervals": Intervals(pair, region),
-        "euclidean": Euclidean(pair, region),
+        "euclidean": euclidean,
     }
     left_out = {name: _missing(type(domain), pair) for name, domain in domains.items()}
     left_out = {name: reason for name, reason in left_out.items() if reason}
@@ -312,9 +312,8 @@ def _smallest(pair: Pair, region: Region, effort: _Effort, around: bool) -> _Ste
         facts = {ELLIPSOIDS: _ellipsoids(pair, region, effort)}
     except (UnsupportedOperation, NotVerified) as error:  # the others have a bound
         left_out[ELLIPSOIDS] = str(error)
-    little = max(math.prod(shape[1:]) for shape in pair.shapes.values()) <= LITTLE
-    if (around or little) and "intervals" in domains:
-        facts |= {AFFINE: _affine(pair, region, effort)}
+    if (around or _coordinates(pair) <= LITTLE) and "intervals" in domains:
+        facts |= {AFFINE: _affine(pair, region, effort, euclidean)}
     for visit in effort.walk(pair, Smallest(pair, domains, facts), BEST):
         facts, said = visit.result["known"], visit.result["said"]
         rows.append((visit.operation.name, winner(said), _largest(facts)))

@@ -8,6 +8,7 @@ that at radius 0 the length is that of the error at c. S(c) and S'(c) are refere
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -57,6 +58,7 @@ class Euclidean(Domain):
         self.pair = pair
         self.reach = log_length(region.reach)
         self.points = [Points(pair, region.center, quantized=q) for q in (False, True)]
+        self.norms = cache(self._norms)  # the walk of T15 asks again and again
 
     def input(self, operation: Operation) -> Lengths:
         nothing = torch.full_like(self.reach, -math.inf)
@@ -77,7 +79,7 @@ class Euclidean(Domain):
         lengths = (log_up(ours + read.ours), log_up(theirs + read.theirs), error)
         return joined(*lengths, self._centers(operation, read))
 
-    def norms(self, operation: Operation) -> list[float]:
+    def _norms(self, operation: Operation) -> list[float]:
         """Upper bounds on the spectral norms of W, of W' and of W - W'."""
         ours, theirs = (m.weight.detach().double() for m in (operation.module, operation.quantized))
         images = [self.pair.shapes[node][2:] for node in (operation.inputs[0], operation.node)]
