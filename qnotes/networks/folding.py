@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 
 import torch
 from torch import fx, nn
@@ -15,6 +16,10 @@ from qnotes.networks.tracing import check_finite, is_altered, trace
 
 #: `SyncBatchNorm` is a plain batch norm in evaluation mode.
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+#: Dimensions of each value in a run of a graph, which happens when it is first asked for.
+Ranks = Callable[[], Mapping[fx.Node, int]]
 
 
 def fold(network: nn.Module, *, input_shape: tuple[int, ...] | None = None) -> fx.GraphModule:
@@ -52,7 +57,7 @@ def fold(network: nn.Module, *, input_shape: tuple[int, ...] | None = None) -> f
     before = None if probe is None else run(folded, probe)
     # A probe of a guessed shape says nothing about a norm that the guess was made from.
     known = input_shape is not None or isinstance(first_with_weights(folded), AFFINE_MODULES)
-    ranks = _ranks(folded, probe if known else None)
+    ranks = cache(lambda: _ranks(folded, probe if known else None))  # few networks need them
     for norm in norms:
         _fold_or_place(folded, norm, ranks)
     folded.graph.lint()
@@ -74,7 +79,7 @@ def is_module(graph: fx.GraphModule, node: fx.Node, types: tuple[type, ...]) -> 
     return node.op == "call_module" and type(graph.get_submodule(str(node.target))) in types
 
 
-def _fold_or_place(graph: fx.GraphModule, norm: fx.Node, ranks: Mapping[fx.Node, int]) -> None:
+def _fold_or_place(graph: fx.GraphModule, norm: fx.Node, ranks: Ranks) -> None:
     layer = norm.all_input_nodes[0]
     for node in (layer, norm):
         _refuse_read_weights(graph, node)
@@ -94,7 +99,7 @@ def _belongs_to(graph: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> bool:
     return all(sum(module is one for module in used) == 1 for one in own)
 
 
-def _place(graph: fx.GraphModule, norm: fx.Node, ranks: Mapping[fx.Node, int]) -> None:
+def _place(graph: fx.GraphModule, norm: fx.Node, ranks: Ranks) -> None:
     """Put a layer of one weight a channel in the place of a norm."""
     name = str(norm.target)
     batch_norm = graph.get_submodule(name)
@@ -124,16 +129,16 @@ def _place(graph: fx.GraphModule, norm: fx.Node, ranks: Mapping[fx.Node, int]) -
     graph.set_submodule(name, module.eval())
 
 
-def _dimensions(graph: fx.GraphModule, norm: fx.Node, ranks: Mapping[fx.Node, int]) -> int | None:
+def _dimensions(graph: fx.GraphModule, norm: fx.Node, ranks: Ranks) -> int | None:
     """Dimensions of the image that a norm reads, 0 for a vector, as far as anything says so.
 
     Args:
         graph: that is being folded.
         norm: a node of it.
-        ranks: dimensions of values in a run of the graph, those of the batch and channels included.
+        ranks: runs the graph, and says the dimensions of its values, batch and channels included.
     """
-    if norm in ranks:
-        return ranks[norm] - 2
+    if norm in ranks():
+        return ranks()[norm] - 2
     kind = type(graph.get_submodule(str(norm.target)))
     at = norm if kind in (nn.BatchNorm2d, nn.BatchNorm3d) else norm.all_input_nodes[0]
     while at.op == "call_module" or at.target in (*SUMS, *FUNCTIONS, *METHODS):
