@@ -31,6 +31,7 @@ from qnotes.theorems import (
 )
 from qnotes.theorems.axioms import AXIOMS
 from qnotes.theorems.inequality_of_means import MEANS
+from qnotes.theorems.intervals_of_one_network import ONE_NETWORK
 from qnotes.theorems.mean_of_clipped_normal import CLIPPED
 from qnotes.theorems.printing import to_latex
 from qnotes.theorems.solved_recursion import SOLVED
@@ -81,7 +82,7 @@ REGISTRY = Registry(
 
 
 #: What theorems rest on and the book does not count: proved like them.
-LEMMAS = Registry((SOLVED, MEANS, CLIPPED))
+LEMMAS = Registry((SOLVED, MEANS, CLIPPED, ONE_NETWORK))
 
 
 class _CallableModule(ModuleType):

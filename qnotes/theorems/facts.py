@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import sympy as sp
 
@@ -17,6 +18,7 @@ from qnotes.theorems.sums_over_layers import (
     bound_indices,
     holds,
     must_have_meaning,
+    put,
 )
 
 #: Signs of relations, and how a relation is read from right to left.
@@ -81,24 +83,25 @@ class Fact:
         met = {symbol for image in images.values() for symbol in sp.sympify(image).free_symbols}
         if captured := met & (bound_indices(self.left) | bound_indices(self.right)):
             raise StepError(f"{captured} would be captured by a sum in {self.relation}")
-        return tuple(
-            side.subs(images, simultaneous=True) if images else side
-            for side in (self.left, self.right)
-        )
+        return put(self.left, images), put(self.right, images)
 
     def opened(self) -> tuple[Fact, dict[sp.Symbol, sp.Expr]]:
         """The same fact with indices `low + t`, `t ≥ 0`, and what was put in for each index.
 
         So the sign of an index's symbol is forgotten, and only its range counts.
         """
+        return self._opened
+
+    @cached_property
+    def _opened(self) -> tuple[Fact, dict[sp.Symbol, sp.Expr]]:
         images: dict[sp.Symbol, sp.Expr] = {}
         each = []
         for index, low, high in self.each:
-            low, high = (sp.sympify(x).subs(images, simultaneous=True) for x in (low, high))
+            low, high = put(low, images), put(high, images)
             fresh = sp.Dummy(index.name, integer=True, nonnegative=True)
             images[index] = low + fresh
             each.append((fresh, sp.S.Zero, sp.expand(high - low)))
-        left, right = (side.subs(images, simultaneous=True) for side in (self.left, self.right))
+        left, right = put(self.left, images), put(self.right, images)
         return Fact(left, self.sign, right, tuple(each)), images
 
     def must_have_meaning(self) -> None:
@@ -137,8 +140,8 @@ def within(images: dict[sp.Symbol, sp.Expr], used: Ranges, ranges: Ranges) -> bo
     """Whether expressions are whole, and in a fact's ranges, wherever the indices of ours are."""
     return all(
         images[index].is_integer
-        and holds(images[index] - low.subs(images, simultaneous=True), ranges)
-        and holds(high.subs(images, simultaneous=True) - images[index], ranges)
+        and holds(images[index] - put(low, images), ranges)
+        and holds(put(high, images) - images[index], ranges)
         for index, low, high in used
     )
 

@@ -82,6 +82,31 @@ p = _family("p_layer", "p", nonnegative=True)
 q = _family("q_layer", "q", nonnegative=True)
 abs_error = _family("Delta_abs", r"|\Delta|", nonnegative=True)
 
+# Entries with their signs (T10, T15): weights and their positive and negative parts, biases, what
+# layers make (z) and what activations make of it (S), and Δ = S - S'.
+w_entry = _family("w_entry", "w", real=True)
+w_entry_q = _family("w'_entry", "w'", real=True)
+w_plus, w_minus, w_plus_q, w_minus_q, c_plus, c_minus = (
+    _family(name, latex, nonnegative=True)
+    for name, latex in (
+        ("w_plus", "w^{+}"),
+        ("w_minus", "w^{-}"),
+        ("w'_plus", r"w^{\prime+}"),
+        ("w'_minus", r"w^{\prime-}"),
+        ("c_plus", "(w-w')^{+}"),
+        ("c_minus", "(w-w')^{-}"),
+    )
+)
+b_entry = _family("b_entry", "b", real=True)
+b_entry_q = _family("b'_entry", "b'", real=True)
+z_entry = _family("z_entry", "z", real=True)
+z_entry_q = _family("z'_entry", "z'", real=True)
+S_entry = _family("S_entry", "S", real=True)
+S_entry_q = _family("S'_entry", "S'", real=True)
+error_entry = _family("Delta_entry", r"\Delta", real=True)
+#: 1 where both networks are on a piece of slope 1 of the activation, 0 where that is not known.
+straight = _family("straight", r"\chi", nonnegative=True)
+
 # Euclidean norms (T11), bits (T12).
 s_euclid = _family("s_euclid", r"\hat s", nonnegative=True)
 e_euclid = _family("e_euclid", r"\hat e", nonnegative=True)

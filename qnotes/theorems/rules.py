@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import product
 
 import sympy as sp
@@ -21,6 +22,7 @@ from qnotes.theorems.sums_over_layers import (
     nonnegative,
     normal,
     positive,
+    put,
     replaced,
 )
 
@@ -78,13 +80,13 @@ class Algebra(Rule):
     def derive(self, claim, used, fixed):
         """The rest is computed, and each of its terms looked at."""
         opened, images = claim.opened()
-        put = lambda weight: sp.sympify(weight).subs(images, simultaneous=True)  # noqa: E731
-        weights = [put(weight) for weight in self.weights or (1,) * len(used)]
+        weights = [put(weight, images) for weight in self.weights or (1,) * len(used)]
+        scale = put(self.scale, images)
         if len(weights) != len(used):
             raise StepError(f"{len(weights)} weights for {len(used)} facts")
-        if not positive(put(self.scale), opened.each):
+        if not positive(scale, opened.each):
             raise StepError(f"the scale {self.scale} need not be positive")
-        rest, strict, parts = put(self.scale) * opened.gap, False, []
+        rest, strict, parts = scale * opened.gap, False, []
         for weight, use in zip(weights, used, strict=True):
             sides = _instance(use, claim, images, opened.each)
             signs = use.fact.sign
@@ -155,21 +157,21 @@ class _Place:
         """The part with all replacements; raises StepError where one might make it smaller."""
         for use, old, new in self.pairs:
             for images in self._candidates(use, old, part, ranges):
-                if old.subs(images, simultaneous=True) == part and within(
+                if put(old, images) == part and within(
                     images, use.fact.each, ranges
                 ):
                     self.met.append(use)
                     use.fact.at(images)  # captures nothing
-                    return new.subs(images, simultaneous=True)
+                    return put(new, images)
             if part.is_Mul and old.is_Mul and part.is_commutative:
                 for images in self._candidates(use, old, part, ranges):
-                    factors = set(old.subs(images, simultaneous=True).args)
+                    factors = set(put(old, images).args)
                     if factors < set(part.args) and within(images, use.fact.each, ranges):
                         self.met.append(use)
                         use.fact.at(images)
                         others = sp.Mul(*[x for x in part.args if x not in factors])
                         self._must_be_nonnegative((others,), ranges)
-                        return others * new.subs(images, simultaneous=True)
+                        return others * put(new, images)
         if isinstance(part, sp.Indexed) or not part.args:
             return part
         if isinstance(part, sp.Sum | sp.Product):
@@ -206,7 +208,7 @@ class _Place:
             own = [self.images[index]] if index in self.images else []
             asked = use.images.get(index)
             if asked is not None:
-                own = [sp.sympify(asked).subs(self.images, simultaneous=True)]
+                own = [put(asked, self.images)]
             if index in read:
                 own = own if index in free or asked is not None else [read[index]]
             choices.append(own if index in {*free, *read} or asked is not None else [*own, *bare])
@@ -214,7 +216,7 @@ class _Place:
             yield dict(zip([index for index, *_ in use.fact.each], images, strict=True))
 
     def _must_rise(self, part, new, changed, ranges) -> None:
-        if isinstance(part, sp.Add | sp.Max | sp.exp):
+        if isinstance(part, sp.Add | sp.Max | sp.Min | sp.exp):
             return
         if isinstance(part, sp.Mul):
             others = [arg for at, arg in enumerate(part.args) if at not in changed]
@@ -287,7 +289,7 @@ class Split(Rule):
         combine = sp.Add if isinstance(whole, sp.Sum) else sp.Mul
         parts = combine(
             whole.func(whole.function, (index, low, self.at - 1)),
-            whole.function.subs(index, self.at),
+            put(whole.function, {index: self.at}),
             whole.func(whole.function, (index, self.at + 1, high)),
         )
         _opened, _images = claim.opened()
@@ -325,7 +327,10 @@ class Limit(Rule):
 
 @dataclass(frozen=True)
 class Largest(Rule):
-    """A maximum is at least each of its members, and at most what all of them are at most."""
+    """A maximum is at least each of its members, and at most what all of them are at most.
+
+    And a minimum is at least what all of its members are at least.
+    """
 
     words = "maximum"
 
@@ -335,8 +340,12 @@ class Largest(Rule):
             raise StepError("needs a claim with ≤ or ≥")
         member = isinstance(claim.larger, sp.Max) and claim.smaller in claim.larger.args
         shown = {(use.fact.smaller, use.fact.larger) for use in used if _plain_order(use, claim)}
-        whole = claim.smaller.args if isinstance(claim.smaller, sp.Max) else (None,)
-        if member != (not used) or not (member or shown == {(x, claim.larger) for x in whole}):
+        wanted = {(None, None)}
+        if isinstance(claim.smaller, sp.Max):
+            wanted = {(x, claim.larger) for x in claim.smaller.args}
+        elif isinstance(claim.larger, sp.Min):
+            wanted = {(claim.smaller, x) for x in claim.larger.args}
+        if member != (not used) or not (member or shown == wanted):
             raise StepError(f"{claim.relation} is not about a maximum and its members")
 
 
@@ -513,27 +522,28 @@ class ByAxiom(Rule):
 # What the rules share.
 
 
-def fact_symbols(fact: Fact) -> set[sp.Symbol]:
+@cache
+def fact_symbols(fact: Fact) -> frozenset[sp.Symbol]:
     """All symbols of a fact that are not its indices, and those of its families."""
     sides = (fact.left, fact.right, *(x for _, low, high in fact.each for x in (low, high)))
     free = {symbol for side in sides for symbol in side.free_symbols}
     free |= {symbol for given in fact.given for symbol in fact_symbols(given)}
-    return free - {index for index, *_ in fact.each}
+    return frozenset(free - {index for index, *_ in fact.each})
 
 
-def fact_indices(fact: Fact) -> set[sp.Symbol]:
+@cache
+def fact_indices(fact: Fact) -> frozenset[sp.Symbol]:
     """The indices of a fact, and those of sums in it."""
     inner = bound_indices(fact.left) | bound_indices(fact.right)
     given = {index for other in fact.given for index in fact_indices(other)}
-    return {index for index, *_ in fact.each} | inner | given
+    return frozenset({index for index, *_ in fact.each} | inner | given)
 
 
 def _instance(use: Used, claim: Fact, opened: dict, ranges: Ranges):
     """Both sides of a used fact at the indices of a claim; within the fact's own ranges."""
     images = {}
     for index, *_ in use.fact.each:
-        image = sp.sympify(use.images.get(index, index))
-        images[index] = image.subs(opened, simultaneous=True)
+        images[index] = put(use.images.get(index, index), opened)
     free = {symbol for fact in use.fact.given for symbol in fact_symbols(fact)}
     for index in free & use.images.keys():
         raise StepError(f"{index} is fixed by what is supposed")

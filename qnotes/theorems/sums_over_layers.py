@@ -66,6 +66,17 @@ def replaced(expression: sp.Expr, meanings: Mapping[sp.Basic, object]) -> sp.Exp
     return inside.xreplace(symbols) if symbols else inside
 
 
+def put(expression: sp.Expr, images: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:
+    """The same with expressions for symbols, all at once; indices that sums bind stay.
+
+    SymPy's `subs` does it too, ten times slower; it knows which indices are bound.
+    """
+    expression = sp.sympify(expression)
+    if images.keys() & bound_indices(expression):
+        return expression.subs(images, simultaneous=True)
+    return expression.xreplace(images) if images else expression
+
+
 # What is certain of whole numbers and signs.
 
 
@@ -80,7 +91,7 @@ def holds(expression: sp.Expr, ranges: Ranges = ()) -> bool:
             if not slope.is_Integer or (expression - slope * index).expand().has(index):
                 return False
             end = low if slope > 0 else high
-            return holds(expression.subs(index, end), ranges[:at])
+            return holds(put(expression, {index: end}), ranges[:at])
     return bool(expression.is_nonnegative)
 
 
@@ -133,7 +144,7 @@ def entered(part: sp.Expr) -> tuple[sp.Expr, tuple]:
     if not sign and low.is_nonnegative:
         sign = {"nonnegative": True}
     fresh = sp.Dummy(index.name, integer=True, **sign)
-    return _body(part).subs(index, fresh), (fresh, low, high)
+    return put(_body(part), {index: fresh}), (fresh, low, high)
 
 
 def _limits(part: sp.Expr) -> tuple:
@@ -200,7 +211,8 @@ def _normal(expression: sp.Expr, ranges: Ranges, depth: int) -> sp.Expr:
     if isinstance(expression, Descending):
         return _chain(expression, ranges)
     if not isinstance(expression, sp.Sum | sp.Product):
-        return expression.func(*[_normal(part, ranges, depth) for part in expression.args])
+        parts = tuple(_normal(part, ranges, depth) for part in expression.args)
+        return expression if parts == expression.args else expression.func(*parts)
     index, low, high = _limits(expression)
     count = sp.expand(high - low + 1)
     if not holds(count, ranges):
@@ -211,12 +223,12 @@ def _normal(expression: sp.Expr, ranges: Ranges, depth: int) -> sp.Expr:
         split -= 1
     rest, new = count - split, _index(depth)
     last = [
-        _normal(_body(expression).subs(index, low + rest + at), ranges, depth)
+        _normal(put(_body(expression), {index: low + rest + at}), ranges, depth)
         for at in range(split)
     ]
     total = isinstance(expression, sp.Sum)
     if rest != 0:
-        body = _body(expression).subs(index, low - 1 + new)
+        body = put(_body(expression), {index: low - 1 + new})
         inner = (new, sp.S.One, rest)
         body = _normal(body, (*ranges, inner), depth + 1)
         last.insert(0, (_of_sum if total else _of_product)(body, inner))

@@ -159,6 +159,10 @@ class Result:
 
     def facts(self) -> dict[str, Fact]:
         """The hypotheses as facts, by name; with them the condition, where the statement is one."""
+        return self._facts
+
+    @cached_property
+    def _facts(self) -> dict[str, Fact]:
         found = {name: fact for each in self.hypotheses for name, fact in each.facts.items()}
         return (
             {**found, "condition": as_fact(self.statement)}
@@ -168,6 +172,10 @@ class Result:
 
     def definition_facts(self) -> dict[str, Fact]:
         """The definitions as facts, by name, also those of premises."""
+        return self._definition_facts
+
+    @cached_property
+    def _definition_facts(self) -> dict[str, Fact]:
         found: dict[str, Fact] = {}
         for premise in self.premises:
             found |= premise.definition_facts()
@@ -178,6 +186,10 @@ class Result:
 
     def goals(self) -> tuple[Fact, ...]:
         """What the proof has to yield, exactly."""
+        return self._goals
+
+    @cached_property
+    def _goals(self) -> tuple[Fact, ...]:
         ends = (self.statement, *self.also) if self.conclusion is None else (self.conclusion,)
         return tuple(as_fact(relation) for relation in ends)
 

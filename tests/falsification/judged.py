@@ -14,7 +14,6 @@ import pandas as pd
 
 from qnotes import theorems
 from qnotes.theorems.theorem import ProofError, Result
-from tests.falsification.judge import Verdict, of_step, of_theorem
 from tests.falsification.mutants import Mutant, altered, mutants
 
 _KINDS = ("step", "hypothesis", "premise", "statement", "also", "conclusion", "consistent")
@@ -27,15 +26,17 @@ def proved() -> list[Result]:
     return [theorem for theorem in (*theorems.LEMMAS, *theorems()) if theorem.prove]
 
 
-def judged(chosen: list[Result], *, every: int = 1) -> pd.DataFrame:
+def judged(chosen: list[Result], *, ask: int | None = None) -> pd.DataFrame:
     """A row a mutant: ``theorem``, ``kind``, ``change``, ``step``, ``killed by`` and ``z3``.
 
     ``step`` is the one that fails, empty where the proof as a whole does not compose. z3 is asked
-    about one mutant in `every`, since that is what takes long.
+    about all mutants, or about so many of each theorem, since that is what takes long.
     """
     rows = []
     for theorem in chosen:
-        for number, mutant in enumerate((*mutants(theorem), *altered(theorem))):
+        broken = (*mutants(theorem), *altered(theorem))
+        every = 1 if ask is None else -(-len(broken) // ask) if ask else len(broken) + 1
+        for number, mutant in enumerate(broken):
             error = mutant.proof_error()
             by, step = _killed(mutant, error)
             rows.append(
@@ -45,7 +46,7 @@ def judged(chosen: list[Result], *, every: int = 1) -> pd.DataFrame:
                     "change": mutant.change,
                     "step": step,
                     "killed by": by,
-                    "z3": "not asked" if number % every else _opinion(mutant, error).word,
+                    "z3": "not asked" if (number + 1) % every else _opinion(mutant, error),
                 }
             )
     return pd.DataFrame(rows)
@@ -67,18 +68,20 @@ def _killed(mutant: Mutant, error: ProofError | None) -> tuple[str, str]:
     return "rule", error.step
 
 
-def _opinion(mutant: Mutant, error: ProofError | None) -> Verdict:
+def _opinion(mutant: Mutant, error: ProofError | None) -> str:
     """Of a changed step; else of the theorem, or premise, as a whole, then of what fails in it."""
+    from tests.falsification.judge import of_step, of_theorem  # only who asks z3 needs it
+
     kind, judged = _kind(mutant), mutant.broken
     if kind == "premise":
         if not any(word in mutant.change for word in ("relation", "left side")):
-            return Verdict("no fit")  # dropped, unproved, circular
+            return "no fit"  # dropped, unproved, circular
         (judged,) = [x for x in judged.premises if x not in mutant.original.premises]
-    whole = Verdict("no fit") if kind == "step" else of_theorem(judged)
-    if whole.word == "refuted" or error is None:
+    whole = "no fit" if kind == "step" else of_theorem(judged).word
+    if whole == "refuted" or error is None:
         return whole
-    step = of_step(mutant.broken, error.step)
-    return step if kind == "step" or step.word == "refuted" else whole
+    step = of_step(mutant.broken, error.step).word
+    return step if kind == "step" or step == "refuted" else whole
 
 
 def table(found: pd.DataFrame) -> pd.DataFrame:

@@ -13,13 +13,14 @@ def remembered():
     known, original = {}, Step.verify
 
     def verify(step, facts, fixed):
-        if isinstance(step.rule, Apply):
+        rule = _content(step.rule)
+        if rule is None:
             return original(step, facts, fixed)
         met = fixed if isinstance(step.rule, Limit | Falling | Primitive) else None
         used = tuple(
             (facts.get(name), str(use)) for name, use in zip(step.names, step.uses, strict=True)
         )
-        key = (step.fact, step.rule, used, step.name in facts, met)
+        key = (step.fact, rule, used, step.name in facts, met)
         if key not in known:
             try:
                 original(step, facts, fixed)
@@ -34,3 +35,12 @@ def remembered():
         yield
     finally:
         Step.verify = original
+
+
+def _content(rule):
+    """A rule as a key: of another theorem with what stands for its symbols; None for functions."""
+    if not isinstance(rule, Apply):
+        return rule
+    if any(callable(new) and not hasattr(new, "args") for new in rule.meanings.values()):
+        return None
+    return Apply, rule.theorem, tuple(rule.meanings.items())
