@@ -30,6 +30,7 @@ from qnotes.theorems.intervals_of_one_network import (
 from qnotes.theorems.notation import LAYERS, L, N, ell, i, j
 from qnotes.theorems.over_layers import over_layers
 from qnotes.theorems.rules import Algebra, Apply, Largest, Replace
+from qnotes.theorems.sums_over_layers import Larger, Smaller
 from qnotes.theorems.theorem import Hypothesis, Result, Step, name_of, proof_of
 
 error = sy.error_entry
@@ -66,11 +67,11 @@ INTERVALS = Result(
         **definitions(OURS),
         made_high[ell, i]: _made("high", None),
         made_low[ell, i]: _made("low", None),
-        high[ell, i]: sp.Min(
-            _bent(sp.Max, made_high[ell, i]), OURS.high[ell, i] - THEIRS.low[ell, i]
+        high[ell, i]: Smaller(
+            _bent(Larger, made_high[ell, i]), OURS.high[ell, i] - THEIRS.low[ell, i]
         ),
-        low[ell, i]: sp.Max(
-            _bent(sp.Min, made_low[ell, i]), OURS.low[ell, i] - THEIRS.high[ell, i]
+        low[ell, i]: Larger(
+            _bent(Smaller, made_low[ell, i]), OURS.low[ell, i] - THEIRS.high[ell, i]
         ),
     },
     hypotheses=(
@@ -85,10 +86,10 @@ INTERVALS = Result(
             "are on a piece of slope 1, else 0",
             facts={
                 "slope, high": le(
-                    Activated(made) - Activated(made_q), _bent(sp.Max, made - made_q), LAYERS, UNITS
+                    Activated(made) - Activated(made_q), _bent(Larger, made - made_q), LAYERS, UNITS
                 ),
                 "slope, low": ge(
-                    Activated(made) - Activated(made_q), _bent(sp.Min, made - made_q), LAYERS, UNITS
+                    Activated(made) - Activated(made_q), _bent(Smaller, made - made_q), LAYERS, UNITS
                 ),
             },
         ),
@@ -225,8 +226,8 @@ def _one_layer(before: Fact) -> tuple[Step, ...]:
     return (
         *between_ends(error, low, high, before),
         *rows("old", OURS.plus, OURS.minus, error, low, high, ends, (before,)),
-        *_one_end(before, "high", le, sp.Max, sp.Min, made_high, high, ("high", "low")),
-        *_one_end(before, "low", ge, sp.Min, sp.Max, made_low, low, ("low", "high")),
+        *_one_end(before, "high", le, Larger, Smaller, made_high, high, ("high", "low")),
+        *_one_end(before, "low", ge, Smaller, Larger, made_low, low, ("low", "high")),
         Step(
             "not above at first",
             le(error[0, i] - high[0, i], 0, INPUTS),

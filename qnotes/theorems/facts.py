@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import sympy as sp
 
@@ -98,7 +98,7 @@ class Fact:
         each = []
         for index, low, high in self.each:
             low, high = put(low, images), put(high, images)
-            fresh = sp.Dummy(index.name, integer=True, nonnegative=True)
+            fresh = _fresh(index.name, len(each))
             images[index] = low + fresh
             each.append((fresh, sp.S.Zero, sp.expand(high - low)))
         left, right = put(self.left, images), put(self.right, images)
@@ -112,6 +112,12 @@ class Fact:
                 must_have_meaning(side, opened.each)
         except RangeError as error:
             raise StepError(str(error)) from None
+
+
+@cache
+def _fresh(name: str, position: int) -> sp.Dummy:
+    """What stands for an index of a fact that is opened; no fact that is kept has it."""
+    return sp.Dummy(name, integer=True, nonnegative=True)
 
 
 def fact(relation: sp.Rel, *each, given=()) -> Fact:

@@ -16,6 +16,7 @@ from qnotes.theorems.facts import Fact, eq, ge, le
 from qnotes.theorems.notation import LAYERS, L, N, ell, i, j
 from qnotes.theorems.over_layers import over_layers
 from qnotes.theorems.rules import Algebra, Largest, Replace
+from qnotes.theorems.sums_over_layers import Larger
 from qnotes.theorems.theorem import Hypothesis, Result, Step, name_of, proof_of
 
 UNITS, INPUTS = (i, sp.S.One, N[ell]), (j, sp.S.One, N[ell - 1])
@@ -92,7 +93,7 @@ def network(of: Ends, mark: str = "") -> Mapping[str, Fact]:
     """What a layer and an activation do, and where the input is."""
     made, entry = of.made[ell, i], of.weight[ell, i, j]
     rises = lambda one, other: le(  # noqa: E731
-        Activated(one) - Activated(other), sp.Max(one - other, 0), LAYERS, UNITS
+        Activated(one) - Activated(other), Larger(one - other, 0), LAYERS, UNITS
     )
     inputs = (i, 1, N[0])
     found = {
@@ -178,9 +179,9 @@ def units(at: sp.Expr) -> tuple:
     return ((i, sp.S.One, N[at]),)
 
 
-def outside(value, low, high, at: sp.Expr) -> sp.Max:
+def outside(value, low, high, at: sp.Expr) -> Larger:
     """How far a value is above its high end or below its low one."""
-    return sp.Max(value[at, i] - high[at, i], low[at, i] - value[at, i])
+    return Larger(value[at, i] - high[at, i], low[at, i] - value[at, i])
 
 
 def members(value, low, high, each) -> tuple[Step, Step]:
@@ -232,7 +233,7 @@ def _one_layer(of: Ends, before: Fact) -> tuple[Step, ...]:
     after = lambda one, other, end: (  # noqa: E731
         Step(
             f"no rise beyond the {end} end",
-            le(sp.Max(one - other, 0), 0, *each, given=given),
+            le(Larger(one - other, 0), 0, *each, given=given),
             Replace(),
             uses=(f"layer, {end}",),
         ),

@@ -37,8 +37,11 @@ class _Printer(LatexPrinter):
 
     def _print_Max(self, expr, exp=None):
         arguments = sorted(expr.args, key=lambda argument: argument.is_number)
-        printed = r"\max(" + ", ".join(map(self._print, arguments)) + ")"
+        name = r"\max(" if isinstance(expr, sp.Max) else r"\min("
+        printed = name + ", ".join(map(self._print, arguments)) + ")"
         return printed if exp is None else f"{printed}^{{{exp}}}"
+
+    _print_Min = _print_Max
 
     def _print_Add(self, expr, order=None):
         terms = sorted(expr.args, key=_term_rank)

@@ -39,6 +39,27 @@ class Opaque(sp.Function):
     is_commutative = True
 
 
+class Larger(sp.Max):
+    """A maximum of which no two members are compared, but numbers: SymPy asks long for signs."""
+
+    @classmethod
+    def _is_connected(cls, x, y):
+        if x == y or not (x.is_number and y.is_number):
+            return x == y
+        return cls if (x >= y) == issubclass(cls, sp.Max) else sp.Add  # the other one stays
+
+    @classmethod
+    def _collapse_arguments(cls, args, **assumptions):
+        return args
+
+
+class Smaller(sp.Min):
+    """A minimum, the same way."""
+
+    _is_connected = classmethod(Larger._is_connected.__func__)
+    _collapse_arguments = classmethod(Larger._collapse_arguments.__func__)
+
+
 def expanded(expression: sp.Expr) -> sp.Expr:
     """SymPy's expansion, outside of what is opaque."""
     hidden = {part: sp.Dummy(nonnegative=True) for part in expression.atoms(Opaque)}
@@ -137,8 +158,12 @@ def positive(expression: sp.Expr, ranges: Ranges = ()) -> bool:
     return bool(expression.is_positive)
 
 
+@cache
 def entered(part: sp.Expr) -> tuple[sp.Expr, tuple]:
-    """The body of a sum or product, and its range; of the new index only the range is known."""
+    """The body of a sum or product, and its range; of the new index only the range is known.
+
+    The same one for the same sum, which cannot be inside of itself.
+    """
     index, low, high = _limits(part)
     sign = {"positive": True} if low.is_positive else {}
     if not sign and low.is_nonnegative:
