@@ -11,6 +11,8 @@ import sympy as sp
 from qnotes.theorems import notation as sy
 from qnotes.theorems.facts import Fact, eq, ge, le
 from qnotes.theorems.intervals_of_one_network import (
+    DIFFERENCE,
+    ERROR,
     ONE_NETWORK,
     OURS,
     THEIRS,
@@ -45,7 +47,7 @@ def _bent(kind, ends: sp.Expr) -> sp.Expr:
     return kind(ends, sy.straight[ell, i] * ends)
 
 
-def _made(one, other) -> sp.Expr:
+def _made(one: str) -> sp.Expr:
     """An end of the error that a layer makes of ends before it."""
     old = weighted(OURS.plus, OURS.minus, *((low, high) if one == "low" else (high, low)))
     ends = (THEIRS.low, THEIRS.high) if one == "low" else (THEIRS.high, THEIRS.low)
@@ -65,8 +67,8 @@ INTERVALS = Result(
         low[0, i]: sp.Integer(0),
         high[0, i]: sp.Integer(0),
         **definitions(OURS),
-        made_high[ell, i]: _made("high", None),
-        made_low[ell, i]: _made("low", None),
+        made_high[ell, i]: _made("high"),
+        made_low[ell, i]: _made("low"),
         high[ell, i]: Smaller(
             _bent(Larger, made_high[ell, i]), OURS.high[ell, i] - THEIRS.low[ell, i]
         ),
@@ -97,9 +99,7 @@ INTERVALS = Result(
             "both networks read the same input; Δ is S - S', and w - w' is the difference of its "
             "positive and negative parts",
             facts={
-                "error": eq(
-                    error[ell, i], OURS.value[ell, i] - THEIRS.value[ell, i], (ell, 0, L), UNITS
-                ),
+                **ERROR,
                 "same input": eq(OURS.value[0, i], THEIRS.value[0, i], INPUTS),
                 "change": eq(
                     OURS.weight[ell, i, j] - THEIRS.weight[ell, i, j],
@@ -109,31 +109,25 @@ INTERVALS = Result(
             },
         ),
     ),
-    premises=(ONE_NETWORK,),
+    premises=(ONE_NETWORK, DIFFERENCE),
 )
 
 
 @proof_of(INTERVALS)
 def prove(theorem: Result) -> tuple[Step, ...]:
     """Interval arithmetic for both networks, T1 entry by entry, and induction over the layers."""
-    (one,) = theorem.premises
+    one, layer = theorem.premises
     old, read = (lambda at: error[ell - 1, at]), (lambda at: THEIRS.value[ell - 1, at])
     weights = lambda family: lambda at: family[ell, i, at]  # noqa: E731
     w, w_q, plus, minus = map(weights, OURS[:1] + THEIRS[:1] + OURS[1:3])
     c_plus, c_minus = map(weights, (sy.c_plus, sy.c_minus))
     times = lambda entry, vector: row(lambda at: entry(at) * vector(at))  # noqa: E731
-    ours = lambda at: OURS.value[ell - 1, at]  # noqa: E731
     values = ("high of S'", "low of S'", "high of S' before", "low of S' before")
     each = (LAYERS, UNITS)
     return (
+        layer.applied("difference"),
         *(one.applied(name, goal) for goal, name in enumerate(values)),
         *_of_ours(one),
-        Step(
-            "old error, by values",
-            eq(times(w, old), times(w, lambda at: ours(at) - read(at)), *each),
-            Replace(),
-            uses=("error",),
-        ),
         Step(
             "weights with signs",
             eq(times(w, old), times(lambda at: plus(at) - minus(at), old), *each),
@@ -149,20 +143,6 @@ def prove(theorem: Result) -> tuple[Step, ...]:
             ),
             Replace(),
             uses=("change",),
-        ),
-        Step(
-            "difference",
-            eq(
-                made - made_q,
-                times(w, old)
-                + times(lambda at: w(at) - w_q(at), read)
-                + OURS.bias[ell, i]
-                - THEIRS.bias[ell, i],
-                *each,
-            ),
-            Algebra((1, -1, -1)),
-            uses=("layer of S", "layer", "old error, by values"),
-            reason="Theorem T1, entry by entry.",
         ),
         *rows("new", sy.c_plus, sy.c_minus, THEIRS.value, THEIRS.low, THEIRS.high, values[2:]),
         *_by_values(),

@@ -31,10 +31,11 @@ from qnotes.theorems import (
 )
 from qnotes.theorems.axioms import AXIOMS
 from qnotes.theorems.inequality_of_means import MEANS
-from qnotes.theorems.intervals_of_one_network import ONE_NETWORK
+from qnotes.theorems.intervals_of_one_network import DIFFERENCE, ONE_NETWORK
 from qnotes.theorems.mean_of_clipped_normal import CLIPPED
 from qnotes.theorems.printing import to_latex
 from qnotes.theorems.solved_recursion import SOLVED
+from qnotes.theorems.through_relu import CHORD, RELU
 from qnotes.theorems.theorem import Hypothesis, ProofError, Recursion, Result, Theorem
 
 
@@ -82,7 +83,7 @@ REGISTRY = Registry(
 
 
 #: What theorems rest on and the book does not count: proved like them.
-LEMMAS = Registry((SOLVED, MEANS, CLIPPED, ONE_NETWORK))
+LEMMAS = Registry((SOLVED, MEANS, CLIPPED, ONE_NETWORK, DIFFERENCE, RELU, CHORD))
 
 
 class _CallableModule(ModuleType):

@@ -161,6 +161,16 @@ def _binomial(claim: Fact) -> bool:
     return sp.simplify(sp.combsimp(claim.left / claim.right)) == 1
 
 
+def _exchange(claim: Fact) -> bool:
+    """Two sums in the other order, where no limit depends on an index."""
+    sums = [side for side in (claim.left, claim.right) if isinstance(side, sp.Sum)]
+    if claim.sign != "=" or len(sums) != 2 or len(sums[0].limits) != 2:
+        return False
+    limits = [x for limit in sums[0].limits for x in limit[1:]]
+    free = not any(x.has(limit[0]) for x in limits for limit in sums[0].limits)
+    return free and sums[1] == sp.Sum(sums[0].function, *sums[0].limits[::-1])
+
+
 def _same(matrix: sp.Expr, other: sp.Expr) -> bool:
     return sp.expand(matrix - other) == 0
 
@@ -188,4 +198,5 @@ BINOMIAL = Axiom(
     "Neighbouring binomial coefficients have a quotient of whole numbers (found by SymPy).",
     _binomial,
 )
-AXIOMS = (TRIANGLE, ROWS, ENTRIES, BLOCKS, SHORTER, ONE, EXPONENTIAL, BINOMIAL)
+EXCHANGE = Axiom("order of a sum", "Finite sums may be added up in any order.", _exchange)
+AXIOMS = (TRIANGLE, ROWS, ENTRIES, BLOCKS, SHORTER, ONE, EXPONENTIAL, BINOMIAL, EXCHANGE)

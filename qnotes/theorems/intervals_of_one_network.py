@@ -174,6 +174,57 @@ def prove(theorem: Result) -> tuple[Step, ...]:
     )
 
 
+#: Δ is S - S', entry by entry.
+ERROR = {
+    "error": eq(
+        sy.error_entry[ell, i], OURS.value[ell, i] - THEIRS.value[ell, i], (ell, 0, L), UNITS
+    )
+}
+_OLD = row(lambda at: OURS.weight[ell, i, at] * sy.error_entry[ell - 1, at])
+_NEW = row(
+    lambda at: (OURS.weight[ell, i, at] - THEIRS.weight[ell, i, at]) * THEIRS.value[ell - 1, at]
+)
+_LAYERS = {**network(THEIRS), **network(OURS, " of S")}
+
+DIFFERENCE = Result(
+    number="one layer",
+    name="the decomposition entry by entry",
+    source="T1 with entries for matrices.",
+    whose="classical",
+    statement=sp.Eq(
+        OURS.made[ell, i] - THEIRS.made[ell, i],
+        _OLD + _NEW + OURS.bias[ell, i] - THEIRS.bias[ell, i],
+        evaluate=False,
+    ),
+    hypotheses=(
+        Hypothesis(
+            "z and z' are what a layer makes, with weights w and w' and biases b and b', of values "
+            "S and S', and Δ is S - S'",
+            facts={name: _LAYERS[name] for name in ("layer of S", "layer")} | ERROR,
+        ),
+    ),
+)
+
+
+@proof_of(DIFFERENCE)
+def prove_difference(theorem: Result) -> tuple[Step, ...]:
+    """As T1."""
+    (goal,) = theorem.goals()
+    apart = row(
+        lambda at: OURS.weight[ell, i, at]
+        * (OURS.value[ell - 1, at] - THEIRS.value[ell - 1, at])
+    )
+    return (
+        Step("old error, by values", eq(_OLD, apart, *goal.each), Replace(), uses=("error",)),
+        Step(
+            "statement",
+            goal,
+            Algebra((1, -1, -1)),
+            uses=("layer of S", "layer", "old error, by values"),
+        ),
+    )
+
+
 def units(at: sp.Expr) -> tuple:
     """The units after a layer, as the range of i."""
     return ((i, sp.S.One, N[at]),)

@@ -107,6 +107,11 @@ error_entry = _family("Delta_entry", r"\Delta", real=True)
 #: 1 where both networks are on a piece of slope 1 of the activation, 0 where that is not known.
 straight = _family("straight", r"\chi", nonnegative=True)
 
+# Affine forms (T15): their symbols ξ, so many.
+g = _symbol("g", integer=True, positive=True)
+symbols_count = _symbol("m_symbols", "m", integer=True, positive=True)
+xi = _family("xi", r"\xi", real=True)
+
 # Euclidean norms (T11), bits (T12).
 s_euclid = _family("s_euclid", r"\hat s", nonnegative=True)
 e_euclid = _family("e_euclid", r"\hat e", nonnegative=True)

@@ -339,12 +339,14 @@ def as_fact(relation: sp.Rel) -> Fact:
 
 
 def ranges_of(relation: sp.Basic) -> Ranges:
-    """The ranges of the indices that are free in a relation: layers ℓ and k, units i."""
+    """The ranges of the indices that are free in a relation: layers ℓ and k, units i, symbols g."""
     free = relation.free_symbols
     found = [(index, sp.S.One, sy.L) for index in (sy.ell, sy.k) if index in free]
     if sy.i in free:
         (layer,) = {at.indices[0] for at in relation.lhs.atoms(sp.Indexed) if len(at.indices) > 1}
         found.append((sy.i, sp.S.One, sy.N[layer]))
+    if sy.g in free:
+        found.append((sy.g, sp.S.One, sy.symbols_count))
     return tuple(found)
 
 
