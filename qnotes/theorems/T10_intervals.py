@@ -40,6 +40,7 @@ low, high = _ends("Delta", r"\Delta")
 made_low, made_high = _ends("delta", r"\delta")
 made, made_q = OURS.made[ell, i], THEIRS.made[ell, i]
 INPUTS = (i, sp.S.One, N[0])
+_AFTER = Activated(made) - Activated(made_q)
 
 
 def _bent(kind, ends: sp.Expr) -> sp.Expr:
@@ -87,12 +88,8 @@ INTERVALS = Result(
             "activations never decrease and have slopes of at most 1; χ is 1 where both networks "
             "are on a piece of slope 1, else 0",
             facts={
-                "slope, high": le(
-                    Activated(made) - Activated(made_q), _bent(Larger, made - made_q), LAYERS, UNITS
-                ),
-                "slope, low": ge(
-                    Activated(made) - Activated(made_q), _bent(Smaller, made - made_q), LAYERS, UNITS
-                ),
+                "slope, high": le(_AFTER, _bent(Larger, made - made_q), LAYERS, UNITS),
+                "slope, low": ge(_AFTER, _bent(Smaller, made - made_q), LAYERS, UNITS),
             },
         ),
         Hypothesis(

@@ -22,7 +22,6 @@ from qnotes.theorems.intervals_of_one_network import (
     THEIRS,
     UNITS,
     Activated,
-    Ends,
     network,
     row,
     units,
@@ -105,9 +104,7 @@ def _definitions(form: Form, terms: tuple[Term, ...], bias: sp.Expr) -> dict:
         for t in terms
     )
     radii = sum(
-        row(
-            lambda at, t=t: (t.plus[ell, i, at] + t.minus[ell, i, at]) * t.form.radius[ell - 1, at]
-        )
+        row(lambda at, t=t: (t.plus[ell, i, at] + t.minus[ell, i, at]) * t.form.radius[ell - 1, at])
         for t in terms
     )
     s = form.slope[ell, i]
@@ -279,11 +276,13 @@ def _exact(term: Term, mark: str) -> tuple[Step, ...]:
     inputs, symbols = (j, 1, N[ell - 1]), (g, 1, symbols_count)
     rests = row(lambda at: term.weight(at) * here("rest", at))
     known = row(
-        lambda at: term.weight(at)
-        * (
-            here("value", at)
-            - here("center", at)
-            - over_symbols(lambda s: here("generators", at, s))
+        lambda at: (
+            term.weight(at)
+            * (
+                here("value", at)
+                - here("center", at)
+                - over_symbols(lambda s: here("generators", at, s))
+            )
         )
     )
     signs = row(lambda at: (term.plus[ell, i, at] - term.minus[ell, i, at]) * here("rest", at))

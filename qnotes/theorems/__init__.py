@@ -26,6 +26,8 @@ from qnotes.theorems import (
     T11_euclidean,
     T12_bits,
     T13_typical_error,
+    T14_ellipsoids,
+    T15_affine_forms,
     T16_tolerance,
     T17_slopes,
 )
@@ -35,8 +37,9 @@ from qnotes.theorems.intervals_of_one_network import DIFFERENCE, ONE_NETWORK
 from qnotes.theorems.mean_of_clipped_normal import CLIPPED
 from qnotes.theorems.printing import to_latex
 from qnotes.theorems.solved_recursion import SOLVED
-from qnotes.theorems.through_relu import CHORD, RELU
+from qnotes.theorems.T14_ellipsoids import SLOPES_BETWEEN
 from qnotes.theorems.theorem import Hypothesis, ProofError, Recursion, Result, Theorem
+from qnotes.theorems.through_relu import CHORD, RELU
 
 
 class Registry(tuple):
@@ -76,6 +79,8 @@ REGISTRY = Registry(
         T11_euclidean.EUCLIDEAN,
         T12_bits.BITS,
         T13_typical_error.TYPICAL,
+        T14_ellipsoids.ELLIPSOIDS,
+        T15_affine_forms.AFFINE_FORMS,
         T16_tolerance.PROMISE,
         T17_slopes.SLOPES,
     )
@@ -83,7 +88,7 @@ REGISTRY = Registry(
 
 
 #: What theorems rest on and the book does not count: proved like them.
-LEMMAS = Registry((SOLVED, MEANS, CLIPPED, ONE_NETWORK, DIFFERENCE, RELU, CHORD))
+LEMMAS = Registry((SOLVED, MEANS, CLIPPED, ONE_NETWORK, DIFFERENCE, RELU, CHORD, SLOPES_BETWEEN))
 
 
 class _CallableModule(ModuleType):

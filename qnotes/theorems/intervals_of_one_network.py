@@ -102,9 +102,7 @@ def network(of: Ends, mark: str = "") -> Mapping[str, Fact]:
             row(lambda at: of.weight[ell, i, at] * of.value[ell - 1, at]) + of.bias[ell, i],
             *(LAYERS, UNITS),
         ),
-        "parts": eq(
-            entry, of.plus[ell, i, j] - of.minus[ell, i, j], LAYERS, UNITS, INPUTS
-        ),
+        "parts": eq(entry, of.plus[ell, i, j] - of.minus[ell, i, j], LAYERS, UNITS, INPUTS),
         "activated": eq(of.value[ell, i], Activated(made), LAYERS, UNITS),
         "rises to the high end": rises(made, of.made_high[ell, i]),
         "rises from the low end": rises(of.made_low[ell, i], made),
@@ -211,8 +209,7 @@ def prove_difference(theorem: Result) -> tuple[Step, ...]:
     """As T1."""
     (goal,) = theorem.goals()
     apart = row(
-        lambda at: OURS.weight[ell, i, at]
-        * (OURS.value[ell - 1, at] - THEIRS.value[ell - 1, at])
+        lambda at: OURS.weight[ell, i, at] * (OURS.value[ell - 1, at] - THEIRS.value[ell - 1, at])
     )
     return (
         Step("old error, by values", eq(_OLD, apart, *goal.each), Replace(), uses=("error",)),

@@ -68,10 +68,11 @@ class Algebra(Rule):
 
     scale · gap = Σ weight · gap of a used fact, plus, where something is given away, a rest whose
     terms are not negative. So it carries equations, transitivity, sums of inequalities, and their
-    products with what is not negative.
+    products with what is not negative. A pair of weights stands on both sides of an equation of
+    matrices.
     """
 
-    weights: tuple[sp.Expr, ...] = ()
+    weights: tuple[sp.Expr | tuple[sp.Expr, sp.Expr], ...] = ()
     scale: sp.Expr = sp.S.One
     gives_away: bool = False
 
@@ -80,23 +81,24 @@ class Algebra(Rule):
     def derive(self, claim, used, fixed):
         """The rest is computed, and each of its terms looked at."""
         opened, images = claim.opened()
-        weights = [put(weight, images) for weight in self.weights or (1,) * len(used)]
+        pairs = [x if isinstance(x, tuple) else (x, 1) for x in self.weights or (1,) * len(used)]
+        weights = [tuple(put(weight, images) for weight in pair) for pair in pairs]
         scale = put(self.scale, images)
         if len(weights) != len(used):
             raise StepError(f"{len(weights)} weights for {len(used)} facts")
         if not positive(scale, opened.each):
             raise StepError(f"the scale {self.scale} need not be positive")
         rest, strict, parts = scale * opened.gap, False, []
-        for weight, use in zip(weights, used, strict=True):
+        for (weight, behind), use in zip(weights, used, strict=True):
             sides = _instance(use, claim, images, opened.each)
             signs = use.fact.sign
-            if signs != "=" and not nonnegative(weight, opened.each):
+            if signs != "=" and not (behind == 1 and nonnegative(weight, opened.each)):
                 raise StepError(f"the weight {weight} need not be nonnegative")
             if signs != "=" and claim.sign == "=":
                 raise StepError("an equation does not follow from inequalities")
             strict |= signs in ("<", ">") and positive(weight, opened.each)
             left, right = sides
-            parts.append(weight * (left - right if signs in (">=", ">") else right - left))
+            parts.append(weight * (left - right if signs in (">=", ">") else right - left) * behind)
         parts = [normal(part, opened.each) for part in parts]
         rest = normal(rest - sum(parts), opened.each)
         if (why := _remains(rest, claim.sign, opened.each)) is not None:

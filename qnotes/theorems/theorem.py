@@ -20,8 +20,6 @@ from qnotes.theorems.rules import Apply, ByAxiom, Rule, Used, fact_symbols
 from qnotes.theorems.sums_over_layers import Ranges, nonnegative, normal, positive
 
 UNIT_ROUNDOFF = 2.0**-53
-#: How the source of a theorem begins that has no value and no proof here.
-STATED = "In words only, not computed yet. "
 
 
 class ProofError(AssertionError):

@@ -165,10 +165,16 @@ def prove_chord(theorem: Result) -> tuple[Step, ...]:
             uses=("above the number", "a slope of at most 1"),
         ),
         Step(
-            "not further above", le(rest, s * a / 2, *EACH), Algebra(), uses=("ReLU under the chord",)
+            "not further above",
+            le(rest, s * a / 2, *EACH),
+            Algebra(),
+            uses=("ReLU under the chord",),
         ),
         Step(
-            "not further below", le(-rest, s * a / 2, *EACH), Algebra(), uses=("above the parallel",)
+            "not further below",
+            le(-rest, s * a / 2, *EACH),
+            Algebra(),
+            uses=("above the parallel",),
         ),
         Step("statement", goal, Largest(), uses=("not further above", "not further below")),
     )

@@ -1,4 +1,4 @@
-"""z3 refutes no step, and finds a network against what is false; test_mutants asks it about more."""
+"""z3 refutes no step, and finds a network against what is false; `test_mutants` asks more."""
 
 import pytest
 
