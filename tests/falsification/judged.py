@@ -61,8 +61,9 @@ def _killed(mutant: Mutant, error: ProofError | None) -> tuple[str, str]:
     if error is None:
         return "nothing", ""
     names = {step.name for step in mutant.broken.proof}
-    naming = any(words in str(error.remaining) for words in _NAMING)
-    idle = "the step is idle" in str(error.remaining)
+    said = error.remaining if isinstance(error.remaining, str) else ""
+    naming = any(words in said for words in _NAMING)
+    idle = "the step is idle" in said
     if error.step not in names or naming or idle:
         return "composition", ""
     return "rule", error.step

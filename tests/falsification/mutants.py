@@ -36,10 +36,10 @@ class Mutant:
 
 def mutants(theorem: Result) -> tuple[Mutant, ...]:
     """All ways of breaking one theorem, without repetitions and without the theorem itself."""
-    found: dict[str, Mutant] = {}
+    found: dict[tuple, Mutant] = {}
     for change, broken in _all(theorem):
-        signature = str(_content(broken))
-        if signature != str(_content(theorem)):
+        signature = _content(broken)
+        if signature != _content(theorem):
             found.setdefault(signature, Mutant(theorem, change, broken))
     return tuple(found.values())
 
@@ -114,12 +114,16 @@ def _hypotheses(theorem: Result) -> Iterator[tuple[str, Result]]:
             ):
                 new = replace(hypothesis, facts=facts)
                 changed = (*theorem.hypotheses[:at], new, *theorem.hypotheses[at + 1 :])
-                yield f"hypothesis: {change}: {name}", replace(theorem, hypotheses=changed)
+                broken = replace(theorem, hypotheses=changed)
+                yield f"hypothesis: {change}: {name}", _with_proof(broken, theorem.proof)
     extra = {"nobody needs it": Fact(sy.D, "<=", sp.Integer(1))}
     first = replace(theorem.hypotheses[0], facts=extra) if theorem.hypotheses else None
     if first:
         more = (*theorem.hypotheses, first)
-        yield "hypothesis: one too many", replace(theorem, hypotheses=more)
+        yield (
+            "hypothesis: one too many",
+            _with_proof(replace(theorem, hypotheses=more), theorem.proof),
+        )
 
 
 def _weaker(fact: Fact) -> Iterator[tuple[str, Fact]]:
@@ -231,11 +235,11 @@ def _recursions(theorem: Recursion) -> Iterator[tuple[str, Recursion]]:
                 yield f"{change}, in {part} of {base}", broken
 
 
-def _content(theorem: Result):
+def _content(theorem: Result) -> tuple:
     parts = [theorem.statement, theorem.also, *theorem.definitions.values()]
     if isinstance(theorem, Recursion):
         parts += [*theorem.initial.values(), *theorem.steps.values()]
-    return parts
+    return tuple(parts)
 
 
 # ------------------------------------------------------------------------------ ways to be wrong

@@ -18,7 +18,8 @@ def remembered():
             return original(step, facts, fixed)
         met = fixed if isinstance(step.rule, Limit | Falling | Primitive) else None
         used = tuple(
-            (facts.get(name), str(use)) for name, use in zip(step.names, step.uses, strict=True)
+            (facts.get(name), () if isinstance(use, str) else tuple(use[1].items()))
+            for name, use in zip(step.names, step.uses, strict=True)
         )
         key = (step.fact, rule, used, step.name in facts, met)
         if key not in known:
