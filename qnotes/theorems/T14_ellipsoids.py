@@ -106,8 +106,8 @@ def prove_slopes(theorem: Result) -> tuple[Step, ...]:
 ELLIPSOIDS = Result(
     number="T14",
     name="ellipsoids",
-    source="The semidefinite programs of LipSDP (Fazlyab et al. 2019) as a recursion, which ECLipsE "
-    "has for dense chains (Xu, Sivaranjani 2024), jointly with what a skip connection carries. "
+    source="The semidefinite programs of LipSDP (Fazlyab et al. 2019) as a recursion; ECLipsE has it "
+    "for dense chains (Xu, Sivaranjani 2024), jointly with what a skip connection carries. "
     "`qnotes.certify` has it.",
     whose="LipSDP, in our form",
     statement=sp.Le(

@@ -233,7 +233,7 @@ class Result:
             return
         facts, definitions = self.facts(), self.definition_facts()
         known = facts | definitions
-        fixed = self._fixed(definitions)
+        fixed = self._fixed
         for step in self.proof:
             error, started = None, time.perf_counter()
             try:
@@ -250,9 +250,11 @@ class Result:
             return
         done.add(self)
 
-    def _fixed(self, definitions: Mapping[str, Fact]) -> frozenset:
+    @cached_property
+    def _fixed(self) -> frozenset:
         """The symbols of which something is said that need not hold for other numbers."""
-        fixed = frozenset().union(*map(fact_symbols, (*definitions.values(), *self.goals())))
+        said = (*self.definition_facts().values(), *self.goals())
+        fixed = frozenset().union(*map(fact_symbols, said))
         for hypothesis in self.hypotheses:
             said = frozenset().union(*map(fact_symbols, hypothesis.facts.values()))
             fixed |= said - set(hypothesis.anything)

@@ -174,25 +174,35 @@ def _with_proof(theorem: Result, steps: tuple[Step, ...]) -> Result:
     return new
 
 
+def _with_steps(theorem: Result, steps: tuple[Step, ...]) -> Result:
+    """With another proof of the same statement; what it starts from is read once."""
+    new = _with_proof(theorem, steps)
+    theorem.definition_facts(), theorem.facts(), theorem.goals(), theorem._fixed
+    for name in ("_definition_facts", "_facts", "_goals", "_fixed"):
+        if name in vars(theorem):
+            vars(new)[name] = vars(theorem)[name]
+    return new
+
+
 def _steps(theorem: Result) -> Iterator[tuple[str, Result]]:
     """Each step deleted, doubled, and with another fact, other uses or another range."""
     steps = theorem.proof
     for at, step in enumerate(steps):
         rest = (steps[:at], steps[at + 1 :])
-        yield f"step: deleted: {step.name}", _with_proof(theorem, (*rest[0], *rest[1]))
+        yield f"step: deleted: {step.name}", _with_steps(theorem, (*rest[0], *rest[1]))
         for change, other in _changed(step):
             changed = (*rest[0], other, *rest[1])
-            yield f"step: {change}: {step.name}", _with_proof(theorem, changed)
+            yield f"step: {change}: {step.name}", _with_steps(theorem, changed)
     idle = replace(steps[0], name="an idle step")
-    yield "step: idle", _with_proof(theorem, (*steps[:-1], idle, steps[-1]))
+    yield "step: idle", _with_steps(theorem, (*steps[:-1], idle, steps[-1]))
     for last in range(1, min(len(steps), 4) + 1):
         smaller = [_thousandth(step) for step in steps[-last:]]
-        broken = _with_proof(theorem, (*steps[:-last], *smaller))
+        broken = _with_steps(theorem, (*steps[:-last], *smaller))
         statement = theorem.statement if theorem.conclusion is None else theorem.conclusion
         less = statement.func(statement.lhs, statement.rhs / 1000, evaluate=False)
         name = "conclusion" if theorem.conclusion is not None else "statement"
         if statement.rhs.is_commutative:
-            consistent = _with_proof(replace(broken, **{name: less}), broken.proof)
+            consistent = _with_proof(replace(theorem, **{name: less}), broken.proof)
             yield f"consistent: last {last} steps and statement by 1000", consistent
 
 
