@@ -106,8 +106,8 @@ def prove_slopes(theorem: Result) -> tuple[Step, ...]:
 ELLIPSOIDS = Result(
     number="T14",
     name="ellipsoids",
-    source="The semidefinite programs of LipSDP (Fazlyab et al. 2019) as a recursion; ECLipsE has it "
-    "for dense chains (Xu, Sivaranjani 2024), jointly with what a skip connection carries. "
+    source="The semidefinite programs of LipSDP (Fazlyab et al. 2019) as a recursion, jointly with "
+    "what a skip connection carries; ECLipsE (Xu, Sivaranjani 2024) has it for dense chains. "
     "`qnotes.certify` has it.",
     whose="LipSDP, in our form",
     statement=sp.Le(
@@ -124,8 +124,8 @@ ELLIPSOIDS = Result(
     ),
     hypotheses=(
         Hypothesis(
-            "(x, δ) is in the ellipsoid of $Q_{xx}$, $Q_{xz}$, $Q_{zx}$ and Z: taken for the row "
-            "(u, δ'* T)",
+            "rows u, v and y are any; (x, δ) is in the ellipsoid of $Q_{xx}$, $Q_{xz}$, $Q_{zx}$ and "
+            "Z: taken for the row (u, δ'* T)",
             facts={
                 "joint": le(
                     u * x + x_ * u_ + after_ * T * before + before_ * T * after,

@@ -23,6 +23,7 @@ from qnotes.theorems.rules import (
     Suppose,
     Used,
 )
+from qnotes.theorems.sums_over_layers import Larger, Smaller, put
 from qnotes.theorems.theorem import Hypothesis, Result, Step
 
 L, k, j, ell, r, s, D = sy.L, sy.k, sy.j, sy.ell, sy.r, sy.s, sy.D
@@ -74,6 +75,7 @@ FALSE = {
     "turned round": (le(y, x), Algebra(), (le(x, y),)),
     "a weight of unknown sign": (le(real * x, real * y), Algebra((real,)), (le(x, y),)),
     "a negative weight": (le(y, x), Algebra((-1,), gives_away=True), (le(x, y),)),
+    "a weight behind": (le(real * x, real * y), Algebra(((1, real),)), (le(x, y),)),
     "a scale that may be zero": (le(x, y), Algebra((1,), x), (le(x * x, x * y),)),
     "an equation from inequalities": (eq(x, y), Algebra(), (le(x, y),)),
     "strict from not strict": (lt(x, y), Algebra(), (le(x, y),)),
@@ -192,6 +194,8 @@ FALSE = {
     ),
     "equal from one side": (eq(x, y), Both(), (le(x, y), le(x, y))),
     "a maximum of one": (le(sp.Max(x, y), t), Largest(), (le(x, t),)),
+    "a minimum of one": (le(t, Smaller(x, y)), Largest(), (le(t, x),)),
+    "a minimum below": (le(Smaller(x, y), t), Largest(), (le(x, t), le(y, t))),
     "no member": (le(t, sp.Max(x, y)), Largest(), ()),
     "a maximum below": (ge(x, sp.Max(x, y)), Largest(), ()),
     "a power of a small base": (
@@ -366,6 +370,20 @@ FALSE = {
     "one is nothing": (eq(Norm(WithOne(S[0])), Norm(S[0])), ByAxiom(axioms.ONE), ()),
     "exponential turned": (ge(1 + real, sp.exp(real)), ByAxiom(axioms.EXPONENTIAL), ()),
     "exponential by two": (le(1 + 2 * real, sp.exp(real)), ByAxiom(axioms.EXPONENTIAL), ()),
+    "another order with another limit": (
+        eq(
+            sp.Sum(x, (k, 1, j), (j, 1, L)),
+            sp.Sum(x, (j, 1, L), (k, 1, j)),
+            (j, 1, L),
+        ),
+        ByAxiom(axioms.EXCHANGE),
+        (),
+    ),
+    "another order of another sum": (
+        eq(sp.Sum(r[k], (k, 1, L), (j, 1, L)), sp.Sum(r[k], (j, 1, L), (k, 1, L - 1))),
+        ByAxiom(axioms.EXCHANGE),
+        (),
+    ),
     "binomial": (
         eq(sp.binomial(L, some), sp.binomial(L, some + 1)),
         ByAxiom(axioms.BINOMIAL),
@@ -493,3 +511,16 @@ def test_used_facts_keep_what_they_suppose():
         Algebra().verify(
             le(s[1], 1), (Used(supposed(before, LAYERS), {ell: sp.Integer(2)}),), frozenset()
         )
+
+
+def test_maxima_compare_numbers_and_nothing_else():
+    assert Larger(2, 3, x) == Larger(3, x) and Smaller(2, 3, x) == Smaller(2, x)
+    assert (Larger(-3, 0), Smaller(-3, 0), Larger(x, x)) == (0, -3, x)
+    assert Larger(x, Larger(y, 0)).args == Larger(x, y, 0).args and len(Larger(x, x + 1).args) == 2
+    assert Larger(x, Smaller(x, y)).args != (x,)
+
+
+def test_indices_that_a_sum_binds_stay():
+    assert put(SUM + r[j], {j: k}) == SUM + r[k]
+    assert put(r[j] + r[k], {j: k, k: j}) == r[j] + r[k]  # at once
+    assert put(r[j], {j: k + 1}) == r[k + 1] and put(r[j], {}) == r[j]
