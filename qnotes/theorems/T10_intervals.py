@@ -79,9 +79,9 @@ INTERVALS = Result(
     },
     hypotheses=(
         Hypothesis(
-            "z and z' are what layers make of S and S', with weights w and w' and biases b and b'; + "
-            "and - mark positive and negative parts; S and S' lie between ends, at first those of "
-            "the box of inputs",
+            "z and z' are what layers make of S and S', with weights w and w' and biases b and b'; "
+            "+ and - mark positive and negative parts; S and S' lie between ends, at first those "
+            "of the box of inputs",
             facts={**network(THEIRS), **network(OURS, " of S")},
         ),
         Hypothesis(

@@ -124,8 +124,8 @@ ELLIPSOIDS = Result(
     ),
     hypotheses=(
         Hypothesis(
-            "rows u, v and y are any; (x, δ) is in the ellipsoid of $Q_{xx}$, $Q_{xz}$, $Q_{zx}$ and "
-            "Z: taken for the row (u, δ'* T)",
+            "rows u, v and y are any; (x, δ) is in the ellipsoid of $Q_{xx}$, $Q_{xz}$, $Q_{zx}$ "
+            "and Z: taken for the row (u, δ'* T)",
             facts={
                 "joint": le(
                     u * x + x_ * u_ + after_ * T * before + before_ * T * after,

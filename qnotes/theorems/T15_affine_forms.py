@@ -186,9 +186,10 @@ AFFINE_FORMS = Result(
             },
         ),
         Hypothesis(
-            "there are m symbols ξ; q' is what the form c' + G' ξ leaves of S', q what c + G ξ leaves "
-            "of Δ, with checks before an activation; of the input it is at most r' and r; the line s x + μ with new "
-            "symbols H ξ leaves at most η of what an activation makes of its form",
+            "there are m symbols ξ; q' is what the form c' + G' ξ leaves of S', q what c + G ξ "
+            "leaves of Δ, with checks before an activation; of the input it is at most r' and r; "
+            "the line s x + μ with new symbols H ξ leaves at most η of what an activation makes of "
+            "its form",
             facts={
                 **_rests(THEIR_FORM, " of S'"),
                 **_rests(ERROR_FORM, ""),

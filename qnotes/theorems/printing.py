@@ -37,6 +37,9 @@ class _Printer(LatexPrinter):
 
     def _print_Max(self, expr, exp=None):
         arguments = sorted(expr.args, key=lambda argument: argument.is_number)
+        if len(arguments) == 2 and sum(arguments) == 0 and isinstance(expr, sp.Max):
+            (inside, *_) = sorted(arguments, key=lambda x: x.could_extract_minus_sign())
+            return rf"\left|{self._print(inside)}\right|"
         name = r"\max(" if isinstance(expr, sp.Max) else r"\min("
         printed = name + ", ".join(map(self._print, arguments)) + ")"
         return printed if exp is None else f"{printed}^{{{exp}}}"

@@ -21,6 +21,7 @@ STILL_RIGHT = {
     ("solved recursion", "step: right side by 1000: q at first"),  # it is zero: an empty sum
     ("T1", "step: right side by 1000: no factor"),  # the same
     ("T9", "twice the value, in z_layer[ell, i]"),  # an auxiliary vector: any larger one will do
+    ("one layer", "step: to later: old error, by values"),  # the fact holds for one layer more
 }
 
 
