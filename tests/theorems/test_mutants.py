@@ -21,7 +21,15 @@ STILL_RIGHT = {
     ("solved recursion", "step: right side by 1000: q at first"),  # it is zero: an empty sum
     ("T1", "step: right side by 1000: no factor"),  # the same
     ("T9", "twice the value, in z_layer[ell, i]"),  # an auxiliary vector: any larger one will do
-    ("one layer", "step: to later: old error, by values"),  # the fact holds for one layer more
+    # These facts are about what a layer reads, so they hold for one layer more.
+    ("one layer", "step: to later: old error, by values"),
+    *(
+        ("T15", f"step: to later: {step}")
+        for step in (
+            *(f"what rests are, {term}" for term in ("layer of S'", "old", "new")),
+            *("positive rest, new", "negative rest, new"),
+        )
+    ),
 }
 
 
