@@ -24,7 +24,8 @@ from qnotes.theorems.theorem import Result
 
 #: How many layers, and how large every other whole number is, such as a fan-in.
 SIZES = ((1, 1), (2, 2), (3, 2))
-TIMEOUT = 300  # milliseconds
+TIMEOUT = 3000  # milliseconds, where the machine is slow
+EFFORT = 1_000_000  # in z3's own count, which is the same on every machine
 _MOST = 4000  # terms of one question
 
 
@@ -92,6 +93,7 @@ class Question:
         self.layers, self.size = layers, size
         self.solver = z3.Solver()
         self.solver.set("timeout", TIMEOUT)
+        self.solver.set("rlimit", EFFORT)
         self.numbers: dict[str, z3.ArithRef] = {}
         self.must_hold: list[z3.BoolRef] = []
         self.count = 0

@@ -7,6 +7,7 @@ pytest.importorskip("z3")
 from dataclasses import replace
 
 import qnotes as qn
+from tests.falsification import judge
 from tests.falsification.judge import of_step, of_theorem
 from tests.falsification.judged import proved
 
@@ -19,7 +20,9 @@ def by_key(theorem) -> str:
 
 @pytest.mark.medium
 @pytest.mark.parametrize("theorem", PROVED, ids=by_key)
-def test_no_step_is_refuted(theorem):
+def test_no_step_is_refuted(theorem, monkeypatch):
+    monkeypatch.setattr(judge, "EFFORT", 200_000)
+    monkeypatch.setattr(judge, "SIZES", judge.SIZES[:2])
     words = {step.name: of_step(theorem, step.name).word for step in theorem.proof}
     assert "refuted" not in words.values(), words
 
