@@ -24,6 +24,7 @@ from qnotes.propagation.norms import Norms
 from qnotes.propagation.optimizing import optimize
 from qnotes.propagation.outward import log_up
 from qnotes.propagation.pair import Pair, checked_pair
+from qnotes.propagation.rationals import exact
 from qnotes.propagation.regions import Region, checked_region
 from qnotes.propagation.smallest import Known, Smallest, known, winner
 from qnotes.propagation.walk import Domain, Visit, walk
@@ -39,6 +40,8 @@ CHEAP = {
 ELLIPSOIDS = "ellipsoids"
 AFFINE = "affine"
 METHODS = (BEST, *CHEAP, ELLIPSOIDS, AFFINE)
+#: What ``best`` says at radius 0, where both networks can be computed in rational numbers.
+EXACT = "exact"
 #: Symbols of T15, at first; and bytes that all generators may take at once.
 SYMBOLS, ROOM = 256, 4 << 30
 #: Coordinates of the largest value of a network so small that T15 costs next to nothing.
@@ -114,7 +117,8 @@ def certify(
             ``ellipsoids`` (T14), ``affine`` (T15, made for balls); or ``best``: after each
             operation the smallest of what all say goes on, of those that have a rule for every
             operation of the network, and for T14 the memory: a real network on images of
-            224 × 224 has T8, T10 and T11. T15 takes part around images, and in small networks.
+            224 × 224 has T8, T10 and T11. T15 takes part around images, and in small networks. At
+            radius 0 both networks are computed in rational numbers: nothing is rounded.
         seconds: for finding the diagonals of T14; more make the bound smaller. With 0 they are
             multiples of λ_max. The evaluation that follows takes its own time. T15 is tried with
             more and more symbols, until so many seconds would be over for all images.
@@ -307,13 +311,18 @@ def _smallest(pair: Pair, region: Region, effort: _Effort, around: bool) -> _Ste
     left_out = {name: _missing(type(domain), pair) for name, domain in domains.items()}
     left_out = {name: reason for name, reason in left_out.items() if reason}
     domains = {name: domain for name, domain in domains.items() if name not in left_out}
-    rows, facts = [], {}
-    try:
-        facts = {ELLIPSOIDS: _ellipsoids(pair, region, effort)}
-    except (UnsupportedOperation, NotVerified) as error:  # the others have a bound
-        left_out[ELLIPSOIDS] = str(error)
+    dear = {ELLIPSOIDS: lambda: _ellipsoids(pair, region, effort)}
     if (around or _coordinates(pair) <= LITTLE) and "intervals" in domains:
-        facts |= {AFFINE: _affine(pair, region, effort, euclidean)}
+        dear[AFFINE] = lambda: _affine(pair, region, effort, euclidean)
+    if not bool(region.reach.any()):
+        dear = {EXACT: lambda: exact(pair, region)} | dear
+    rows, facts = [], {}
+    for name, made in dear.items():
+        if EXACT not in facts:  # there is no more to know
+            try:
+                facts[name] = made()
+            except (UnsupportedOperation, NotVerified) as error:  # the others have a bound
+                left_out[name] = str(error)
     for visit in effort.walk(pair, Smallest(pair, domains, facts), BEST):
         facts, said = visit.result["known"], visit.result["said"]
         rows.append((visit.operation.name, winner(said), _largest(facts)))
