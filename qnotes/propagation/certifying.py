@@ -105,7 +105,7 @@ def certify(
     within: tuple[float, float] | None = None,
     method: str = BEST,
     seconds: float = 10.0,
-    memory: float = 4e9,
+    memory: float = 8e9,
     diagonals: Diagonals | None = None,
     provenance: Mapping[str, object] | None = None,
     progress: bool = False,
@@ -147,7 +147,7 @@ def certify(
     if method not in METHODS:
         raise QnotesError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     if not (isinstance(memory, int | float) and memory > 0):
-        raise QnotesError(f"memory must be a number of bytes, such as 4e9; got {memory!r}")
+        raise QnotesError(f"memory must be a number of bytes, such as 8e9; got {memory!r}")
     region = checked_region(input_shape, radius, center, within)
     shape = tuple(region.low.shape)
     with torch.no_grad():

@@ -337,7 +337,7 @@ def test_matrices_that_no_memory_holds_are_refused_before_they_are_made():
     with pytest.raises(NotVerified, match=r"^0: ellipsoids need about 58.0 GB here"):
         qn.certify(*pair, input_shape=shape, method="ellipsoids")
     best = qn.certify(*pair, input_shape=shape)
-    assert "memory=4e+09" in best.left_out["ellipsoids"] and np.isfinite(best.largest)
+    assert "memory=8e+09" in best.left_out["ellipsoids"] and np.isfinite(best.largest)
 
 
 def needs_and_matrices(network, shape):
