@@ -39,7 +39,7 @@ from qnotes.theorems.printing import to_latex
 from qnotes.theorems.solved_recursion import SOLVED
 from qnotes.theorems.T14_ellipsoids import SLOPES_BETWEEN
 from qnotes.theorems.theorem import Hypothesis, ProofError, Recursion, Result, Theorem
-from qnotes.theorems.through_relu import CHORD, RELU
+from qnotes.theorems.through_relu import CHORD, RELU, RESCALED
 
 
 class Registry(tuple):
@@ -88,7 +88,12 @@ REGISTRY = Registry(
 
 
 #: What theorems rest on and the book does not count: proved like them.
-LEMMAS = Registry((SOLVED, MEANS, CLIPPED, ONE_NETWORK, DIFFERENCE, RELU, CHORD, SLOPES_BETWEEN))
+LEMMAS = Registry(
+    (
+        *(SOLVED, MEANS, CLIPPED, ONE_NETWORK, DIFFERENCE),
+        *(RELU, CHORD, SLOPES_BETWEEN, RESCALED),
+    )
+)
 
 
 class _CallableModule(ModuleType):

@@ -1,4 +1,4 @@
-"""Two lemmas about ReLU: what it does to the difference of two numbers, and its chord.
+"""Lemmas about ReLU: what it does to a difference, its chord, and that a unit may be rescaled.
 
 `qnotes.propagation.affine` draws these lines: `_of_difference` the slopes 0 and 1/2 of Δ, `_chord`
 the line through the ends of an interval.
@@ -10,7 +10,7 @@ from qnotes.theorems import notation as sy
 from qnotes.theorems.facts import eq, le
 from qnotes.theorems.intervals_of_one_network import UNITS
 from qnotes.theorems.notation import LAYERS, ell, i
-from qnotes.theorems.rules import Algebra, Largest
+from qnotes.theorems.rules import Algebra, Both, Largest
 from qnotes.theorems.sums_over_layers import Larger
 from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
 
@@ -177,4 +177,54 @@ def prove_chord(theorem: Result) -> tuple[Step, ...]:
             uses=("above the parallel",),
         ),
         Step("statement", goal, Largest(), uses=("not further above", "not further below")),
+    )
+
+
+d = sy.d[ell, i]
+weight = sy._family("w_reads", "w", real=True)[ell, i]
+RESCALED = Result(
+    number="rescaled unit",
+    name="a ReLU whose input is multiplied by d",
+    source="Classical; stated and proved here.",
+    whose="classical",
+    statement=sp.Eq(relu(d * x), d * relu(x), evaluate=False),
+    also=(sp.Eq(weight / d * relu(d * x), weight * relu(x), evaluate=False),),
+    hypotheses=(
+        Hypothesis("d is positive, z what a unit reads, w a weight by which its value is read"),
+    ),
+)
+
+
+@proof_of(RESCALED)
+def prove_rescaled(theorem: Result) -> tuple[Step, ...]:
+    """ReLU is positively homogeneous, so a unit may be rescaled and the network stays the same."""
+    scaled, read = theorem.goals()
+    part = relu(d * x) / d
+    return (
+        Step("the number", le(x, relu(x), *EACH), Largest()),
+        Step("scaled", le(d * x, d * relu(x), *EACH), Algebra((d,)), uses=("the number",)),
+        Step("not below zero", le(0, d * relu(x), *EACH), Algebra(gives_away=True)),
+        Step(
+            "at most scaled",
+            le(relu(d * x), d * relu(x), *EACH),
+            Largest(),
+            uses=("scaled", "not below zero"),
+        ),
+        Step("the scaled number", le(d * x, relu(d * x), *EACH), Largest()),
+        Step("divided", le(x, part, *EACH), Algebra((1 / d,)), uses=("the scaled number",)),
+        Step("not below zero, divided", le(0, part, *EACH), Algebra(gives_away=True)),
+        Step(
+            "at most divided",
+            le(relu(x), part, *EACH),
+            Largest(),
+            uses=("divided", "not below zero, divided"),
+        ),
+        Step(
+            "at least scaled",
+            le(d * relu(x), relu(d * x), *EACH),
+            Algebra((d,)),
+            uses=("at most divided",),
+        ),
+        Step("statement", scaled, Both(), uses=("at most scaled", "at least scaled")),
+        Step("as it is read", read, Algebra((weight / d,)), uses=("statement",)),
     )
