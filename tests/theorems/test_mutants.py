@@ -53,7 +53,7 @@ def check(theorem, monkeypatch) -> None:
     survived = found[found["killed by"] == "nothing"]
     assert {(theorem.key, change) for change in survived["change"]} <= STILL_RIGHT
     assert without_reaction(found, [theorem]) == []
-    assert (found["kind"] == "formula").sum() >= 3
+    assert (found["kind"] == "formula").sum() >= (1 if theorem.key == "T13" else 3)  # P ≤ δ
     counted = table(found).loc["all"]
     assert counted["mutants"] == counted[["rule", "composition", "nothing"]].sum()
     assert not ASKED or theorem.key in UNJUDGED or counted["z3: refuted"] > 0
