@@ -144,7 +144,7 @@ ELLIPSOIDS = Result(
         ),
         Hypothesis(
             "D is a diagonal with the inverse T; 2D - Z has the inverse K and is positive "
-            "definite: taken for the vector T δ' - K (Q_zx u* + D v*)",
+            "definite: taken for the vector T δ' - K ($Q_{zx}$ u* + D v*)",
             facts={
                 "inverse of D": eq(D * T, 1),
                 "inverse of D, left": eq(T * D, 1),
