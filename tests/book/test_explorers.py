@@ -1,0 +1,171 @@
+"""The explorers: their formulas are those of Python, and they move by keyboard, offline, on a phone."""
+
+# ruff: noqa: F401, F811  (fixtures are imported, and named again by the tests that use them)
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sympy as sp
+
+import qnotes as qn
+from qnotes.theorems.javascript import function_code, log_code, quantities
+from tests.book.cells import definitions
+from tests.book.test_site import SITE, address, browser, page, pytestmark, read
+from tests.random_profiles import random_profile
+
+SCRIPT = Path(__file__).parents[2] / "book/_static/explorers.js"
+FIGURES = [f"fig-explore-{name}" for name in ("network", "norms", "rescaling", "plane")]
+cells = definitions("explorers", "plain", "after", "of_five", "PRESETS", "THEOREMS", "up")
+ON_ERROR = {t.key: t for t in qn.theorems() if t.computable and isinstance(t.statement, sp.Le)}
+TOLERANCE = 1e-9  # relative, of the bounds
+VALUES = """([codes, given]) => codes.map((code) => {
+  const formula = eval(code);
+  return given.map((quantities) => Explorers.log10(formula, quantities));
+})"""
+
+
+@pytest.fixture(scope="module")
+def script(browser):
+    """A page with nothing on it but the script of the explorers."""
+    page = browser.new_page()
+    page.add_script_tag(path=SCRIPT)
+    yield page
+    page.close()
+
+
+def test_every_bound_is_the_same_in_javascript(script):
+    rng = random.Random(0)
+    formulas = ON_ERROR | {"plain": cells.plain}
+    given = [
+        random_profile(rng, depth=depth, biases=biases)
+        for depth in [1, 1, 2, 2, 3, 5, 20, 110, *(rng.randint(1, 60) for _ in range(22))]
+        for biases in (False, True)
+    ]
+    sent = [quantities(profile, formulas.values()) for profile in given]
+    found = script.evaluate(VALUES, [[function_code(t) for t in formulas.values()], sent])
+    compared = 0
+    for (key, theorem), values in zip(formulas.items(), found, strict=True):
+        for profile, value in zip(given, values, strict=True):
+            if not np.isnan(expected := theorem.evaluate(profile)):
+                assert abs(value - expected) * np.log(10) < TOLERANCE, (key, profile.depth)
+                compared += 1
+    assert compared > 8 * 30
+
+
+def test_the_ellipse_behind_a_relu_is_that_of_the_chapter_on_signs(script):
+    of_signs = definitions("signs", "after_relu").after_relu
+    entries = [cells.after[0, 0], cells.after[0, 1], cells.after[1, 1]]
+    code = f"(z11, z12, z22, d1, d2) => [{', '.join(map(sp.jscode, entries))}]"
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        matrix = rng.normal(size=(2, 2))
+        Z = matrix @ matrix.T
+        D = np.diag(np.linalg.eigvalsh(Z).max() * rng.uniform(0.6, 3, 2))
+        given = [Z[0, 0], Z[0, 1], Z[1, 1], D[0, 0], D[1, 1]]
+        found = script.evaluate("([code, given]) => eval(code)(...given)", [code, given])
+        expected = of_signs(Z, D)
+        np.testing.assert_allclose(found, [*expected[0], expected[1, 1]], rtol=TOLERANCE)
+
+
+def test_an_operation_without_a_rule_is_refused():
+    with pytest.raises(TypeError, match="no rule for sin"):
+        log_code(sp.sin(qn.theorems.notation.D))
+
+
+def test_rounded_numbers_are_never_smaller():
+    rng = random.Random(0)
+    for value in (10 ** rng.uniform(-9, 9) for _ in range(500)):
+        assert value <= cells.up(value) <= value * (1 + 2e-5)
+    assert cells.up([3, 0.0]) == [3, 0.0]
+
+
+def logs(page, figure: str) -> dict[str, float]:
+    """The decimal logarithms that an explorer shows; NaN where it shows none."""
+    rows = page.locator(f"#{figure} tr[data-key]").all()
+    return {row.get_attribute("data-key"): float(row.get_attribute("data-log10")) for row in rows}
+
+
+def test_bounds_on_the_page_are_those_of_the_package(page, address):
+    read(page, f"{address}explorers.html")
+    network = page.locator(f"#{FIGURES[0]} select")
+    network.select_option(label="ResNet-20 (digits)")
+    shown = logs(page, FIGURES[0])
+    profile = qn.stored_profile("resnet20", bits=8)
+    for key, theorem in cells.THEOREMS.items():
+        exact = theorem.evaluate(profile)
+        assert exact - 1e-9 <= shown[key] <= exact + 0.01
+    assert shown["found"] < shown["T2"]
+
+    _all_sliders_move(page)
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(wide) == 0
+
+
+def _all_sliders_move(page):
+    """By keyboard; each has a name, and says where it is; and each changes what is read."""
+    for figure in FIGURES:
+        for slider in page.locator(f"#{figure} input[type=range]").all():
+            name = slider.evaluate("element => element.labels[0].textContent")
+            before = slider.get_attribute("aria-valuetext"), page.locator(f"#{figure}").inner_html()
+            slider.focus()
+            page.keyboard.press("ArrowLeft" if name == "Bits" else "ArrowRight")
+            after = slider.get_attribute("aria-valuetext"), page.locator(f"#{figure}").inner_html()
+            assert name and before[0] != after[0] and before[1] != after[1], name
+        unnamed = "[...document.querySelectorAll('.explorer :is(input, select)')]"
+        assert page.evaluate(f"{unnamed}.every(element => element.labels.length == 1)")
+
+
+def test_norms_of_the_presets_are_those_of_networks(browser):
+    """Bounds and the error, from a file, without a network; T5 is never below, the plain mean is."""
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    page.goto((SITE / "explorers.html").as_uri())
+    assert page.locator(".explorer").count() == len(FIGURES)
+    choose = page.locator(f"#{FIGURES[1]} select").first
+    broken = {}
+    for title, preset in cells.PRESETS.items():
+        choose.select_option(label=title)
+        shown, expected = logs(page, FIGURES[1]), cells.of_five(*preset)
+        assert {key: round(log, 6) for key, log in shown.items()} == {
+            key: round(log, 6) for key, log in expected.items()
+        }
+        assert shown["T5 product form"] >= shown["error"] - 1e-9
+        broken[title] = shown["plain"] < shown["error"]
+        marked = page.locator(f"#{FIGURES[1]} tr.broken").count()
+        assert marked == broken[title]
+    assert broken["the counterexample"] and not broken["equal fan-ins"]
+    context.close()
+
+
+def test_rescaling_moves_bounds_and_not_the_error(browser):
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    page.goto((SITE / "explorers.html").as_uri())
+    before = logs(page, FIGURES[2])
+    for _ in range(4):
+        page.locator(f"#{FIGURES[2]} input").press("ArrowRight")
+    after = logs(page, FIGURES[2])
+    moved = {key: abs(after[key] - before[key]) for key in before}
+    assert moved["error"] < 1e-9 and moved["T2"] < 1e-4 and moved["P2"] > 0.1
+    assert all(after[key] >= after["error"] for key in after)
+    context.close()
+
+
+def test_without_scripts_the_figures_stay(browser):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((SITE / "explorers.html").as_uri())
+    for figure in FIGURES:
+        assert page.locator(f"#{figure} img").bounding_box()["height"] > 100
+    assert page.locator(".explorer").count() == 0
+    context.close()
+
+
+def test_the_page_is_small():
+    """The script is a few hundred lines, and the numbers of all networks a fraction of a figure."""
+    assert len(SCRIPT.read_text(encoding="utf-8").splitlines()) < 400
+    html = (SITE / "explorers.html").read_text(encoding="utf-8")
+    assert "http" not in json.dumps(html.partition("window.explorers")[2].partition("</script>")[0])
+    assert len(html) < 300_000
