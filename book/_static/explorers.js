@@ -87,11 +87,12 @@ const Explorers = (() => {
 
   /** A table of bounds, each a mark on a line of decades. */
   function ladder(title, rows) {
-    const marks = {}, values = {}, lines = {};
+    const marks = {}, names = {}, values = {}, lines = {};
     const body = rows.map(({ key, label, colour }) => {
-      marks[key] = make("span", { class: "mark", style: `--colour: ${colour}` });
+      marks[key] = make("span", { class: "rung", style: `--colour: ${colour}` });
       values[key] = make("td", { class: "value" });
-      lines[key] = make("tr", { "data-key": key }, make("th", { scope: "row" }, label),
+      names[key] = make("th", { scope: "row" }, label);
+      lines[key] = make("tr", { "data-key": key }, names[key],
         make("td", { class: "track", "aria-hidden": "true" }, marks[key]), values[key]);
       return lines[key];
     });
@@ -103,7 +104,7 @@ const Explorers = (() => {
       table,
       /** `found` has decimal logarithms by key; `broken` the keys of what is no bound here. */
       show(found, [low, high], broken = []) {
-        for (const key of Object.keys(marks)) {
+        for (const { key, label } of rows) {
           const log = found[key];
           const place = Math.min(1, Math.max(0, (log - low) / (high - low)));
           marks[key].hidden = Number.isNaN(log);
@@ -111,7 +112,8 @@ const Explorers = (() => {
           marks[key].classList.toggle("beyond", log > high);
           lines[key].classList.toggle("broken", broken.includes(key));
           lines[key].dataset.log10 = log;
-          values[key].replaceChildren(...shown(log), ...(broken.includes(key) ? [" too small"] : []));
+          names[key].textContent = broken.includes(key) ? `${label}: too small` : label;
+          values[key].replaceChildren(...shown(log));
         }
         const steps = [low, (low + high) / 2, high];
         ends.replaceChildren(...steps.map((at) =>
@@ -141,7 +143,7 @@ const Explorers = (() => {
     const bits = slider("Bits", { min: 0, max: widths.length - 1, step: 1, value: widths.indexOf(8) < 0 ? 0 : widths.indexOf(8),
       says: (at) => `${widths[at]} bits`, moved: update });
     const radius = slider("Radius D of the inputs", { min: -6, max: 6, step: 0.5, value: 0,
-      says: (octaves) => `${upward(networks[network.value].radius * 2 ** octaves)}${octaves ? "" : ", all images"}`, moved: update });
+      says: (octaves) => `${Number((networks[network.value].radius * 2 ** octaves).toPrecision(3))}${octaves ? "" : ", all images"}`, moved: update });
     const all = (chosen, width, octaves) => Object.fromEntries(keys.map((key) =>
       [key, log10(formulas[key], { ...chosen.widths[width], D: chosen.radius * 2 ** octaves })]));
 
