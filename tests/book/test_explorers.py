@@ -154,6 +154,14 @@ def test_rescaling_moves_bounds_and_not_the_error(offline):
     assert all(log >= after["error"] for log in after.values())
 
 
+def test_on_paper_the_figures_stay(offline):
+    offline.emulate_media(media="print")
+    assert offline.locator(".explorer").first.is_hidden()
+    assert all(offline.locator(f"#{figure} img").is_visible() for figure in FIGURES)
+    offline.emulate_media(media="screen")
+    assert not any(offline.locator(f"#{figure} img").is_visible() for figure in FIGURES)
+
+
 def test_without_scripts_the_figures_stay(browser):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
