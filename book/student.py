@@ -39,7 +39,9 @@ OF_THE_PAGE = re.compile(r'<span id="code-[^>]*></span>| ?<a class="code".*?</a>
 # On a page: an element with a name, or the number of the last one before it.
 NUMBERED = re.compile(r'\bid="([^"]+)"|<span class="(?:caption-number|eqno)">([^<]+)<')
 GLUED = "application/papermill.record/text/plain"
-BY_MACHINE = re.compile(r"`[^`]*\bqn\.|code cell|^(?:Measure|Write|Plot|Draw|Implement)\b", re.M)
+# What an exercise asks for, at its beginning; and the stub of one that asks for code, with its check.
+MARK = re.compile(r"\*(By hand|By machine|Research), (easy|medium|hard)\.\* ")
+STUB = re.compile(r"^```python\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
 BOXES = {"prf:theorem": "info", "prf:lemma": "info", "prf:definition": "info"}
 KINDS = {
     "prf:theorem": "Theorem",
@@ -237,7 +239,7 @@ class Edition:
             if isinstance(part, Directive) and part.name == "exercise" and by_machine(part):
                 self._close(texts, cell.id)
                 number = self.books.number(part.options["label"])
-                self.cells.append(new_code_cell(f"# {number}: your code.\n"))
+                self.cells.append(new_code_cell(f"# {number}: your code.\n{stub(part)}"))
                 texts = []
         self._close(texts, cell.id)
 
@@ -321,8 +323,15 @@ def _hidden(output) -> bool:
 
 
 def by_machine(exercise: Directive) -> bool:
-    """Whether an exercise asks for code: it says so, or it names a function of the package."""
-    return "machine" in exercise.options.get("class", "") or bool(BY_MACHINE.search(exercise.body))
+    """Whether an exercise asks for a machine: it says so at its beginning."""
+    found = MARK.match(exercise.body)
+    return bool(found) and found[1] == "By machine"
+
+
+def stub(exercise: Directive) -> str:
+    """What a reader fills in, with a check that runs; empty where an exercise has none."""
+    found = STUB.search(exercise.body)
+    return f"\n{found[1].strip()}" if found else ""
 
 
 # ---------------------------------------------------------------- a rule for each directive
@@ -370,7 +379,8 @@ def proof(edition: Edition, part: Directive) -> str:
 
 def exercise(edition: Edition, part: Directive) -> str:
     number = edition.books.numbers.get(part.options["label"]) or KINDS[part.name]
-    return f"**{number} ({edition.plain(part.argument)}).** {edition.text(part.body)}"
+    body = edition.text(STUB.sub("", part.body))  # the stub has a cell of its own
+    return f"**{number} ({edition.plain(part.argument)}).** {body}"
 
 
 def solution(edition: Edition, part: Directive) -> str:
