@@ -39,7 +39,7 @@ OF_THE_PAGE = re.compile(r'<span id="code-[^>]*></span>| ?<a class="code".*?</a>
 # On a page: an element with a name, or the number of the last one before it.
 NUMBERED = re.compile(r'\bid="([^"]+)"|<span class="(?:caption-number|eqno)">([^<]+)<')
 GLUED = "application/papermill.record/text/plain"
-# What an exercise asks for, at its beginning; and the stub of one that asks for code, with its check.
+# What an exercise asks for, at its beginning; and the stub of one that asks for code.
 MARK = re.compile(r"\*(By hand|By machine|Research), (easy|medium|hard)\.\* ")
 STUB = re.compile(r"^```python\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
 BOXES = {"prf:theorem": "info", "prf:lemma": "info", "prf:definition": "info"}

@@ -1,8 +1,8 @@
 """Write the table of promises again: `python -m data.measure_promised`, or `make errors`.
 
-For the networks with ImageNet weights at several widths: what errors 299 random parts of photographs
-show, and what they promise (T16). At 8 bits also what intervals prove about one photograph alone. The
-page "How many bits do I need?" reads it.
+For the networks with ImageNet weights at several widths: what errors 299 random parts of
+photographs show, and what they promise (T16). At 8 bits also what intervals prove about one
+photograph alone. The page "How many bits do I need?" reads it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _around(folded, quantized, prepared) -> dict:
     one = qn.photographs("test", preprocessing=prepared)[:1]
     bound = qn.certify(folded, quantized, center=one, radius=0.0, method="intervals").largest
     error = qn.output_errors(folded, quantized, one).item()
-    return {"image_error": error, "image_log10": math.ceil(bound * 1e6) / 1e6}
+    return {"image_error": error, "image_log10": math.ceil(bound * 1e4) / 1e4}
 
 
 def main(arguments: list[str] | None = None) -> None:

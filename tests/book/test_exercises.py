@@ -1,4 +1,4 @@
-"""Exercises say what they ask for; stubs run as they stand, and their checks tell right from wrong."""
+"""Exercises say what they ask for; stubs run as they stand, and checks tell right from wrong."""
 
 import re
 
