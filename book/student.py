@@ -50,6 +50,7 @@ KINDS = {
     "prf:example": "Example",
     "exercise": "Exercise",
     "glue:figure": "Figure",
+    "table": "Table",
     "math": "Equation",
 }
 
@@ -156,7 +157,8 @@ def labels(text: str) -> dict[str, tuple[str, str]]:
     for part in parts(text):
         if isinstance(part, Directive) and part.name in KINDS:
             label = part.options.get("label") or part.options.get("name")
-            title = "" if part.name == "glue:figure" else part.argument.strip("()")
+            captioned = part.name in ("glue:figure", "table")
+            title = "" if captioned else part.argument.strip("()")
             if label:
                 found[label] = (KINDS[part.name], title)
     return found
@@ -354,6 +356,12 @@ def figure(edition: Edition, part: Directive) -> str:
     return f"![{alt}](attachment:{name}.png)\n\n{caption}"
 
 
+def table(edition: Edition, part: Directive) -> str:
+    """A table of Markdown, its caption above it as on the page."""
+    number = edition.books.number(part.options["name"])
+    return f"**{number}.** {edition.plain(part.argument)}\n\n{edition.text(part.body)}"
+
+
 def formula(edition: Edition, part: Directive) -> str:
     glues = part.name == "glue:math"
     latex = edition.value(part.argument) if glues else part.body
@@ -402,6 +410,7 @@ def admonition(edition: Edition, part: Directive) -> str:
 
 CONVERTERS: dict[str, Callable[[Edition, Directive], str]] = {
     "glue:figure": figure,
+    "table": table,
     **dict.fromkeys(("glue:math", "math"), formula),
     **dict.fromkeys(("prf:theorem", "prf:lemma", "prf:definition", "prf:example"), boxed),
     "prf:proof": proof,
