@@ -35,7 +35,9 @@ EXPLICIT = re.compile(r"(.+?)\s*<([^<>]+)>", re.DOTALL)  # a text, and the label
 LABELLED = re.compile(r"\$\$(.*?)\$\$ *\(([\w-]+)\)", re.DOTALL)
 TARGET = re.compile(r"^\(([\w-]+)\)=[ \t]*\n+(?=#+ (.*))", re.MULTILINE)  # before a heading
 # What the build adds for its pages: marks before code, and links to them.
-OF_THE_PAGE = re.compile(r'<span id="code-[^>]*></span>| ?<a class="code".*?</a>')
+OF_THE_PAGE = re.compile(
+    r'<span id="code-[^>]*></span>| ?<a class="code".*?</a>|<p class="pdf".*?</p>', re.DOTALL
+)
 # On a page: an element with a name, or the number of the last one before it.
 NUMBERED = re.compile(r'\bid="([^"]+)"|<span class="(?:caption-number|eqno)">([^<]+)<')
 GLUED = "application/papermill.record/text/plain"
