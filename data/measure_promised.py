@@ -24,7 +24,7 @@ from qnotes.observation.promises import least_share, promised_rank
 from qnotes.threads import one_thread
 
 FILE = "promised.csv"
-WIDTHS = (4, 6, 7, 8, 9, 10, 11, 12)
+WIDTHS = (4, 6, 8, 9, 10, 11, 12)
 #: The width at which a bound around one photograph is computed; it takes ten seconds.
 AT = 8
 SEED = 0
@@ -32,6 +32,8 @@ SEED = 0
 
 def promised(network: str, *, widths=WIDTHS, count: int = PARTS, seed: int = SEED) -> list[dict]:
     """A row for each width: errors are in the maximum norm of the outputs, networks in float32."""
+    if not (rank := promised_rank(count, FRACTION, CONFIDENCE)):
+        raise qn.QnotesError(f"{count} inputs are too few to promise anything; draw {PARTS} or more")
     prepared = qn.preprocessing(network, "imagenet")
     images = qn.photographs("test", preprocessing=prepared, count=count, seed=seed)
     folded = qn.fold(qn.load(network, weights="imagenet"))
@@ -42,7 +44,6 @@ def promised(network: str, *, widths=WIDTHS, count: int = PARTS, seed: int = SEE
         quantized = qn.quantize(folded, bits=bits).model
         theirs = qn.outputs(in_precision(quantized, "float32"), images)
         errors = distances(ours, theirs).sort(descending=True).values
-        rank = promised_rank(count, FRACTION, CONFIDENCE)
         row = {
             **about,
             "bits": bits,
