@@ -33,7 +33,7 @@ SEED = 0
 def promised(network: str, *, widths=WIDTHS, count: int = PARTS, seed: int = SEED) -> list[dict]:
     """A row for each width: errors are in the maximum norm of the outputs, networks in float32."""
     if not (rank := promised_rank(count, FRACTION, CONFIDENCE)):
-        raise qn.QnotesError(f"{count} inputs are too few to promise anything; draw {PARTS} or more")
+        raise qn.QnotesError(f"{count} inputs are too few to promise anything; draw {PARTS}")
     prepared = qn.preprocessing(network, "imagenet")
     images = qn.photographs("test", preprocessing=prepared, count=count, seed=seed)
     folded = qn.fold(qn.load(network, weights="imagenet"))
