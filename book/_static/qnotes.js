@@ -66,5 +66,7 @@ function nameParts() {
     corner.removeAttribute("scope");
     head.replaceWith(corner);
   }
+  // A signature that takes several lines is no list of words and meanings.
+  document.querySelectorAll("dt.sig dl, dt.sig dl > dd").forEach((part) => part.setAttribute("role", "none"));
 }
 window.addEventListener("DOMContentLoaded", nameParts);
