@@ -67,6 +67,11 @@ function nameParts() {
     head.replaceWith(corner);
   }
   // A signature that takes several lines is no list of words and meanings.
-  document.querySelectorAll("dt.sig dl, dt.sig dl > dd").forEach((part) => part.setAttribute("role", "none"));
+  for (const part of document.querySelectorAll("dt.sig dl > dd, dt.sig dl")) {
+    const box = document.createElement("div");
+    box.className = part.tagName == "DD" ? "parameter" : "parameters";
+    box.append(...part.childNodes);
+    part.replaceWith(box);
+  }
 }
 window.addEventListener("DOMContentLoaded", nameParts);
