@@ -1,5 +1,7 @@
 """T10 by hand, and the classes that survive, against images that can be tried."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,9 +23,10 @@ cells = definitions(
     "shares",
     "images",
 )
-RADII = (0.0, 0.003, 0.03, 0.3)
+RADII, SEEDS = (0.0, 0.003, 0.03, 0.3), 6
 
 
+@functools.cache
 def drawn(seed):
     """A small CNN with random weights, rounded to few bits, and an image."""
     torch.manual_seed(seed)
@@ -47,7 +50,7 @@ def outside(ends, values):
 
 @pytest.mark.parametrize("radius", RADII)
 def test_by_hand_everything_is_enclosed(radius):
-    for seed in range(12):
+    for seed in range(SEEDS):
         network, rounded, image = drawn(seed)
         found = cells.around(network, rounded, *cells.ball(image, radius))
         inputs = corners(image, radius)
@@ -59,7 +62,7 @@ def test_by_hand_everything_is_enclosed(radius):
 
 def test_an_interval_that_is_too_small_is_noticed():
     """So the test above can fail: errors reach more than a tenth of the way to their ends."""
-    for seed in range(12):
+    for seed in range(SEEDS):
         network, rounded, image = drawn(seed)
         _, _, error = cells.around(network, rounded, *cells.ball(image, 0.03))
         inputs = corners(image, 0.03)
@@ -71,7 +74,7 @@ def test_an_interval_that_is_too_small_is_noticed():
 
 @pytest.mark.parametrize("radius", RADII)
 def test_by_hand_and_certify_say_nearly_the_same(radius):
-    for seed in range(6):
+    for seed in range(3):
         network, rounded, image = drawn(seed)
         _, _, error = cells.around(network, rounded, *cells.ball(image, radius))
         by_hand = torch.maximum(-error[0], error[1])[0].numpy()
@@ -90,7 +93,7 @@ def test_balls_hold_images_only():
 
 def test_a_class_that_survives_does_so_at_all_images_that_are_tried():
     survived = 0
-    for seed in range(16):
+    for seed in range(SEEDS):
         network, rounded, image = drawn(seed)
         i = network(image).argmax().item()
         for radius in RADII:
@@ -99,7 +102,7 @@ def test_a_class_that_survives_does_so_at_all_images_that_are_tried():
             survived += 1
             inputs = corners(image, radius)
             assert all((each(inputs).argmax(1) == i).all() for each in (network, rounded))
-    assert survived > 8
+    assert survived > 4
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.1])
@@ -117,13 +120,6 @@ def test_survival_of_a_linear_network_is_exact(gap):
     edge = (0.5 - gap) / 2
     assert cells.survives(*both, image, edge - 1e-9)
     assert not cells.survives(*both, image, edge + 1e-9)
-
-
-def test_the_exercise_about_one_neuron():
-    """Both networks change their class inside of the ball, at different images."""
-    ours, theirs = 0.0, 0.01  # the threshold of each
-    between = (ours + theirs) / 2
-    assert (between > ours) != (between > theirs)
 
 
 def test_shares_count_what_is_right_and_survives():

@@ -187,7 +187,6 @@ def test_what_is_there_is_not_computed_again(tmp_path, monkeypatch):
     (tmp_path / WEIGHTS).write_bytes((FOLDER / WEIGHTS).read_bytes())
     monkeypatch.setattr(measure_around, "IMAGES", 2)
     monkeypatch.setattr(measure_around, "IMAGES_OF_T15", 1)
-    monkeypatch.setattr(measure_around, "CURVE", [0.01])
     monkeypatch.setattr(measure_around, "CURVE_OF_T15", [])
     monkeypatch.setattr(Subject, "affine", lambda self, image, radius: (none(self, image), 1))
     call = ["cnn", "--data", str(tmp_path)]
@@ -197,10 +196,9 @@ def test_what_is_there_is_not_computed_again(tmp_path, monkeypatch):
     found = pd.read_csv(tmp_path / FILE)
     key = ["question", "bits", "image", "radius"]
     both = found[found["method"] == "intervals"].merge(expected, on=key, suffixes=("", " stored"))
-    assert len(both) == 7  # two images at three numbers of bits, one ball
+    assert len(both) == 6  # two images at three numbers of bits
     assert (both["survives"] == both["survives stored"]).all()
     monkeypatch.setattr(measure_around, "largest_radii", None)
-    monkeypatch.setattr(measure_around, "intervals", None)
     measure_around.main(call)
     assert (tmp_path / FILE).read_text() == written
 
