@@ -48,9 +48,13 @@ STORED = "resnet20"
 PLAIN, FOR_BALLS = "cnn", ("cnn-balls", "resnet20-balls")
 NETWORKS = (PLAIN, STORED, *FOR_BALLS)
 SEED, CLASSES = 0, 10
-#: Epochs, images in a batch, largest learning rate, and radius at the end, of training for balls.
-TRAINING = {"cnn-balls": (30, BATCH, 3e-3, 0.1), "resnet20-balls": (5, BATCH // 2, 2e-3, 0.02)}
-OPTIONS = ("epochs", "batch", "learning_rate", "radius")
+#: Training for balls: epochs, images in a batch, largest learning rate, radius at the end, and the
+#: shares of training after which the radius begins to grow, and has grown.
+TRAINING = {
+    "cnn-balls": (30, BATCH, 3e-3, 0.1, (0.25, 0.75)),
+    "resnet20-balls": (5, 16, 2e-3, 0.02, (0.45, 0.85)),
+}
+OPTIONS = ("epochs", "batch", "learning_rate", "radius", "shares")
 EPOCHS_OF_PLAIN = 12
 #: All inputs; the radii that are tried, twenty a decade; T15 looks so many places above T10.
 WITHIN = (-1.0, 1.0)
@@ -176,12 +180,13 @@ def train_for_balls(
     batch: int,
     learning_rate: float,
     radius: float,
+    shares: tuple[float, float],
     progress: Callable[[], object] = lambda: None,
 ) -> None:
     """Train a network without batch norm in place on the worst scores that T10 leaves possible.
 
-    The radius is 0 in the first quarter, and grows to `radius` in the next two: scores that become
-    uncertain before they mean anything end as constants (Gowal et al. 2018).
+    The radius is 0 at first, and then grows to `radius`: scores that become uncertain before they
+    mean anything end as constants (Gowal et al. 2018).
     """
     images, labels = qn.digits("train")
     batches = len(images) // batch
@@ -195,8 +200,10 @@ def train_for_balls(
             order = torch.randperm(len(images))
             progress()
         rows = order[step % batches * batch :][:batch]
-        now = radius * min(1.0, max(0.0, 2 * step / (epochs * batches) - 0.5))
-        scores, reach = propagate(graph, Balls(_shifted(images[rows]), now))
+        grown = (step / (epochs * batches) - shares[0]) / (shares[1] - shares[0])
+        now = radius * min(1.0, max(0.0, grown))
+        moved = _shifted(images[rows])
+        scores, reach = propagate(graph, Balls(moved, now)) if now else (network(moved), 0.0)
         own = nn.functional.one_hot(labels[rows], CLASSES)
         optimizer.zero_grad()
         cross_entropy(scores + reach * (1 - 2 * own), labels[rows]).backward()
@@ -214,7 +221,8 @@ def trained(name: str, progress: Callable[[], object] = lambda: None) -> fx.Grap
             folded = qn.fold(model.eval())
         else:
             folded = started(name).to(memory_format=torch.channels_last)  # twice as fast
-            train_for_balls(folded, **dict(zip(OPTIONS, TRAINING[name], strict=True)), progress=progress)
+            options = dict(zip(OPTIONS, TRAINING[name], strict=True))
+            train_for_balls(folded, **options, progress=progress)
     return folded.to(memory_format=torch.contiguous_format).half().double()
 
 
