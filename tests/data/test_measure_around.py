@@ -84,8 +84,7 @@ def test_training_for_balls_makes_them_larger():
     mine = LARGEST_ROWS[(LARGEST_ROWS["bits"] == 8) & (LARGEST_ROWS["method"] == "intervals")]
     mine = mine.assign(radius=mine["radius"].fillna(0).where(mine["right"], 0))
     median = mine.groupby("network")["radius"].median()
-    for name in (*SMALL[:1], "resnet20"):
-        assert median[f"{name}-balls"] > median[name]
+    assert median["cnn-balls"] > 2 * median["cnn"] > 0
 
 
 @pytest.mark.parametrize("name", SMALL)
