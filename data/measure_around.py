@@ -250,7 +250,7 @@ def sha256(name: str, folder: Path) -> str:
 def with_margins(network: fx.GraphModule) -> fx.GraphModule:
     """The network with further outputs: S_i - S_j for each class i and each other one, j.
 
-    The last layer is composed with e_i - e_j, so that what two classes have in common cancels
+    Rows of two classes are subtracted, so that what they have in common cancels
     before a bound is taken. Rows are those of `pairs`.
     """
     changed = qn.fold(network)  # a copy
