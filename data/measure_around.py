@@ -62,7 +62,7 @@ IMAGES, IMAGES_OF_T15, IMAGES_OF_T14 = 60, 5, 3
 #: Radii of curves of bounds.
 CURVE = [float(f"1e{exponent}") for exponent in range(-12, 1)]
 CURVE_OF_T15 = RADII[40::10]
-RADII_OF_T14 = (0.001,)
+RADII_OF_T14 = (0.001, 0.0003)
 #: (image, radius) of T15 on ResNet-20, where a row takes a minute.
 OF_T15 = [*((i, 0.0003) for i in range(3)), (0, 0.001)]
 OF_T15 += [pair for i in range(1, 10) for pair in ((i, 0.0003), (i, 0.001)) if pair not in OF_T15]
