@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from qnotes.errors import QnotesError, UnsupportedOperation, foreign
+from qnotes.networks.activations import NORMALIZES
 from qnotes.networks.operations import zero_pad
 from qnotes.networks.probing import precision_of, run, same
 from qnotes.networks.tracing import words_of_python
@@ -41,7 +42,7 @@ POOLS = {
 }
 #: Activations, and whether they are in place; the arguments have the names of the options.
 ACTIVATIONS = {
-    getattr(getattr(aten, call + how), "default"): (module, bool(how))
+    getattr(aten, call + how).default: (module, bool(how))
     for call, module in {
         "relu": nn.ReLU, "relu6": nn.ReLU6, "hardtanh": nn.Hardtanh, "leaky_relu": nn.LeakyReLU,
         "elu": nn.ELU, "hardswish": nn.Hardswish, "hardsigmoid": nn.Hardsigmoid, "silu": nn.SiLU,
@@ -56,10 +57,12 @@ DROPOUTS = (aten.dropout.default, aten.dropout_.default, aten.feature_dropout.de
 OTHERS = (
     aten.linear.default,
     aten.batch_norm.default,
+    aten.instance_norm.default,
     aten.prelu.default,
     aten.flatten.using_ints,
     aten.pad.default,
     aten.slice.Tensor,
+    aten.alias.default,
 )
 VIEWS = (aten.view.default, aten.reshape.default)
 #: Calls that are the function, or the method, of torch by the same name.
@@ -68,6 +71,8 @@ SAME = {
     aten.chunk.default: torch.chunk,
     aten.split.Tensor: torch.split,
     aten.split_with_sizes.default: torch.split,
+    aten.tensor_split.sections: torch.tensor_split,
+    aten.tensor_split.indices: torch.tensor_split,
     aten.mul.Tensor: operator.mul,
     aten.mul_.Tensor: operator.imul,
     aten.mean.dim: "mean",
@@ -181,6 +186,8 @@ class _Builder:
         if node.target in SAME:
             return self._same_call(node)
         given = _arguments(node)
+        if node.target is aten.alias.default:  # x[:], all of it
+            return self._read(node, given["self"])
         if node.target is aten.slice.Tensor:
             return self._slice(node, given)
         if node.target in VIEWS:
@@ -233,7 +240,7 @@ class _Builder:
     def _module(self, node: fx.Node, given: dict, source: fx.Node) -> tuple[str, nn.Module]:
         if node.target in CONVOLUTIONS or node.target is aten.linear.default:
             return self._weighted(node, given)
-        if node.target is aten.batch_norm.default:
+        if node.target in (aten.batch_norm.default, aten.instance_norm.default):
             return self._norm(node, given, source)
         if node.target is aten.prelu.default:
             slopes = self._weight(node, given["weight"])
@@ -254,12 +261,14 @@ class _Builder:
 
     def _norm(self, node: fx.Node, given: dict, source: fx.Node) -> tuple[str, nn.Module]:
         dimensions = len(_shape(source))
+        if given.get("use_input_stats"):
+            raise _refused(node, f"{node.target} {NORMALIZES}; it")
         if given["running_mean"] is None or given["running_var"] is None:
             raise UnsupportedOperation(
                 f"{node.name}: this batch norm keeps no running statistics, so it depends on the "
                 "batch; train it with track_running_stats=True"
             )
-        _refuse_training(node, given["training"])
+        _refuse_training(node, given.get("training", False))
         if dimensions == 3 and source.target is aten.linear.default:
             raise UnsupportedOperation(
                 f"{node.name}: this batch norm normalizes dimension 1 of three, and the linear "
