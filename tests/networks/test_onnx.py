@@ -339,7 +339,7 @@ def test_networks_of_torchvision_come_back(name, layers, tmp_path):
     """Skips, concatenations, shuffles, gates: the same function, and all layers are quantized."""
     with seeded(0):
         network = torchvision.models.get_model(name, weights=None).eval()
-        calibrate(network, torch.randn(2, 3, 32, 32).clamp(-1, 1))
+        calibrate(network, torch.randn(8, 3, 32, 32).clamp(-1, 1))
     x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     again = qn.from_onnx(exported(network, x, tmp_path / "n.onnx", opset_version=17))
     with torch.no_grad():
