@@ -17,7 +17,8 @@
 ## make checkpoints   train the networks in data/ again, from three seeds (about half an hour), measure
 ##                    their profiles, and compare the accuracies with the stored ones
 ## make weights       fetch the ImageNet weights in data/ again and compare with the manifest
-## make errors        measure data/errors.csv again: errors that every page quotes (about 30 minutes)
+## make errors        measure data/errors.csv again, errors that every page quotes (about 30 minutes),
+##                    and data/promised.csv, promises at several widths (ten minutes)
 ## make certified     compute data/certified.csv again: bounds of certify that take minutes (two hours)
 ## make architectures measure data/architectures.csv again: bounds of all classifiers of torchvision,
 ##                    with random weights (about half an hour; what is there is kept)
@@ -276,6 +277,7 @@ weights: $(environment)
 
 errors: $(environment)
 	@$(py) -m data.measure_errors
+	@$(py) -m data.measure_promised
 
 certified: $(environment)
 	@$(py) -m data.measure_certified --again

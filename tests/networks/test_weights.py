@@ -132,6 +132,8 @@ def test_data_folder_is_small_and_holds_nothing_else():
         "measure_architectures.py",
         "architectures.csv",
         "errors.csv",
+        "measure_promised.py",
+        "promised.csv",
         "measure_certified.py",
         "certified.csv",
         "paper_numbers.csv",
