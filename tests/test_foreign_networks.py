@@ -6,6 +6,7 @@ modules compute, in float64.
 
 import copy
 import math
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -320,6 +321,10 @@ REFUSED = {
         "pass the program itself to qnotes.from_export",
     ),
     "no module": (lambda: 5, "expected a torch.nn.Module; got int"),
+    "a word for a name": (
+        lambda: nn.Sequential(OrderedDict({"class": linear()})),
+        "class has 'class' in its name, a word of Python's own; rename it",
+    ),
 }
 
 

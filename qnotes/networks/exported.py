@@ -7,16 +7,18 @@ other call is refused by name: a program is converted as a whole or not at all.
 
 from __future__ import annotations
 
-import math
 import operator
+import sys
 
 import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from qnotes.errors import QnotesError, UnsupportedOperation, foreign
+from qnotes.networks.activations import NORMALIZES
 from qnotes.networks.operations import zero_pad
 from qnotes.networks.probing import precision_of, run, same
+from qnotes.networks.tracing import words_of_python
 
 aten = torch.ops.aten
 
@@ -38,21 +40,49 @@ POOLS = {
     )
     for d in DIMENSIONS
 }
-RELUS = {aten.relu.default: False, aten.relu_.default: True}  # whether it is in place
-RELU6S = {
-    aten.relu6.default: False,
-    aten.relu6_.default: True,
-    aten.hardtanh.default: False,
-    aten.hardtanh_.default: True,
-}
+#: Activations, and whether they are in place; the arguments have the names of the options.
+ACTIVATIONS = {
+    getattr(aten, call + how).default: (module, bool(how))
+    for call, module in {
+        "relu": nn.ReLU, "relu6": nn.ReLU6, "hardtanh": nn.Hardtanh, "leaky_relu": nn.LeakyReLU,
+        "elu": nn.ELU, "hardswish": nn.Hardswish, "hardsigmoid": nn.Hardsigmoid, "silu": nn.SiLU,
+    }.items()
+    for how in ("", "_")
+} | {
+    aten.gelu.default: (nn.GELU, False),
+    aten.sigmoid.default: (nn.Sigmoid, False),
+    aten.tanh.default: (nn.Tanh, False),
+}  # fmt: skip
 DROPOUTS = (aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default)
 OTHERS = (
     aten.linear.default,
     aten.batch_norm.default,
+    aten.instance_norm.default,
+    aten.prelu.default,
     aten.flatten.using_ints,
     aten.pad.default,
+    aten.slice.Tensor,
+    aten.alias.default,
 )
 VIEWS = (aten.view.default, aten.reshape.default)
+#: Calls that are the function, or the method, of torch by the same name.
+SAME = {
+    aten.cat.default: torch.cat,
+    aten.chunk.default: torch.chunk,
+    aten.split.Tensor: torch.split,
+    aten.split_with_sizes.default: torch.split,
+    aten.tensor_split.sections: torch.tensor_split,
+    aten.tensor_split.indices: torch.tensor_split,
+    aten.mul.Tensor: operator.mul,
+    aten.mul_.Tensor: operator.imul,
+    aten.mean.dim: "mean",
+    aten.transpose.int: "transpose",
+    aten.permute.default: "permute",
+    aten.unsqueeze.default: "unsqueeze",
+    aten.contiguous.default: "contiguous",
+    operator.getitem: operator.getitem,  # of several pieces
+}
+PRODUCTS = (aten.mul.Tensor, aten.mul_.Tensor)
 SIZES = (aten.sym_size.int,)  # read by views alone, and the shape of a view says enough
 SUMS = {aten.add.Tensor: operator.add, aten.add_.Tensor: operator.iadd}
 
@@ -77,6 +107,8 @@ def from_export(program: ExportedProgram) -> fx.GraphModule:
             f"expected a torch.export program; got {type(program).__name__}; make one with "
             "torch.export.export(network, (example,))"
         )
+    if words := words_of_python(program.state_dict):
+        raise UnsupportedOperation(f"the exported program cannot be run: {words}")
     with foreign("the exported program cannot be read", UnsupportedOperation):
         network = _Builder(program).build()
         runs = program.module()
@@ -151,7 +183,15 @@ class _Builder:
         return fx.GraphModule(self.modules, self.graph, "Exported").eval()
 
     def _call(self, node: fx.Node) -> fx.Node:
+        if node.target in SAME:
+            return self._same_call(node)
         given = _arguments(node)
+        if node.target is aten.alias.default:  # x[:], all of it
+            return self._read(node, given["self"])
+        if node.target is aten.slice.Tensor:
+            return self._slice(node, given)
+        if node.target in VIEWS:
+            return self._view(node, given)
         if node.target in SUMS:
             if given["alpha"] != 1:
                 raise _refused(node, f"a sum with alpha={given['alpha']}")
@@ -161,6 +201,37 @@ class _Builder:
         name, module = self._module(node, given, source)
         return self.graph.call_module(self._placed(name, module), (self._read(node, source),))
 
+    def _same_call(self, node: fx.Node) -> fx.Node:
+        """A call of torch, with the arguments that it has here."""
+        if node.target in PRODUCTS and not all(isinstance(x, fx.Node) for x in node.args):
+            raise _refused(node, f"{node.target} of {node.args}")
+        args = fx.map_arg(node.args, lambda read: self._read(node, read))
+        target = SAME[node.target]
+        call = self.graph.call_method if isinstance(target, str) else self.graph.call_function
+        return call(target, args, dict(node.kwargs))
+
+    def _slice(self, node: fx.Node, given: dict) -> fx.Node:
+        """``x[:, start:end]``; of the batch only all of it."""
+        source, read = given["self"], self._read(node, given["self"])
+        dimension, end = given["dim"] % len(_shape(source)), given["end"]
+        part = slice(given["start"], end, given["step"])
+        if dimension == 0:
+            if part.start in (None, 0) and end in (None, sys.maxsize) and part.step == 1:
+                return read
+            raise _refused(node, f"{node.target} of the batch")
+        index = (*(slice(None),) * dimension, part)
+        return self.graph.call_function(operator.getitem, (read, index))
+
+    def _view(self, node: fx.Node, given: dict) -> fx.Node:
+        """A view is covered where it keeps the batch dimension."""
+        before, after = _shape(given["self"]), _shape(node)
+        if after[:1] != before[:1] or not all(isinstance(size, int) for size in after[1:]):
+            raise _refused(node, f"{node.target} from {tuple(before)} to {tuple(after)}")
+        read = self._read(node, given["self"])
+        if len(after) == 2:
+            return self.graph.call_module(self._placed(node.name, nn.Flatten()), (read,))
+        return self.graph.call_method("reshape", (read, -1, *after[1:]))
+
     def _read(self, node: fx.Node, source: object) -> fx.Node:
         if source not in self.made:
             raise _refused(node, f"{node.target} of {source}, which does not depend on the input,")
@@ -169,8 +240,11 @@ class _Builder:
     def _module(self, node: fx.Node, given: dict, source: fx.Node) -> tuple[str, nn.Module]:
         if node.target in CONVOLUTIONS or node.target is aten.linear.default:
             return self._weighted(node, given)
-        if node.target is aten.batch_norm.default:
+        if node.target in (aten.batch_norm.default, aten.instance_norm.default):
             return self._norm(node, given, source)
+        if node.target is aten.prelu.default:
+            slopes = self._weight(node, given["weight"])
+            return self._layer(given["weight"]), _with(nn.PReLU(len(slopes)), weight=slopes)
         return node.name, _without_weights(node, given, source)
 
     def _weighted(self, node: fx.Node, given: dict) -> tuple[str, nn.Module]:
@@ -187,12 +261,14 @@ class _Builder:
 
     def _norm(self, node: fx.Node, given: dict, source: fx.Node) -> tuple[str, nn.Module]:
         dimensions = len(_shape(source))
+        if given.get("use_input_stats"):
+            raise _refused(node, f"{node.target} {NORMALIZES}; it")
         if given["running_mean"] is None or given["running_var"] is None:
             raise UnsupportedOperation(
                 f"{node.name}: this batch norm keeps no running statistics, so it depends on the "
                 "batch; train it with track_running_stats=True"
             )
-        _refuse_training(node, given["training"])
+        _refuse_training(node, given.get("training", False))
         if dimensions == 3 and source.target is aten.linear.default:
             raise UnsupportedOperation(
                 f"{node.name}: this batch norm normalizes dimension 1 of three, and the linear "
@@ -235,13 +311,8 @@ def _without_weights(node: fx.Node, given: dict, source: fx.Node) -> nn.Module:
         # No stride is an empty list here, and None there.
         options = {key: value if value != [] else None for key, value in given.items()}
         return POOLS[node.target](**{key: _plain(value) for key, value in options.items()})
-    if node.target in RELUS:
-        return nn.ReLU(inplace=RELUS[node.target])
-    if node.target in RELU6S:
-        limits = given.get("min_val", 0), given.get("max_val", 6)
-        if limits != (0, 6):
-            raise _refused(node, f"a clamp to [{limits[0]:g}, {limits[1]:g}] other than ReLU6's")
-        return nn.ReLU6(inplace=RELU6S[node.target])
+    if node.target in ACTIVATIONS:
+        return _activation(node, given)
     if node.target in DROPOUTS:
         _refuse_training(node, given["train"])
         return nn.Dropout(given["p"])
@@ -249,16 +320,19 @@ def _without_weights(node: fx.Node, given: dict, source: fx.Node) -> nn.Module:
         return nn.Flatten(given["start_dim"], given["end_dim"])
     if node.target is aten.pad.default:
         return zero_pad(node.name, given["pad"], given["mode"], given["value"])
-    if node.target in VIEWS:
-        return _flatten(node, _shape(source), _shape(node))
     raise _refused(node, str(node.target))
 
 
-def _flatten(node: fx.Node, before: tuple, after: tuple) -> nn.Flatten:
-    """A view is covered where it keeps the batch dimension and flattens all others."""
-    if len(after) != 2 or after[0] != before[0] or after[1] != math.prod(before[1:]):
-        raise _refused(node, f"{node.target} from {tuple(before)} to {tuple(after)}")
-    return nn.Flatten()
+def _activation(node: fx.Node, given: dict) -> nn.Module:
+    kind, in_place = ACTIVATIONS[node.target]
+    if kind is nn.Hardtanh and (given["min_val"], given["max_val"]) == (0, 6):
+        kind, given = nn.ReLU6, {}
+    if kind is nn.ELU and (given.pop("scale"), given.pop("input_scale")) != (1, 1):
+        raise _refused(node, f"{node.target} with scales, as of SELU or CELU,")
+    module = kind(**given)
+    if in_place:
+        module.inplace = True
+    return module
 
 
 def _arguments(node: fx.Node) -> dict[str, object]:
@@ -302,8 +376,9 @@ def _refuse_training(node: fx.Node, training: bool) -> None:
 
 
 def _refused(node: fx.Node, what: str) -> UnsupportedOperation:
-    tables = (CONVOLUTIONS, POOLS, RELUS, RELU6S, DROPOUTS, VIEWS, SUMS, OTHERS)
-    calls = {call.name().split("::")[1].split(".")[0] for table in tables for call in table}
+    tables = (CONVOLUTIONS, POOLS, ACTIVATIONS, DROPOUTS, VIEWS, SUMS, SAME, OTHERS)
+    named = (call for table in tables for call in table if call is not operator.getitem)
+    calls = {call.name().split("::")[1].split(".")[0] for call in named}
     covered = ", ".join(sorted(calls))
     return UnsupportedOperation(
         f"{node.name}: {what} is not covered in an exported program. Covered: {covered}. Export "

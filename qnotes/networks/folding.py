@@ -16,7 +16,12 @@ from qnotes.networks.tracing import check_finite, is_altered, trace
 
 #: `SyncBatchNorm` is a plain batch norm in evaluation mode.
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-
+#: In evaluation mode, and with running statistics, these are batch norms too.
+OF_INSTANCES = {
+    nn.InstanceNorm1d: nn.BatchNorm1d,
+    nn.InstanceNorm2d: nn.BatchNorm2d,
+    nn.InstanceNorm3d: nn.BatchNorm3d,
+}
 
 #: Dimensions of each value in a run of a graph, which happens when it is first asked for.
 Ranks = Callable[[], Mapping[fx.Node, int]]
@@ -26,7 +31,8 @@ def fold(network: nn.Module, *, input_shape: tuple[int, ...] | None = None) -> f
     """A copy of a network in float64 with each batch norm folded into the layer before it.
 
     At inference a batch norm is affine, so `bn(conv(x))` is one convolution with other weights.
-    Quantization starts from these weights, and every error is measured against this network.
+    Quantization starts from these weights, and every error is measured against this network. An
+    instance norm with running statistics is a batch norm.
 
     A batch norm that does not follow a layer of its own, as in DenseNet, becomes a layer: a
     depthwise convolution of size 1, under its own name (theory, T17). For a vector it is a linear
@@ -52,6 +58,7 @@ def fold(network: nn.Module, *, input_shape: tuple[int, ...] | None = None) -> f
         QnotesError: for NaN or infinite weights, by the layer's name.
     """
     folded = trace(network, copied=True, input_shape=input_shape).double().eval()
+    _instances_as_batches(folded)
     norms = [node for node in folded.graph.nodes if is_module(folded, node, NORMS)]
     probe = probe_of(folded, input_shape) if norms else None
     before = None if probe is None else run(folded, probe)
@@ -72,6 +79,18 @@ def fold(network: nn.Module, *, input_shape: tuple[int, ...] | None = None) -> f
         if isinstance(module, AFFINE_MODULES):
             check_finite(name, {"weight": module.weight, "bias": module.bias})
     return folded
+
+
+def _instances_as_batches(graph: fx.GraphModule) -> None:
+    """Write instance norms with running statistics as the batch norms that they are."""
+    for name, norm in list(graph.named_modules(remove_duplicate=False)):
+        kind = OF_INSTANCES.get(type(norm))
+        if kind is None or norm.running_mean is None or norm.training or is_altered(norm):
+            continue
+        same = kind(norm.num_features, norm.eps, affine=False)
+        for key in ("weight", "bias", "running_mean", "running_var"):
+            setattr(same, key, getattr(norm, key))
+        graph.set_submodule(name, same.eval())
 
 
 def is_module(graph: fx.GraphModule, node: fx.Node, types: tuple[type, ...]) -> bool:

@@ -10,6 +10,7 @@ what differs is refused, too.
 
 from __future__ import annotations
 
+import keyword
 import math
 import operator
 import re
@@ -42,6 +43,12 @@ WITHOUT_SLOPE = {
     ),
     "Attention": ATTENDS,
 }  # fmt: skip
+#: Nodes whose values nobody knows before.
+RANDOM = (
+    "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+    "RandomUniformLike",
+)  # fmt: skip
+RUNTIME = "onnxruntime"
 #: Precisions of inputs, as numpy has them.
 PRECISIONS = (np.float64, np.float32, np.float16)
 
@@ -90,7 +97,7 @@ def read_onnx(
     probe = _probe(model.graph.input[0], input_shape)
     reader = _Reader(model, probe)
     network = reader.network()
-    _check_same(model, network, probe)
+    _check_same(reader, network, probe)
     return network, tuple(probe.shape)
 
 
@@ -113,8 +120,9 @@ def _loaded(path: Path):
         raise QnotesError(f"no file {path}")
     with foreign(f"{path} is no ONNX file"):
         model = onnx.load(path, load_external_data=False)
-    if not model.graph.node or not model.opset_import:
-        raise QnotesError(f"{path} is no ONNX file: it has no nodes")
+    for what in ("nodes", "outputs"):
+        if not getattr(model.graph, what.removesuffix("s")):
+            raise QnotesError(f"{path} is no ONNX file: it has no {what}")
     _check_opset(path, model)
     with foreign(
         f"{path} keeps weights in files beside it (external data), which cannot be read; put them "
@@ -122,6 +130,8 @@ def _loaded(path: Path):
     ):
         external.load_external_data_for_model(model, str(path.parent))
     _refuse_quantized(path, model)
+    if sparse := [tensor.values.name for tensor in model.graph.sparse_initializer]:
+        raise QnotesError(f"{path} stores {', '.join(sparse)} as sparse; store it as dense")
     with foreign(f"{path} is no valid ONNX model"):
         if model.functions:
             model = _onnx("inliner").inline_local_functions(model)
@@ -130,14 +140,18 @@ def _loaded(path: Path):
 
 
 def _check_opset(path: Path, model) -> None:
-    known = _onnx("defs").onnx_opset_version()
-    newest = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    known, newest = _onnx("defs").onnx_opset_version(), _version(model)
     if newest > known:
         raise QnotesError(
             f"{path} uses version {newest} of ONNX's operations, and the installed onnx "
             f"{_onnx().__version__} knows them up to {known}: update onnx, or export the file "
             f"again with opset_version={known}"
         )
+
+
+def _version(model) -> int:
+    """Of ONNX's operations; 0 where a file has none of them."""
+    return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
 
 
 def _refuse_quantized(path: Path, model) -> None:
@@ -161,21 +175,28 @@ def _cut(model, output: str | None):
     for node in reversed(graph.node):
         if needed & set(node.output):
             kept.insert(0, node)
-            needed |= set(node.input)
-    stored = {tensor.name for tensor in (*graph.initializer, *_sparse(graph))}
+            needed |= set(_reads(node))
+    stored = {tensor.name for tensor in graph.initializer}
     inputs = [given for given in graph.input if given.name not in stored]
-    if len(inputs) != 1:
+    read = [given for given in inputs if given.name in needed]
+    if len(read) != 1:
         listed = ", ".join(given.name for given in inputs) or "none"
-        raise UnsupportedOperation(f"the file has {len(inputs)} inputs ({listed}); one is covered")
-    if inputs[0].name not in needed:
-        raise UnsupportedOperation(f"{output} does not depend on the input {inputs[0].name}")
-    ends = helper.make_tensor_value_info(output, inputs[0].type.tensor_type.elem_type, None)
-    cut = helper.make_graph(kept, graph.name or "cut", inputs, [ends], list(graph.initializer))
+        raise UnsupportedOperation(
+            f"{output} depends on {len(read)} inputs of the file, which has {len(inputs)} "
+            f"({listed}); one is covered"
+        )
+    ends = helper.make_tensor_value_info(output, read[0].type.tensor_type.elem_type, None)
+    cut = helper.make_graph(kept, graph.name or "cut", read, [ends], list(graph.initializer))
     return helper.make_model(cut, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
-def _sparse(graph) -> list:
-    return [tensor.values for tensor in graph.sparse_initializer]
+def _reads(node) -> list[str]:
+    """Names of what a node reads, and of what a graph inside of it does."""
+    names = [name for name in node.input if name]
+    for option in node.attribute:
+        for inner in (*option.g.node, *(one for graph in option.graphs for one in graph.node)):
+            names += _reads(inner)
+    return names
 
 
 def _one_output(graph, output: str | None) -> str:
@@ -208,7 +229,8 @@ def _probe(given, input_shape: tuple[int, ...] | None) -> Tensor:
     said = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in kind.shape.dim]
     shape = _shape(given.name, said, input_shape)
     generator = torch.Generator().manual_seed(0)
-    probe = torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1
+    with foreign(f"the file cannot be run on an input of shape {shape}"):
+        probe = torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1
     return probe.to(getattr(torch, np.dtype(precision).name))
 
 
@@ -240,14 +262,37 @@ def _shape(
     return tuple(fixed)
 
 
-def _check_same(model, network: nn.Module, probe: Tensor) -> None:
+def _check_same(reader: _Reader, network: nn.Module, probe: Tensor) -> None:
     """Refuse a network that computes something else than the file, as others run it."""
-    expected, who = _computed(model, probe)
-    if not same(run(network, probe), torch.as_tensor(np.asarray(expected))):
-        raise UnsupportedOperation(
-            f"{who} computes something else than the modules that the file's nodes stand for, for "
-            f"an input of shape {tuple(probe.shape)}; please report it"
-        )
+    expected, who = _computed(reader.model, probe)
+    if same(run(network, probe), torch.as_tensor(np.asarray(expected))):
+        return
+    (end,) = (given.name for given in reader.model.graph.output)
+    first = _first_that_differs(reader, probe)
+    what = f"{_called(first)}: {first.op_type}" if first is not None else f"{end}: it"
+    install = f"pip install {RUNTIME}, which is asked first"
+    remedy = "please report it" if who == RUNTIME else install
+    raise UnsupportedOperation(
+        f"{what} computes something else in {who} than the modules that the file's nodes stand for,"
+        f" for an input of shape {tuple(probe.shape)}; {remedy}"
+    )
+
+
+def _first_that_differs(reader: _Reader, probe: Tensor):
+    """The first node whose value is not that of ONNX's implementation; None where none is."""
+    (source,) = (given.name for given in reader.model.graph.input)
+    try:
+        with np.errstate(all="ignore"):
+            evaluator = _evaluator(reader.model)
+            theirs = evaluator.run(None, {source: probe.numpy()}, intermediate=True)
+    except Exception:  # it has gaps
+        return None
+    with_bias = set(reader.given_away.values())  # there without
+    for node in reader.nodes:
+        for name in set(node.output) & set(reader.values) - with_bias:
+            if not same(reader.values[name], torch.as_tensor(np.asarray(theirs[name]))):
+                return node
+    return None
 
 
 def _computed(model, probe: Tensor) -> tuple[np.ndarray, str]:
@@ -255,16 +300,20 @@ def _computed(model, probe: Tensor) -> tuple[np.ndarray, str]:
     (source,) = (given.name for given in model.graph.input)
     inputs = {source: probe.numpy()}
     try:
-        runtime = import_module("onnxruntime")
+        runtime = import_module(RUNTIME)
         options = {"providers": ["CPUExecutionProvider"]}
         session = runtime.InferenceSession(model.SerializeToString(), **options)
-        return session.run(None, inputs)[0], "onnxruntime"
+        return session.run(None, inputs)[0], RUNTIME
     except Exception:  # not installed, or it cannot run the file
         who = "the reference implementation of ONNX"
-    with foreign(f"{who} cannot run the file, so nothing checks it; pip install onnxruntime, too"):
-        evaluator = _onnx("reference").ReferenceEvaluator(model, new_ops=[_batch_norm_of_onnx()])
+    with foreign(f"{who} cannot run the file, so nothing checks it; pip install {RUNTIME}, too"):
+        evaluator = _evaluator(model)
         with np.errstate(all="ignore"):  # its sigmoid computes what it does not take
             return evaluator.run(None, inputs)[0], who
+
+
+def _evaluator(model):
+    return _onnx("reference").ReferenceEvaluator(model, new_ops=[_batch_norm_of_onnx()])
 
 
 def _batch_norm_of_onnx() -> type:
@@ -318,7 +367,7 @@ class _Call:
         return value.tolist()
 
     def refused(self, what: str = "", remedy: str = "") -> UnsupportedOperation:
-        before = next((name for name in self.node.input if name not in self.constants), "")
+        before = next((name for name in _reads(self.node) if name not in self.constants), "")
         remedy = remedy or (
             f"Take it out of the file; or end the network before it, with output={before!r}."
         )
@@ -344,7 +393,7 @@ class _Reader:
         self.made = {source: self.graph.placeholder("input")}
         self.values = {source: probe}
         self.makers = {name: node for node in self.nodes for name in node.output}
-        self.version = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+        self.version = _version(model)
         self.given_away: dict[str, str] = {}  # sums that became the bias of what they read
 
     def network(self) -> fx.GraphModule:
@@ -372,7 +421,12 @@ class _Reader:
             self._keep(node, self.made[before], self.values[before])
         elif node.op_type == "Shape":
             self.constants[node.output[0]] = self._shape_of(node)
-        elif all(name in self.constants for name in node.input if name):
+        elif node.op_type in RANDOM:
+            raise UnsupportedOperation(
+                f"{_called(node)}: {node.op_type} is another number each time; export the network "
+                "in evaluation mode"
+            )
+        elif not any(name in self.made for name in _reads(node)):
             self._compute(node)
         elif node.op_type in JOINS:
             self._keep(node, *JOINS[node.op_type](self, node))
@@ -395,7 +449,7 @@ class _Reader:
         self.constants.update(zip(node.output, map(np.asarray, results), strict=True))
 
     def _apply(self, node) -> None:
-        name = next(name for name in node.input if name not in self.constants)
+        name = next(name for name in _reads(node) if name in self.made)
         call = self._call(node, name)
         if node.op_type in WITHOUT_SLOPE:
             raise call.refused(f"{WITHOUT_SLOPE[node.op_type]}; so it")
@@ -427,7 +481,7 @@ class _Reader:
             return None
         shape = self.constants[others[0]].shape
         weight = self.constants.get(node.input[1])
-        if weight is None:
+        if weight is None or weight.ndim < 2:
             return None
         channels = weight.shape[0 if node.op_type == "Conv" else 1]
         tail = (1,) * (weight.ndim - 2 if node.op_type == "Conv" else 0)
@@ -470,7 +524,11 @@ class _Reader:
         name = re.sub(r"[^0-9A-Za-z_.]+", "_", stem).strip("._") or call.node.op_type
         if not hasattr(module, "weight") and stem != call.name:
             name += "_padding"
-        taken = (part for part in name.split(".") if hasattr(self.empty, part))
+        taken = (
+            part
+            for part in name.split(".")
+            if hasattr(self.empty, part) or keyword.iskeyword(part)
+        )
         nested = (old for old in self.modules if f"{old}.".startswith(f"{name}."))
         inside = (old for old in self.modules if name.startswith(f"{old}."))
         if any((*taken, *nested, *inside)):
@@ -609,17 +667,18 @@ def _channelwise(call: _Call) -> list[Step]:
             f"{numbers.shape}, which is no number for each channel (dimension 1),"
         )
     channels = call.source.shape[1]
+    if numbers.size not in (1, channels):
+        raise call.refused(f"of {channels} channels with {numbers.size} numbers")
+    if kind == "Div" and (not index or not numbers.all()):
+        raise call.refused("by zero" if index else "by what depends on the input")
     numbers = np.broadcast_to(numbers.reshape(-1), (channels,))
     one, zero = np.ones_like(numbers), np.zeros_like(numbers)
-    made = {
-        "Add": (one, numbers),
-        "Sub": (one, -numbers) if index else (-one, numbers),
-        "Mul": (numbers, zero),
-        "Div": (one / numbers if index else None, zero),
-    }
-    scale, shift = made[kind]
-    if scale is None:
-        raise call.refused("by what depends on the input")
+    scale, shift = {
+        "Add": lambda: (one, numbers),
+        "Sub": lambda: (one, -numbers) if index else (-one, numbers),
+        "Mul": lambda: (numbers, zero),
+        "Div": lambda: (one / numbers, zero),
+    }[kind]()
     return [_norm(call, scale, shift, zero, one, 0.0)]
 
 
@@ -646,9 +705,9 @@ def _pool(call: _Call, kind: str, more: dict) -> list[Step]:
     elif set(dilations) != {1}:
         raise call.refused("with dilations")
     pool = _of_axes(call, kind, len(kernel))
-    if more.get("count_include_pad") and begin != end:
-        return [_zeros(call, begin, end), pool(kernel, strides)]
     round_up = bool(call.options.get("ceil_mode", 0))
+    if more.get("count_include_pad") and begin != end:
+        return [_zeros(call, begin, end), pool(kernel, strides, ceil_mode=round_up)]
     sizes = zip(call.source.shape[2:], kernel, strides, dilations, begin, end, strict=True)
     wanted = [_windows(*size, round_up) for size in sizes]
     for ceil_mode in (round_up, not round_up):
@@ -682,23 +741,30 @@ def _clip(call: _Call) -> list[Step]:
     largest = torch.finfo(call.source.dtype).max
     if high is not None and high >= largest:
         high = None
+    if low is not None and low <= -largest:
+        low = None
+    if low is None and high is None:
+        return []
     if low == 0 and high in (None, 6):
         return [nn.ReLU() if high is None else nn.ReLU6()]
-    if low is None or high is None or low <= -largest or not low < high:
+    if low is None or high is None or not low < high:
         raise call.refused(f"to [{low}, {high}]", "Clip to two ends, the first one smaller.")
     return [nn.Hardtanh(low, high)]
 
 
 def _hard_sigmoid(call: _Call) -> list[Step]:
     alpha, beta = call.options.get("alpha", 0.2), call.options.get("beta", 0.5)
-    if abs(alpha - 1 / 6) > 1e-6 or beta != 0.5:
+    if abs(alpha - 1 / 6) > 1e-8 or beta != 0.5:
         raise call.refused(f"with alpha={alpha:g}, beta={beta:g} (1/6 and 1/2 are)")
     return [nn.Hardsigmoid()]
 
 
 def _prelu(call: _Call) -> list[Step]:
     slope = call.constant(1)
-    if slope.size not in (1, call.source.shape[1]) or slope.size != max(slope.shape, default=1):
+    axes = call.source.ndim
+    shape = (1,) * (axes - slope.ndim) + slope.shape  # as it broadcasts
+    channels = call.source.shape[1] if axes > 1 else 1
+    if slope.size != 1 and (slope.size != channels or len(shape) > axes or shape[1] != channels):
         raise call.refused(f"with slopes of shape {slope.shape}")
     module = nn.PReLU(slope.size)
     module.weight = _parameter(slope.reshape(-1))
@@ -763,7 +829,8 @@ def _reshape(call: _Call) -> list[Step]:
 
 
 def _flatten(call: _Call) -> list[Step]:
-    axis, shape = call.options.get("axis", 1) % max(call.source.ndim, 1), call.source.shape
+    axis, shape = call.options.get("axis", 1), call.source.shape
+    axis += len(shape) * (axis < 0)
     return _view(call, (math.prod(shape[:axis]), math.prod(shape[axis:])))
 
 
@@ -793,10 +860,13 @@ def _slice(call: _Call) -> list[Step]:
     steps = call.setting(4, "steps", [1] * len(starts))
     parts = [slice(None)] * len(shape)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        if step < 1 or axis % len(shape) == 0:
-            raise call.refused("backwards, or of the batch")
+        if step < 1:
+            raise call.refused("backwards")
         first, last, step = slice(start, end, step).indices(shape[axis])
-        parts[axis % len(shape)] = slice(first, last, step)
+        if axis % len(shape):
+            parts[axis % len(shape)] = slice(first, last, step)
+        elif len(range(first, last, step)) != shape[axis]:
+            raise call.refused("of the batch")
     return [(operator.getitem, (tuple(parts),))]
 
 

@@ -162,7 +162,8 @@ def _refuse_without_slope(network: fx.GraphModule, modules: Mapping[str, nn.Modu
     """Say first what no bound exists for, wherever it stands; the rest is only not covered."""
     for node in network.graph.nodes:
         if node.op == "call_module":
-            what = type(modules[str(node.target)]).__name__
+            module = modules[str(node.target)]
+            what = "" if _is_norm(module) else type(module).__name__
         else:
             what = getattr(node.target, "__name__", str(node.target))
         if node.op.startswith("call") and what in WITHOUT_SLOPE:
@@ -234,7 +235,10 @@ def _functional_operation(network: fx.GraphModule, node: fx.Node, module: type) 
 
 
 def _is_norm(module: nn.Module) -> bool:
-    return isinstance(module, nn.modules.batchnorm._BatchNorm)
+    """Whether it is affine at inference: a batch norm, or an instance norm with statistics."""
+    batch = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    known = getattr(module, "running_mean", None) is not None
+    return batch or (isinstance(module, nn.modules.batchnorm._NormBase) and known)
 
 
 def class_path(module: nn.Module) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import keyword
 import operator
+from collections.abc import Iterable
 
 import torch
 from torch import fx, nn
@@ -290,12 +292,22 @@ def _untraceable(network: nn.Module, tracer: _Tracer, error: Exception) -> str:
         why, remedy = "because its forward makes layers with weights", "Make them in __init__"
     elif isinstance(error, AssertionError):
         why, remedy = "because its forward asserts something of a value", "Take that out"
+    elif words := words_of_python(name for name, _ in network.named_modules()):
+        return f"{type(network).__name__} cannot be traced: {words}"
     else:
         why = "likely because its forward depends on the input's values or shape"
         remedy = "Take that out"
     first, *_ = str(error).splitlines() or [""]
     cause = f"{type(error).__name__}: {first}" if first else type(error).__name__
     return f"{where}{type(network).__name__} cannot be traced, {why} ({cause}). {remedy}, {EXPORT}"
+
+
+def words_of_python(names: Iterable[str]) -> str:
+    """What is wrong with names that no code can have after a dot; torch.fx writes it so."""
+    for name in names:
+        if word := next(filter(keyword.iskeyword, name.split(".")), ""):
+            return f"{name} has {word!r} in its name, a word of Python's own; rename it"
+    return ""
 
 
 class _Proxy(fx.Proxy):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 from tqdm import tqdm
 
-from qnotes.errors import NotVerified, QnotesError, UnsupportedOperation
+from qnotes.errors import NotVerified, QnotesError, UnsupportedOperation, real
 from qnotes.networks.operations import Operation
 from qnotes.propagation.affine import Affine, Budget
 from qnotes.propagation.channels import Channels
@@ -144,10 +144,7 @@ def certify(
             `qnotes.profile` raises.
     """
     start = time.perf_counter()
-    if method not in METHODS:
-        raise QnotesError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
-    if not (isinstance(memory, int | float) and memory > 0):
-        raise QnotesError(f"memory must be a number of bytes, such as 8e9; got {memory!r}")
+    _check_options(method, seconds, memory, diagonals, provenance)
     region = checked_region(input_shape, radius, center, within)
     shape = tuple(region.low.shape)
     with torch.no_grad():
@@ -167,6 +164,23 @@ def certify(
         log10, method, layers, origin, taken, said=steps.said, diagonals=found,
         left_out=steps.left_out,
     )  # fmt: skip
+
+
+def _check_options(
+    method: object, seconds: object, memory: object, diagonals: object, provenance: object
+) -> None:
+    if not isinstance(method, str) or method not in METHODS:
+        raise QnotesError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    time_left, room = real(seconds), real(memory)
+    if time_left is None or not time_left >= 0:
+        raise QnotesError(f"seconds must be a number, 0 or larger; got {seconds!r}")
+    if room is None or not room > 0:
+        raise QnotesError(f"memory must be a number of bytes, such as 8e9; got {memory!r}")
+    if not isinstance(diagonals, Diagonals | None):
+        what = type(diagonals).__name__
+        raise QnotesError(f"diagonals must be those of a certificate; got {what}")
+    if not isinstance(provenance, Mapping | None):
+        raise QnotesError(f"provenance must be a mapping; got {type(provenance).__name__}")
 
 
 #: Bounds on the graph: theorem, its name, and the method that has it.
@@ -290,7 +304,7 @@ def _with_more_symbols(
 ) -> dict[fx.Node, Known]:
     """Four times as many symbols each time, while they are wanted, and there is time and room."""
     end = time.perf_counter() + seconds
-    room = max(1, int(effort.memory / (48 * _coordinates(pair))))
+    room = max(1, int(min(effort.memory, 1e18) / (48 * _coordinates(pair))))
     symbols, facts = min(SYMBOLS, room), {}
     while True:
         start = time.perf_counter()

@@ -204,7 +204,7 @@ class Ellipsoids(Domain):
         ours, theirs = (m.weight.detach().double() for m in (operation.module, operation.quantized))
         if isinstance(operation.module, nn.Linear):
             return self._dense(operation, read, ours, theirs)
-        if max(operation.module.kernel_size) > 1:
+        if _looks_outside(operation.module):
             read = self._masked(operation, read)
         return self._convolved(operation, read, operation.module, ours, theirs)
 
@@ -566,6 +566,11 @@ def _top(block: Tensor, shape: Tensor) -> Tensor:
         which = (vectors.mH @ scaled @ vectors).real.argmax()
         vector = vectors[which]
     return (vector.mH @ scaled[which] @ vector).real.squeeze().clamp_min(1e-12)
+
+
+def _looks_outside(module: nn.Module) -> bool:
+    """Whether a convolution reads what lies outside of its image; one of size 1 does if it pads."""
+    return max(module.kernel_size) > 1 or any(map(any, paddings(module)))
 
 
 def _transformed(image: Tensor, sides: Sequence[int]) -> Tensor:

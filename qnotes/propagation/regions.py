@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qnotes.errors import QnotesError
+from qnotes.errors import QnotesError, real
 from qnotes.propagation.profiles import check_radius
 from qnotes.propagation.shapes import Shape, checked_shape
 
@@ -62,7 +62,7 @@ def checked_region(
         distance = _radii(radius, shape)
     else:
         center = _checked_center(center, input_shape)
-        zero = not isinstance(radius, Sequence) and radius == 0
+        zero = real(radius) == 0
         distance = torch.zeros(()) if zero else _radii(radius, tuple(center.shape))
     low, high = center - distance, center + distance
     if (distance > 0).any():  # rounded outward
@@ -70,14 +70,22 @@ def checked_region(
         high = torch.nextafter(high, torch.full_like(high, torch.inf))
     if within is None:
         return Region(low, high)
-    least, most = within
+    least, most = _checked_ends(within)
     if not (center.min() >= least and center.max() <= most):
         raise QnotesError(f"center has values outside within={within!r}")
     return Region(low.clamp_min(least), high.clamp_max(most))
 
 
+def _checked_ends(within: object) -> tuple[float, float]:
+    ends = [real(end) for end in within] if isinstance(within, tuple | list) else []
+    if len(ends) != 2 or None in ends or not ends[0] < ends[1]:
+        raise QnotesError(f"within must be two numbers, the first one smaller; got {within!r}")
+    return ends[0], ends[1]
+
+
 def _checked_center(center: object, input_shape: Shape | None) -> Tensor:
-    if not isinstance(center, Tensor) or center.dim() < 2 or not torch.isfinite(center).all():
+    images = isinstance(center, Tensor) and center.dim() > 1 and center.numel() > 0
+    if not images or center.is_complex() or not torch.isfinite(center).all():
         raise QnotesError("center must be a tensor of finite images, (images, ...)")
     if input_shape is not None and checked_shape(input_shape)[1:] != tuple(center.shape[1:]):
         raise QnotesError(

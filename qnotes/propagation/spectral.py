@@ -198,11 +198,15 @@ def _norm(matrices: Tensor, sizes: Tensor, taps: int) -> float:
     largest = sizes.max().item()
     if not largest:
         return 0.0
-    scale = 2.0 ** math.frexp(largest)[1]  # squares of tiny numbers would become 0
-    matrices, sizes = matrices / scale, sizes / scale
+    # Squares of tiny numbers would become 0; one factor may be too large, or small, for float64.
+    exponent = math.frexp(largest)[1]
+    scales = 2.0 ** (exponent // 2), 2.0 ** (exponent - exponent // 2)
+    for scale in scales:
+        matrices, sizes = matrices * (1 / scale), sizes * (1 / scale)
     if matrices.shape[1] > matrices.shape[2]:
         matrices, sizes = matrices.mH, sizes.mT
     gram = matrices @ matrices.mH
     terms = matrices.shape[-1] + taps + 32
     margin = 8 * terms * EPSILON * sizes.square().sum((1, 2)) + UNDERFLOW
-    return up(math.sqrt(largest_eigenvalue(gram, margin)), 2) * scale
+    found = up(math.sqrt(largest_eigenvalue(gram, margin)), 2) * scales[0] * scales[1]
+    return math.nextafter(found, math.inf)

@@ -81,6 +81,24 @@ def in_place(s, x):
     return F.relu(y, inplace=True)
 
 
+def shuffled(s, x):
+    one, other = s.a(x).split([1, 1], 1)
+    x = torch.cat([other, x[:, :, :], one], 1)
+    x = x.view(x.shape[0], 2, 2, *x.shape[2:]).transpose(1, 2).contiguous()
+    return s.b(torch.cat(x.reshape(x.shape[0], 4, *x.shape[3:]).chunk(2, 1), 1)[:, 1:3, :, :-1])
+
+
+def gated(s, x):
+    x = s.a(x)
+    return F.hardsigmoid(s.b(x.mean((2, 3), keepdim=True))) * torch.tanh(x)
+
+
+SLOPED = nn.Sequential(
+    conv(), nn.SiLU(inplace=True), nn.LeakyReLU(0.2), nn.PReLU(2), nn.ELU(2.0), nn.GELU("tanh"),
+    nn.Hardtanh(-1.0, 2.0), nn.Hardswish(), nn.Sigmoid(),
+)  # fmt: skip
+
+
 class OwnWeight(nn.Module):
     """Its weight belongs to no layer."""
 
@@ -100,6 +118,10 @@ def covered() -> dict[str, nn.Module]:
         plain_norm[1].running_mean.normal_()
         return {
             "view": Net(viewed, a=conv(), b=nn.Linear(72, 3)),
+            "shuffle": Net(shuffled, a=conv(), b=conv()),
+            "gate": Net(gated, a=conv(), b=nn.Conv2d(2, 2, 1)),
+            "slopes": SLOPED,
+            "instances": nn.Sequential(conv(), nn.InstanceNorm2d(2, track_running_stats=True)),
             "functions": Net(functions, a=conv()),
             "one layer twice": Net(twice, a=conv()),
             "in place": Net(in_place, a=conv(), b=conv()),
@@ -170,12 +192,12 @@ def doubled(s, x):
     return torch.add(s.a(x), x, alpha=2)
 
 
-def sigmoid(s, x):
-    return torch.sigmoid(s.a(x))
+def selu(s, x):
+    return F.selu(s.a(x))
 
 
-def clamped(s, x):
-    return F.hardtanh(s.a(x), -1.0, 1.0)
+def scaled(s, x):
+    return s.a(x) * 2
 
 
 def scaled_weight(s, x):
@@ -190,8 +212,8 @@ def two_outputs(s, x):
     return s.a(x), x
 
 
-def chunked(s, x):
-    return s.a(x).chunk(2, 1)[0]
+def half_of_the_batch(s, x):
+    return s.a(x)[:1]
 
 
 def overwriting_the_input(s, x):
@@ -202,12 +224,12 @@ def overwriting_the_input(s, x):
 REFUSED = {
     "constant": (shifted, "add.*a sum of .*two tensors|is not covered"),
     "weighted sum": (doubled, "add: a sum with alpha=2 is not covered"),
-    "sigmoid": (sigmoid, "sigmoid: aten.sigmoid.default is not covered in an exported program"),
-    "clamp": (clamped, r"hardtanh: a clamp to \[-1, 1\] other than ReLU6's is not covered"),
+    "selu": (selu, "selu: aten.selu.default is not covered in an exported program"),
+    "times a number": (scaled, r"mul: aten.mul.Tensor of \(conv2d, 2\) is not covered"),
     "computed weight": (scaled_weight, "mul"),
     "view across the batch": (reshaped, r"view: aten.view.default from .* is not covered"),
     "two outputs": (two_outputs, "the exported program has 2 outputs; one tensor is covered"),
-    "chunk": (chunked, "chunk: aten.chunk.default is not covered"),
+    "part of a batch": (half_of_the_batch, "slice_1: aten.slice.Tensor of the batch is not"),
     "input overwritten": (overwriting_the_input, "is not covered|changes"),
 }
 

@@ -15,7 +15,7 @@ def stir(network: nn.Module, seed: int) -> nn.Module:
     """Random weights and running statistics, as after training."""
     torch.manual_seed(seed)
     for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.affine:
             nn.init.normal_(module.weight)
             nn.init.normal_(module.bias)
         if getattr(module, "running_mean", None) is not None:
@@ -81,7 +81,16 @@ def two_norms_in_a_row():
     return nn.Sequential(nn.Conv2d(1, 2, 2), nn.BatchNorm2d(2), nn.BatchNorm2d(2)), (3, 1, 4, 4)
 
 
+def instances():
+    """With running statistics, instance norms are batch norms at inference."""
+    options = {"affine": True, "track_running_stats": True}
+    first = nn.InstanceNorm2d(3, track_running_stats=True)
+    layers = first, nn.Conv2d(3, 4, 3), nn.InstanceNorm2d(4, eps=0.1, **options), nn.ReLU()
+    return nn.Sequential(*layers), (3, 3, 6, 6)
+
+
 FOLDABLE = (
+    instances,
     plain,
     without_bias,
     depthwise,
@@ -105,7 +114,16 @@ def test_same_function(make, seed):
     before, after = network(x), folded(x)
     assert (before - after).abs().max() <= 1e-9 * before.abs().max()
     kinds = {type(module) for module in folded.modules()}
-    assert not kinds & {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}
+    assert not kinds & {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm2d}
+
+
+def test_instance_norms_without_statistics_stay_what_they_are():
+    network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.InstanceNorm2d(4)).eval()
+    with pytest.raises(qn.UnsupportedOperation, match=r"1: InstanceNorm2d is not.*by the spread"):
+        qn.profile(qn.fold(network), network, input_shape=(1, 2, 6, 6))
+    known = nn.Sequential(nn.Conv2d(2, 4, 3), nn.InstanceNorm2d(4, track_running_stats=True))
+    with pytest.raises(qn.UnsupportedOperation, match=r"1: InstanceNorm2d is not.*Fold it"):
+        qn.profile(known.eval(), known, input_shape=(1, 2, 6, 6))
 
 
 def test_float64_and_the_names_of_the_layers():

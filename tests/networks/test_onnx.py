@@ -27,6 +27,13 @@ INTS = {
 }  # fmt: skip
 
 
+def branch(kind, *reads, **options):
+    """A graph inside of a node."""
+    made = helper.make_tensor_value_info("made", TensorProto.FLOAT, None)
+    inner = helper.make_node(kind, list(reads), ["made"], **options)
+    return helper.make_graph([inner], "branch", [], [made])
+
+
 def conv(inputs="x w b", output="y", **options):
     return node("Conv", inputs, output, **options)
 
@@ -72,6 +79,10 @@ FILES = {
     "average, counted": (
         [pool("AveragePool", strides=[2, 2], pads=[0, 0, 1, 1], count_include_pad=1)], {},
     ),
+    "average, counted, up": (
+        [pool("AveragePool", strides=[2, 2], pads=[1, 0, 0, 0], count_include_pad=1, ceil_mode=1)],
+        {},
+    ),
     "average, one-sided": ([pool("AveragePool", strides=[2, 2], pads=[0, 0, 1, 1])], {}),
     "global": ([node("GlobalAveragePool", "x")], {}),
     "global maximum": ([node("GlobalMaxPool", "x")], {}),
@@ -105,6 +116,17 @@ FILES = {
                node("Concat", "d c", axis=1)], CONV),
     "slice": ([conv("x w b", "a"), node("Slice", "a one_ three one_")],
               CONV | {"one_": np.int64([1]), "three": np.int64([3])}),
+    "slice of all": ([node("Slice", "x from_ to_ axes_"), ],
+                     {"from_": np.int64([0, 1]), "to_": np.int64([2**31 - 1, 5]),
+                      "axes_": np.int64([0, 2])}),
+    "no clip": ([conv("x w b", "a"), node("Clip", "a least most")],
+                CONV | {"least": np.float32(-np.inf), "most": np.finfo(np.float32).max}),
+    "plus 0": ([conv("x w b", "a"), node("Add", "a c")], CONV | {"c": np.float32(0)}),
+    "branch on a constant": (
+        [helper.make_node("If", ["c"], ["t"], then_branch=branch("Constant", value_float=2.0),
+                          else_branch=branch("Constant", value_float=3.0)), node("Mul", "x t")],
+        {"c": np.array(True)},
+    ),
 }  # fmt: skip
 LINEAR = {"w": numbers(6, 3), "c": numbers(3, seed=1)}
 #: The same for vectors.
@@ -266,9 +288,9 @@ def test_layers_are_called_after_their_weights_or_their_nodes(tmp_path):
 
 def test_layers_may_be_called_as_anything_is(tmp_path):
     """As methods of torch's modules, inside one another, or by the same name twice."""
-    stems = ["graph", "a.forward", "a.b", "a.b.c", "0", "a_b", "é"]
+    stems = ["graph", "a.forward", "a.b", "a.b.c", "0", "a_b", "é", "class"]
     weights = {f"{stem}.weight": numbers(2, 2, 1, 1, seed=i) for i, stem in enumerate(stems)}
-    values = ["x", *"stuvrw", "y"]
+    values = ["x", *"stuvrwz", "y"]
     nodes = [
         node("Conv", f"{before} {weight}", after)
         for before, weight, after in zip(values, weights, values[1:], strict=False)
@@ -317,14 +339,14 @@ def test_networks_of_torchvision_come_back(name, layers, tmp_path):
     """Skips, concatenations, shuffles, gates: the same function, and all layers are quantized."""
     with seeded(0):
         network = torchvision.models.get_model(name, weights=None).eval()
-        calibrate(network, torch.randn(2, 3, 64, 64).clamp(-1, 1))
-    x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        calibrate(network, torch.randn(8, 3, 32, 32).clamp(-1, 1))
+    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     again = qn.from_onnx(exported(network, x, tmp_path / "n.onnx", opset_version=17))
     with torch.no_grad():
         expected, found = network(x), again(x)
     assert expected.abs().max() > 1e-3
     assert torch.allclose(found, expected, atol=1e-4 * expected.abs().max().item())
-    folded = qn.fold(again, input_shape=(1, 3, 64, 64))
+    folded = qn.fold(again, input_shape=(1, 3, 32, 32))
     assert len(qn.quantize(folded, bits=8).layers) == layers
 
 
@@ -350,6 +372,27 @@ REFUSED = {
     "integers": ([node("Cast", "x", to=TensorProto.INT64)], {}, "from torch.float32 to"),
     "training": ([node("BatchNormalization", "x c c c c", training_mode=1)],
                  {"c": np.abs(numbers(2))}, "evaluation mode"),
+    "a branch": (
+        [helper.make_node("If", ["c"], ["y"], name="node_y", then_branch=branch("Relu", "x"),
+                          else_branch=branch("Neg", "x"))],
+        {"c": np.array(True)}, r"If is not covered.*output='x'",
+    ),
+    "other numbers each time": (
+        [node("RandomNormal", "", "a", shape=[2, 1, 1]), node("Add", "x a")],
+        {}, "RandomNormal is another number each time.*evaluation mode",
+    ),
+    "a vector of weights": (
+        [node("MatMul", "x w", "a"), node("Add", "a c")],
+        {"w": numbers(8), "c": np.float32(1)}, r"MatMul with weights of shape \(8,\)",
+    ),
+    "divided by zero": ([node("Div", "x c")], {"c": np.float32(0)}, "Div by zero"),
+    "more channels": (
+        [node("Conv", "x w", "a"), node("Add", "a c")], {"w": numbers(1, 2, 1, 1),
+        "c": numbers(1, 3, 1, 1)}, "Add of 1 channels with 3 numbers",
+    ),
+    "slopes of columns": ([node("PRelu", "x c")], {"c": numbers(8)}, r"slopes of shape \(8,\)"),
+    "flat to the end": ([node("Flatten", "x", axis=4)], {}, r"to \(144, 1\), across the inputs"),
+    "nearly Hardsigmoid": ([node("HardSigmoid", "x", alpha=0.166667)], {}, "alpha=0.166667"),
     "transposed input": ([node("Gemm", "v w", transA=1)], {"w": numbers(2, 2)}, "transA"),
 }  # fmt: skip
 
@@ -389,6 +432,31 @@ def test_files_that_are_none(tmp_path):
             qn.from_onnx(tmp_path / "n.onnx")
 
 
+def test_files_that_miss_a_part(tmp_path):
+    path = tmp_path / "n.onnx"
+    made = model([conv()], IMAGE, CONV)
+    made.graph.ClearField("output")
+    onnx.save(made, path)
+    with pytest.raises(QnotesError, match="no outputs"):
+        qn.from_onnx(path)
+    made = model([node("Relu", "x")], IMAGE)
+    theirs = helper.make_node("F", ["x"], ["y"], name="f", domain="theirs")
+    made.graph.node[0].CopyFrom(theirs)
+    made.opset_import[0].domain = "theirs"  # and no version of ONNX's own operations
+    onnx.save(made, path)
+    with pytest.raises(UnsupportedOperation, match="f: F of the domain theirs"):
+        qn.from_onnx(path)
+    made = model([conv()], IMAGE, CONV)
+    (stored,) = (one for one in made.graph.initializer if one.name == "w")
+    made.graph.initializer.remove(stored)
+    values, places = numpy_helper.from_array(W.ravel()[:3], "w"), np.int64([0, 1, 2])
+    places = numpy_helper.from_array(places, "places")
+    made.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, W.shape))
+    onnx.save(made, path)
+    with pytest.raises(QnotesError, match="stores w as sparse"):
+        qn.from_onnx(path)
+
+
 def test_an_invalid_model(tmp_path):
     path = written(tmp_path / "n.onnx", [node("Relu", "nothing")], IMAGE)
     with pytest.raises(QnotesError, match="no valid ONNX model"):
@@ -423,8 +491,11 @@ def test_one_input_and_one_output(tmp_path):
     made = model([node("Add", "x z")], IMAGE)
     made.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, IMAGE))
     onnx.save(made, tmp_path / "n.onnx")
-    with pytest.raises(UnsupportedOperation, match=r"2 inputs \(x, z\); one"):
+    with pytest.raises(UnsupportedOperation, match=r"2 inputs of the file.*\(x, z\); one"):
         qn.from_onnx(tmp_path / "n.onnx")
+    made.graph.node[0].input[1] = "x"  # what nothing reads makes no difference
+    onnx.save(made, tmp_path / "n.onnx")
+    qn.from_onnx(tmp_path / "n.onnx")
     nodes = [node("Relu", "x", "a"), node("Relu", "a", "b")]
     path = written(tmp_path / "n.onnx", nodes, IMAGE, outputs=("a", "b"))
     with pytest.raises(QnotesError, match=r"2 outputs \(a, b\).*output='a'"):
@@ -474,7 +545,7 @@ def test_a_wrong_rule_is_found(tmp_path, monkeypatch):
     path = written(tmp_path / "n.onnx", [conv(pads=[0, 0, 1, 1])], IMAGE, CONV)
     right = onnx_files._zeros
     monkeypatch.setattr(onnx_files, "_zeros", lambda call, begin, end: right(call, end, begin))
-    with pytest.raises(UnsupportedOperation, match="computes something else"):
+    with pytest.raises(UnsupportedOperation, match="node_y: Conv computes something else"):
         qn.from_onnx(path)
 
 
@@ -501,7 +572,7 @@ def test_another_judge_is_asked_where_it_is_installed(tmp_path, monkeypatch):
     answers[:] = [lambda right: right]
     qn.from_onnx(path)
     answers[:] = [lambda right: right + 1]
-    with pytest.raises(UnsupportedOperation, match="onnxruntime computes something else"):
+    with pytest.raises(UnsupportedOperation, match=r"something else in onnxruntime.*report it"):
         qn.from_onnx(path)
     answers[:] = []  # it cannot run the file
     qn.from_onnx(path)

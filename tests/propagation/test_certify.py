@@ -25,7 +25,7 @@ SLACK = 1e-9
 
 def certify(*networks, **options) -> qn.Certificate:
     """Little time for diagonals: any are sound."""
-    return qn.certify(*networks, seconds=0.1, **options)
+    return qn.certify(*networks, **{"seconds": 0.1, **options})
 
 
 def log10_errors(network, changed, inputs) -> np.ndarray:
@@ -114,6 +114,14 @@ def test_inputs_outside_of_what_there_is_do_not_count():
         ({"center": torch.full((1, 2), math.nan)}, "finite images"),
         ({"center": torch.zeros(1, 2), "input_shape": (1, 3)}, "input_shape says"),
         ({"center": torch.full((1, 2), 3.0), "within": (0, 1)}, "outside within"),
+        ({"center": torch.zeros(0, 2)}, "finite images"),
+        ({"center": torch.ones(1, 2) * 1j}, "finite images"),
+        ({"center": torch.zeros(1, 2), "radius": np.ones(2)}, "radius must be"),
+        *(({"input_shape": (1, 2), "within": w}, "two numbers") for w in (1, (1,), (1, 0), "01")),
+        *(({"input_shape": (1, 2), "seconds": s}, "seconds must") for s in (None, "1", -1)),
+        ({"input_shape": (1, 2), "method": np.array(["a", "b"])}, "method must be one of"),
+        ({"input_shape": (1, 2), "diagonals": "found"}, "those of a certificate; got str"),
+        ({"input_shape": (1, 2), "provenance": 5}, "a mapping; got int"),
     ],
 )
 def test_refuses_a_call_that_makes_no_sense(options, message):
@@ -123,6 +131,13 @@ def test_refuses_a_call_that_makes_no_sense(options, message):
 
 
 # ---------------------------------------------------------------- spectral norms
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-300, 1e200, 1.7e308])
+def test_spectral_norms_of_the_smallest_and_the_largest_weights(size):
+    module = nn.Linear(1, 2, bias=False)
+    found = spectral.spectral_norm(module, torch.full((2, 1), size, dtype=torch.float64))
+    assert math.sqrt(2) * size <= found <= math.sqrt(2) * size * (1 + 1e-9) + 1e-323
 
 
 def as_matrix(module: nn.Module, side: int, axes: int = 2) -> torch.Tensor:

@@ -188,6 +188,25 @@ def test_a_skip_and_its_branch_cancel():
     assert moved.item() == pytest.approx(1.5, rel=1e-4)  # √9 · 1/2: the box in a ball
 
 
+def test_a_convolution_of_size_1_that_pads_reads_zeros():
+    """On the torus, what a convolution leaves beside its image would cancel the other branch."""
+    network = Net(
+        lambda s, x: s.padded(s.one(x)) + s.other(x),
+        one=nn.Conv1d(1, 1, 2, bias=False),
+        padded=nn.Conv1d(1, 1, 1, padding=1, bias=False),
+        other=nn.Conv1d(1, 1, 2, padding=1, bias=False),
+    ).double().eval()  # fmt: skip
+    changed = copy.deepcopy(network)
+    for net, weight in ((network, 1.0), (changed, 0.9)):
+        for layer, sign in ((net.one, 1), (net.padded, 1 / weight), (net.other, -1)):
+            layer.weight.data.fill_(sign * weight)
+    x = torch.ones(1, 1, 2, dtype=torch.float64)
+    error = (network(x) - changed(x)).abs().max().item()  # of the other branch, at the border
+    assert error == pytest.approx(0.1)
+    found = qn.certify(network, changed, input_shape=(1, 1, 2), **OPTIONS).bound
+    assert error <= found.max() < 0.5
+
+
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_convolutions_of_all_axes(axes):
     conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
