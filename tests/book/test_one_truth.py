@@ -51,6 +51,35 @@ def test_first_look():
     assert quoted("first-look")["fir-observed"] == f"{worst('resnet20'):.2g}"
 
 
+@pytest.mark.parametrize(("key", "name"), [("mobile", REAL), ("lite", "efficientnet_lite0")])
+def test_first_look_on_photographs(key, name):
+    found, row = quoted("first-look"), stored(name, "imagenet")
+    assert found["fir-parts"] == str(row["image_count"])
+    assert found[f"fir-{key}-error"] == f"{row['largest']:.2g}"
+    assert found[f"fir-{key}-reach"] == f"{row['reach']:.2g}"
+    assert found[f"fir-{key}-change"] == f"{row['relative']:.0%}"
+    if key == "lite":
+        few = stored(name, "imagenet", 4)
+        assert found["fir-kept-many"] == f"{row['agreement']:.0%}"
+        assert found["fir-kept-few"] == f"{few['agreement']:.0%}"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("schemes sch-v2-tensor-8", "equalization equ-real-before"),  # MobileNetV2, medians
+        ("mobilenet mob-real-relative", "full-size ful-mobile-relative"),
+        ("mobilenet mob-tensor-relative", "full-size ful-mobile-tensor-relative"),
+        ("schemes sch-lite-channel-8-same", "full-size ful-lite-same"),
+        ("schemes sch-lite-tensor-8-same", "full-size ful-lite-tensor-same"),
+        ("schemes sch-margin", "full-size ful-lite-margin"),
+    ],
+)
+def test_pages_that_look_at_the_same_parts_say_the_same(one, other):
+    (page, name), (other_page, other_name) = one.split(), other.split()
+    assert quoted(page)[name] == quoted(other_page)[other_name]
+
+
 def test_resnets():
     found = [worst(name) for name in RESNETS]
     assert quoted("resnets")["rsn-low-worst-input-found"] == f"{min(found):.1f}"
