@@ -69,7 +69,11 @@ def test_a_result_is_computed_once(load):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("FACTOR * x", "FACTOR * x + 1"), ("FACTOR = 2", "FACTOR = 3"), ('"value": ', '"value": 1 * ')],
+    [
+        ("FACTOR * x", "FACTOR * x + 1"),
+        ("FACTOR = 2", "FACTOR = 3"),
+        ('"value": ', '"value": 1 * '),
+    ],
 )
 def test_a_change_of_the_source_counts(load, old, new):
     load(SOURCE).doubled(3)
