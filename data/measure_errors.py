@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
@@ -12,15 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from qnotes.files import data_folder, write_whole
-from qnotes.measurements import (
-    FILE,
-    KEY,
-    KnownErrors,
-    as_csv,
-    as_rows,
-    measure_errors,
-    measure_images_again,
-)
+from qnotes.measurements import FILE, KEY, KnownErrors, as_csv, as_rows, measure_errors
 from qnotes.networks import names
 from qnotes.networks.architectures import STORED
 from qnotes.threads import one_thread
@@ -29,7 +21,7 @@ from qnotes.threads import one_thread
 ROWS = [
     *((name, "digits", bits, "channel", 0) for name, bits in product(names(), (4, 8))),
     ("resnet20", "digits", 6, "channel", 0),
-    *((name, "imagenet", bits, "channel", 0) for bits, name in product((8, 6, 4), STORED)),
+    *((name, "imagenet", 8, "channel", 0) for name in STORED),
 ]
 
 
@@ -39,33 +31,17 @@ def measured(row: tuple) -> KnownErrors:
         return measure_errors(*row)
 
 
-def measured_on_images(found: KnownErrors) -> KnownErrors:
-    """The same for images alone."""
-    with one_thread():
-        return measure_images_again(found)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Measure all rows, or those of some networks; each is stored as soon as it is there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", help="only these; the others stay as they are")
     parser.add_argument("--data", type=Path, default=data_folder(), help="folder (%(default)s)")
-    parser.add_argument("--missing", action="store_true", help="only rows that are not there")
-    parser.add_argument(
-        "--images", action="store_true", help="only what images tell; what searches found stays"
-    )
     parser.add_argument("--jobs", type=int, default=-1, help="processes; -1: one a core")
     options = parser.parse_args(arguments)
-    kept = _kept(options.data / FILE)
     rows = [row for row in ROWS if not options.networks or row[0] in options.networks]
-    if options.missing:
-        rows = [row for row in rows if row not in kept]
-    if options.images:
-        waiting = [joblib.delayed(measured_on_images)(kept[row]) for row in rows if row in kept]
-    else:
-        waiting = [joblib.delayed(measured)(row) for row in rows]
     parallel = joblib.Parallel(n_jobs=options.jobs, return_as="generator_unordered", batch_size=1)
-    for found in tqdm(parallel(waiting), total=len(waiting)):
+    kept = _kept(options.data / FILE)
+    for found in tqdm(parallel(joblib.delayed(measured)(row) for row in rows), total=len(rows)):
         kept[_key(found)] = found
         ordered = [kept[row] for row in ROWS if row in kept]
         write_whole(options.data, {FILE: as_csv(ordered).encode()})
@@ -74,8 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _kept(path: Path) -> dict[tuple, KnownErrors]:
     if not path.is_file():
         return {}
-    table = pd.read_csv(path).reindex(columns=[field.name for field in fields(KnownErrors)])
-    return {_key(row): row for row in as_rows(table)}
+    return {_key(row): row for row in as_rows(pd.read_csv(path))}
 
 
 def _key(row: KnownErrors) -> tuple:

@@ -35,11 +35,6 @@ RANDOM_INPUTS = 64
 WORST = 4
 #: Networks whose outputs are no scores of classes.
 FEATURES = ("mobilenet_v2_features",)
-#: What only images tell, or only images with classes.
-OF_IMAGES = (
-    *("median", "largest", "promised", "margin", "agreement", "safe"),
-    *("reach", "relative", "certain"),
-)
 #: Of the promise (T16), and so many parts of photographs as it needs.
 FRACTION, CONFIDENCE = 0.99, 0.95
 PARTS = inputs_needed(FRACTION, CONFIDENCE)
@@ -68,10 +63,6 @@ class KnownErrors:
         agreement: share of images whose top class stays; None for features.
         safe: share of images whose margin is above twice `observed`: no smaller bound on all inputs
             can promise them their class.
-        reach: the largest absolute output of the reference on images.
-        relative: median over images of the Euclidean distance of the outputs over their length.
-        certain: share of images whose margin is above twice `largest`: as far as these images go,
-            the error does not reach their class.
         random_count: how many random inputs, half of them corners of the box.
         sampled: the largest error on them.
         observed: the largest error that `observe` found, `images` among its starts: E is at least
@@ -97,9 +88,6 @@ class KnownErrors:
     margin: float | None
     agreement: float | None
     safe: float | None
-    reach: float | None
-    relative: float | None
-    certain: float | None
     random_count: int
     sampled: float
     observed: float
@@ -188,7 +176,9 @@ def measure_errors(
 ) -> KnownErrors:
     """Measure a row of the table; arguments as in `known_errors`, and `seconds` of the search."""
     shape, radius = input_shape(network, weights), preprocessing(network, weights).radius
-    folded, quantized, running = _pair(network, weights, bits, granularity, seed)
+    folded = fold(load(network, weights=weights, seed=seed))
+    quantized = quantize(folded, bits=bits, granularity=granularity).model
+    running = [in_precision(model, "float32") for model in (folded, quantized)]
     inputs = random_inputs(shape, count=RANDOM_INPUTS, radius=radius, seed=seed)
     ours, theirs = (outputs(model, inputs) for model in running)
     kind, images = _images(network, weights, radius, seed)
@@ -212,7 +202,7 @@ def measure_errors(
         sha256=provenance(network, weights, seed).get("sha256"),
         images=kind,
         image_count=0,
-        **dict.fromkeys(OF_IMAGES),
+        **dict.fromkeys(("median", "largest", "promised", "margin", "agreement", "safe")),
         size=_size(ours),
         random_count=RANDOM_INPUTS,
         sampled=distances(ours, theirs).max().item(),
@@ -223,21 +213,6 @@ def measure_errors(
         **{name: version for name, version in versions().items() if name != "python"},
     )
     return found if images is None else _with_images(found, *answers)
-
-
-def measure_images_again(row: KnownErrors) -> KnownErrors:
-    """A row whose numbers about images are measured anew; what a search found stays."""
-    _, _, running = _pair(row.network, row.weights, row.bits, row.granularity, row.seed)
-    radius = preprocessing(row.network, row.weights).radius
-    _, images = _images(row.network, row.weights, radius, row.seed)
-    return row if images is None else _with_images(row, *(outputs(m, images) for m in running))
-
-
-def _pair(network: str, weights: str, bits: int, granularity: str, seed: int) -> tuple:
-    """A folded network, its quantized copy, and both as they run."""
-    folded = fold(load(network, weights=weights, seed=seed))
-    quantized = quantize(folded, bits=bits, granularity=granularity).model
-    return folded, quantized, [in_precision(model, "float32") for model in (folded, quantized)]
 
 
 def _images(network: str, weights: str, radius: float, seed: int) -> tuple[str | None, Tensor]:
@@ -261,8 +236,6 @@ def _with_images(found: KnownErrors, ours: Tensor, theirs: Tensor) -> KnownError
         "largest": errors.max().item(),
         "promised": errors[promised_rank(len(errors), FRACTION, CONFIDENCE) - 1].item(),
         "size": _size(ours),
-        "reach": ours.abs().max().item(),
-        "relative": ((ours - theirs).norm(dim=1) / ours.norm(dim=1)).median().item(),
     }
     if found.network in FEATURES:
         return replace(found, **about)
@@ -273,7 +246,6 @@ def _with_images(found: KnownErrors, ours: Tensor, theirs: Tensor) -> KnownError
         margin=apart.median().item(),
         agreement=(ours.argmax(1) == theirs.argmax(1)).double().mean().item(),
         safe=(apart > 2 * found.observed).double().mean().item(),
-        certain=(apart > 2 * errors.max()).double().mean().item(),
     )
 
 

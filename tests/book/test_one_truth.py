@@ -51,19 +51,6 @@ def test_first_look():
     assert quoted("first-look")["fir-observed"] == f"{worst('resnet20'):.2g}"
 
 
-@pytest.mark.parametrize(("key", "name"), [("mobile", REAL), ("lite", "efficientnet_lite0")])
-def test_first_look_on_photographs(key, name):
-    found, row = quoted("first-look"), stored(name, "imagenet")
-    assert found["fir-parts"] == str(row["image_count"])
-    assert found[f"fir-{key}-error"] == f"{row['largest']:.2g}"
-    assert found[f"fir-{key}-reach"] == f"{row['reach']:.2g}"
-    assert found[f"fir-{key}-change"] == f"{row['relative']:.0%}"
-    if key == "lite":
-        few = stored(name, "imagenet", 4)
-        assert found["fir-kept-many"] == f"{row['agreement']:.0%}"
-        assert found["fir-kept-few"] == f"{few['agreement']:.0%}"
-
-
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -73,6 +60,11 @@ def test_first_look_on_photographs(key, name):
         ("schemes sch-lite-channel-8-same", "full-size ful-lite-same"),
         ("schemes sch-lite-tensor-8-same", "full-size ful-lite-tensor-same"),
         ("schemes sch-margin", "full-size ful-lite-margin"),
+        ("schemes sch-lite-channel-8-same", "first-look fir-kept-many"),
+        ("schemes sch-lite-channel-4-same", "first-look fir-kept-few"),
+        ("mobilenet mob-real-error", "first-look fir-mobile-error"),
+        ("full-size ful-lite-error", "first-look fir-lite-error"),
+        ("mobilenet mob-largest-feature", "first-look fir-mobile-reach"),
     ],
 )
 def test_pages_that_look_at_the_same_parts_say_the_same(one, other):
