@@ -17,13 +17,20 @@ from qnotes.errors import NotVerified, QnotesError, UnsupportedOperation
 from qnotes.networks.operations import Operation
 from qnotes.propagation.affine import Affine, Budget
 from qnotes.propagation.channels import Channels
-from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids, at_center, check_size
+from qnotes.propagation.ellipsoids import (
+    Diagonals,
+    Ellipsoids,
+    at_center,
+    check_memory,
+    gradient_memory,
+)
 from qnotes.propagation.euclidean import Euclidean
 from qnotes.propagation.intervals import Intervals
 from qnotes.propagation.norms import Norms
 from qnotes.propagation.optimizing import optimize
 from qnotes.propagation.outward import log_up
 from qnotes.propagation.pair import Pair, checked_pair
+from qnotes.propagation.rationals import exact
 from qnotes.propagation.regions import Region, checked_region
 from qnotes.propagation.smallest import Known, Smallest, known, winner
 from qnotes.propagation.walk import Domain, Visit, walk
@@ -39,8 +46,10 @@ CHEAP = {
 ELLIPSOIDS = "ellipsoids"
 AFFINE = "affine"
 METHODS = (BEST, *CHEAP, ELLIPSOIDS, AFFINE)
-#: Symbols of T15, at first; and bytes that all generators may take at once.
-SYMBOLS, ROOM = 256, 4 << 30
+#: What ``best`` says at radius 0, where both networks can be computed in rational numbers.
+EXACT = "exact"
+#: Symbols of T15, at first.
+SYMBOLS = 256
 #: Coordinates of the largest value of a network so small that T15 costs next to nothing.
 LITTLE = 2048
 #: Frequencies of each axis on which diagonals are found first, and then.
@@ -96,6 +105,7 @@ def certify(
     within: tuple[float, float] | None = None,
     method: str = BEST,
     seconds: float = 10.0,
+    memory: float = 8e9,
     diagonals: Diagonals | None = None,
     provenance: Mapping[str, object] | None = None,
     progress: bool = False,
@@ -114,10 +124,13 @@ def certify(
             ``ellipsoids`` (T14), ``affine`` (T15, made for balls); or ``best``: after each
             operation the smallest of what all say goes on, of those that have a rule for every
             operation of the network, and for T14 the memory: a real network on images of
-            224 × 224 has T8, T10 and T11. T15 takes part around images, and in small networks.
+            224 × 224 has T8, T10 and T11. T15 takes part around images, and in small networks. At
+            radius 0 both networks are computed in rational numbers: nothing is rounded.
         seconds: for finding the diagonals of T14; more make the bound smaller. With 0 they are
             multiples of λ_max. The evaluation that follows takes its own time. T15 is tried with
             more and more symbols, until so many seconds would be over for all images.
+        memory: bytes, about, that T14's matrices and T15's generators may take at once: where T14
+            needs more it is refused before it begins, or has no descent, and T15 has fewer symbols.
         diagonals: where finding them starts, such as the `diagonals` of a certificate of the same
             network at another number of bits: any are sound, and good ones stay good.
         provenance: of the networks, kept with the result.
@@ -127,19 +140,21 @@ def certify(
         Bounds that hold for float64's rounding too.
 
     Raises:
-        QnotesError: for a region or a method that makes no sense, and what `qnotes.profile` raises.
+        QnotesError: for a region, a method or a memory that makes no sense, and what
+            `qnotes.profile` raises.
     """
     start = time.perf_counter()
     if method not in METHODS:
         raise QnotesError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    if not (isinstance(memory, int | float) and memory > 0):
+        raise QnotesError(f"memory must be a number of bytes, such as 8e9; got {memory!r}")
     region = checked_region(input_shape, radius, center, within)
     shape = tuple(region.low.shape)
     with torch.no_grad():
         pair = checked_pair(network, quantized, input_shape=shape, radius=region.radii)
         found = Diagonals() if diagonals is None else diagonals.copy()
-        steps = _certified(
-            pair, region, method, _Effort(seconds, found, progress), around=center is not None
-        )
+        effort = _Effort(seconds, memory, found, progress)
+        steps = _certified(pair, region, method, effort, around=center is not None)
     layers = pd.DataFrame(steps.rows, columns=["name", "domain", "log10"])
     about = {"radius": radius, "images": 0 if center is None else len(center), "within": within}
     if np.isnan(steps.peaks).any():  # no bound may be read as one
@@ -187,9 +202,10 @@ class _Steps:
 
 @dataclass(frozen=True)
 class _Effort:
-    """Seconds for the diagonals of T14, which are found in place; and whether a bar shows it."""
+    """Seconds for the diagonals of T14, which are found in place; bytes; whether a bar shows it."""
 
     seconds: float
+    memory: float
     diagonals: Diagonals
     progress: bool
 
@@ -220,8 +236,9 @@ def _ellipsoids(pair: Pair, region: Region, effort: _Effort) -> dict[fx.Node, Kn
     """What T14 says of each value: diagonals for the first image, used around every one."""
     if missing := _missing(Ellipsoids, pair):
         raise UnsupportedOperation(missing)
-    check_size(pair)
-    if effort.seconds > 0 and bool((region.reach > 0).any()):
+    check_memory(pair, effort.memory)
+    fits = gradient_memory(pair, SECOND) <= effort.memory
+    if fits and effort.seconds > 0 and bool((region.reach > 0).any()):
         _descend(pair, Region(region.low[:1], region.high[:1]), effort)
     found = [
         _walked(pair, Region(low[None], high[None]), effort)
@@ -273,7 +290,7 @@ def _with_more_symbols(
 ) -> dict[fx.Node, Known]:
     """Four times as many symbols each time, while they are wanted, and there is time and room."""
     end = time.perf_counter() + seconds
-    room = max(1, ROOM // (48 * _coordinates(pair)))
+    room = max(1, int(effort.memory / (48 * _coordinates(pair))))
     symbols, facts = min(SYMBOLS, room), {}
     while True:
         start = time.perf_counter()
@@ -307,13 +324,18 @@ def _smallest(pair: Pair, region: Region, effort: _Effort, around: bool) -> _Ste
     left_out = {name: _missing(type(domain), pair) for name, domain in domains.items()}
     left_out = {name: reason for name, reason in left_out.items() if reason}
     domains = {name: domain for name, domain in domains.items() if name not in left_out}
-    rows, facts = [], {}
-    try:
-        facts = {ELLIPSOIDS: _ellipsoids(pair, region, effort)}
-    except (UnsupportedOperation, NotVerified) as error:  # the others have a bound
-        left_out[ELLIPSOIDS] = str(error)
+    dear = {ELLIPSOIDS: lambda: _ellipsoids(pair, region, effort)}
     if (around or _coordinates(pair) <= LITTLE) and "intervals" in domains:
-        facts |= {AFFINE: _affine(pair, region, effort, euclidean)}
+        dear[AFFINE] = lambda: _affine(pair, region, effort, euclidean)
+    if not bool(region.reach.any()):
+        dear = {EXACT: lambda: exact(pair, region)} | dear
+    rows, facts = [], {}
+    for name, made in dear.items():
+        if EXACT not in facts:  # there is no more to know
+            try:
+                facts[name] = made()
+            except (UnsupportedOperation, NotVerified) as error:  # the others have a bound
+                left_out[name] = str(error)
     for visit in effort.walk(pair, Smallest(pair, domains, facts), BEST):
         facts, said = visit.result["known"], visit.result["said"]
         rows.append((visit.operation.name, winner(said), _largest(facts)))

@@ -55,8 +55,10 @@ GROWTH, TRIES = 1.02, 100
 LEAST = 1e-140
 #: 1 - α at first, at most: 1/α enlarges everything that is alive.
 LARGEST_SHARE = 0.02
-#: Numbers of the matrices of one value, at most: of 16 bytes, and several copies are alive at once.
-MOST_NUMBERS = 1 << 27
+#: So many copies of the largest joint matrix are alive at once; and of all, for their gradients.
+COPIES, KEPT_COPIES = 12, 4
+#: Bytes of a complex number.
+BYTES = 16
 #: Matrices with more rows than this have their largest eigenvalue guessed by powers.
 LARGE = 256
 
@@ -656,25 +658,72 @@ def at_center(pair: Pair, region: Region) -> dict[fx.Node, Made]:
 # ---------------------------------------------------------------- sides of the tori
 
 
-def check_size(pair: Pair) -> None:
-    """Refuse networks whose matrices no usual memory holds, before any of them is made.
+def check_memory(pair: Pair, memory: float) -> None:
+    """Refuse networks whose matrices need more, before any of them is made.
 
-    A value of c channels has a matrix of 2 c rows for each frequency, or more where it lives beside
-    a value with a coarser torus.
+    Args:
+        memory: bytes.
     """
-    found = tori(pair)
-    for operation in pair.operations:
-        sides, shape = found[operation.node], pair.shapes[operation.node]
-        if len(shape) == 2 and sides:
-            continue  # flattened: has the channels that its image had
-        numbers = (math.prod(sides) // 2 + 1) * (2 * shape[1]) ** 2
-        if numbers > MOST_NUMBERS:
-            image = " × ".join(map(str, sides))
+    needs = Needs(pair)
+    for visit in walk(pair.operations, needs):
+        needed = COPIES * BYTES * visit.result
+        if needed > memory:
             raise NotVerified(
-                f"{operation.name}: {shape[1]} channels of a torus of {image} need "
-                f"matrices of {numbers / 2**26:.0f} GiB, with several copies; ellipsoids are for "
-                f"at most {MOST_NUMBERS / 2**26:.0f}, so for smaller images or fewer channels"
+                f"{visit.operation.name}: ellipsoids need about {needed / 1e9:.1f} GB here, and "
+                f"memory={memory:.3g} bytes are allowed; they are for smaller images, fewer "
+                "channels, or more memory"
             )
+
+
+def gradient_memory(pair: Pair, small: int) -> int:
+    """Bytes that a step of a descent on small tori takes."""
+    visits = walk(pair.operations, Needs(pair, small))
+    return KEPT_COPIES * BYTES * sum(visit.result for visit in visits)
+
+
+class Needs(Domain):
+    """Numbers of the joint matrix at each operation, by what `Ellipsoids` keeps together."""
+
+    def __init__(self, pair: Pair, small: int | None = None) -> None:
+        self.pair, self.tori = pair, tori(pair, small)
+        self.last = {n: operation for operation in pair.operations for n in operation.inputs}
+        self.joints: dict[fx.Node, tuple[tuple[int, ...], frozenset[fx.Node]]] = {}
+        self.channels: dict[fx.Node, int] = {}
+
+    def apply(self, operation: Operation, reads: tuple) -> int:
+        node, joints = operation.node, [self.joints[read] for read in operation.inputs]
+        made = operation.kind in (INPUT, AFFINE)  # others keep the channels, flattened or not
+        self.channels[node] = self.pair.shapes[node][1] if made else \
+            self.channels[operation.inputs[0]]  # fmt: skip
+        if not joints or self._starts(operation, joints[0]):
+            self.joints[node] = self.tori[node], frozenset([node])
+            return self._numbers(*self.joints[node])
+        several = [sides for sides, _ in joints] + [self.tori[node]]
+        sides = tuple(map(math.gcd, *several))
+        kept = {n for _, members in joints for n in members if self.last.get(n) is not operation}
+        together = frozenset(kept | {node})
+        for member in together:
+            self.joints[member] = sides, together
+        before = kept | set(operation.inputs)
+        return max(self._numbers(sides, together), self._numbers(sides, before))
+
+    def forget(self, node: fx.Node) -> None:
+        self.joints.pop(node)
+        for other, (sides, members) in self.joints.items():
+            self.joints[other] = sides, members - {node}
+
+    def _starts(self, operation: Operation, joint: tuple) -> bool:
+        """Whether it knows what it reads by itself only."""
+        if operation.kind == AFFINE and isinstance(operation.module, nn.Linear):
+            return bool(joint[0])
+        pools = operation.kind in (MAX_POOL, AVERAGE_POOL)
+        return pools and _convolution(operation, self.pair) is None
+
+    def _numbers(self, sides: tuple[int, ...], members) -> int:
+        rows = sum(
+            2 * self.channels[n] * math.prod(self.tori[n]) // math.prod(sides) for n in members
+        )
+        return (math.prod(sides) // 2 + 1) * rows**2
 
 
 def tori(pair: Pair, small: int | None = None) -> dict[fx.Node, tuple[int, ...]]:

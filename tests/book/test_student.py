@@ -1,9 +1,7 @@
 """The student edition: each directive and role has a plain form, and the notebooks run anywhere."""
 
 import importlib.util
-import os
 import re
-import subprocess
 import sys
 
 import nbformat
@@ -300,35 +298,3 @@ def test_what_a_page_offers_is_the_student_edition(name):
     outputs = [output for cell in offered.cells for output in cell.get("outputs", [])]
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= figures
     assert "Solution:" not in str(offered)
-
-
-# What a student's environment does not have: the tools of the book.
-ABSENT = ("myst_nb", "myst_parser", "sphinx", "jupyter_book", "papermill", "docutils", "pybtex")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["depth", "rounding", "travel"])
-def test_runs_where_only_the_package_and_jupyter_are(name, installed, tmp_path):
-    """In another folder, with the installed package; and its numbers are those of the page."""
-    offered = downloaded(name)
-    nbformat.write(offered, tmp_path / f"{name}.ipynb")
-    absent = tmp_path / "absent"
-    absent.mkdir()
-    for module in ABSENT:
-        (absent / f"{module}.py").write_text(f"raise ModuleNotFoundError('{module} is not here')")
-    command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute"]
-    path = os.pathsep.join([str(absent), str(installed)])
-    env = {k: v for k, v in os.environ.items() if k != "QNOTES_DATA"} | {"PYTHONPATH": path}
-    command += ["--output", "ran.ipynb", f"{name}.ipynb"]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    ran = nbformat.read(tmp_path / "ran.ipynb", as_version=4)
-    for before, after in zip(offered.cells, ran.cells, strict=True):
-        if before.cell_type == "code":
-            assert shown(after) == shown(before), before.id
-
-
-def shown(cell) -> list:
-    """What a cell shows: the kind of each output, and numbers as they are."""
-    kept = [output for output in cell.outputs if "data" in output and not student._hidden(output)]
-    return [(sorted(output.data), output.data.get("text/markdown")) for output in kept]

@@ -1,6 +1,8 @@
 """T14: against matrices, the truth on tiny networks, and with broken verifications."""
 
 import copy
+import math
+import operator
 
 import numpy as np
 import pytest
@@ -9,13 +11,23 @@ from torch import nn
 
 import qnotes as qn
 from qnotes.errors import NotVerified, UnsupportedOperation
+from qnotes.propagation import certifying
 from qnotes.propagation import joint as joints
-from qnotes.propagation.ellipsoids import Diagonals, Ellipsoids, at_center, tori
+from qnotes.propagation.ellipsoids import (
+    BYTES,
+    COPIES,
+    Diagonals,
+    Ellipsoids,
+    Needs,
+    at_center,
+    gradient_memory,
+    tori,
+)
 from qnotes.propagation.joint import Joint, Member, verified_inverse
 from qnotes.propagation.pair import checked_pair
 from qnotes.propagation.regions import checked_region
 from qnotes.propagation.walk import walk
-from tests.random_networks import Net, Residual
+from tests.random_networks import ARCHITECTURES, Net, Residual, drawn
 
 pytestmark = pytest.mark.medium
 
@@ -322,10 +334,57 @@ def test_matrices_that_no_memory_holds_are_refused_before_they_are_made():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 96, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)).eval()
     pair, shape = (qn.fold(network), qn.quantize(qn.fold(network), bits=4).model), (1, 1, 128, 128)
-    with pytest.raises(NotVerified, match=r"96 channels of a torus of 128 × 128 need .* GiB"):
+    with pytest.raises(NotVerified, match=r"^0: ellipsoids need about 58.0 GB here"):
         qn.certify(*pair, input_shape=shape, method="ellipsoids")
     best = qn.certify(*pair, input_shape=shape)
-    assert "GiB" in best.left_out["ellipsoids"] and np.isfinite(best.largest)
+    assert "memory=8e+09" in best.left_out["ellipsoids"] and np.isfinite(best.largest)
+
+
+def needs_and_matrices(network, shape):
+    """What is foretold of each operation's joint matrix, and what it has."""
+    pair = checked_pair(network, network, input_shape=shape, radius=1.0)
+    region = checked_region(shape, 1.0, None, None)
+    domain = Ellipsoids(pair, region, at_center(pair, region), Diagonals())
+    for visit, own in zip(
+        walk(pair.operations, domain), walk(pair.operations, Needs(pair)), strict=True
+    ):
+        foretold, _ = own.result, visit.result
+        joint = domain.joints[visit.operation.node]
+        found = joint.matrix[0].numel() * (math.prod(joint.sides) // 2 + 1)
+        yield visit.operation.name, foretold, found
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_what_is_needed_is_known_before(kind):
+    """Nothing alive is forgotten; where two ellipsoids become one, what is read is counted too."""
+    for seed in range(6):
+        network, _, shape, _ = drawn(kind, seed, "certify ")
+        with torch.no_grad():
+            names, foretold, found = zip(*needs_and_matrices(network, shape), strict=True)
+        assert all(map(operator.ge, foretold, found)), (seed, names)
+        assert max(foretold) <= 9 * max(found), seed
+
+
+def test_memory_is_kept(monkeypatch):
+    """Less of it, and T14 finds no diagonals; still less, and it has no bound; T15 goes on."""
+    descents = []
+    monkeypatch.setattr(certifying, "_descend", lambda *given: descents.append(given))
+    torch.manual_seed(0)
+    middle = [layer for _ in range(8) for layer in (nn.Conv2d(3, 3, 3, padding=1), nn.ReLU())]
+    network = nn.Sequential(nn.Conv2d(1, 3, 1), *middle, nn.Conv2d(3, 1, 3)).eval()
+    networks = (network, qn.quantize(network, bits=3).model)
+    pair = checked_pair(*networks, input_shape=(1, 1, 6, 6), radius=0.3)
+    least = COPIES * BYTES * max(visit.result for visit in walk(pair.operations, Needs(pair)))
+    most = gradient_memory(pair, certifying.SECOND)
+    assert least < most
+    options = {"center": torch.zeros(1, 1, 6, 6), "radius": 0.3, "seconds": 0.1}
+    assert "ellipsoids" in qn.certify(*networks, **options, memory=most).said and descents
+    descents.clear()
+    assert "ellipsoids" in qn.certify(*networks, **options, memory=least).said and not descents
+    none = qn.certify(*networks, **options, memory=least - 1)
+    assert "ellipsoids" in none.left_out and "affine" in none.said
+    with pytest.raises(qn.QnotesError, match="memory must be a number of bytes"):
+        qn.certify(*networks, **options, memory=0)
 
 
 @pytest.mark.parametrize("seconds", [0, 0.5])
