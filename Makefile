@@ -17,8 +17,11 @@
 ## make checkpoints   train the networks in data/ again, from three seeds (about half an hour), measure
 ##                    their profiles, and compare the accuracies with the stored ones
 ## make weights       fetch the ImageNet weights in data/ again and compare with the manifest
-## make errors        measure data/errors.csv again: errors that every page quotes (about 30 minutes)
+## make errors        measure data/errors.csv again, errors that every page quotes (about 30 minutes),
+##                    and data/promised.csv, promises at several widths (ten minutes)
 ## make certified     compute data/certified.csv again: bounds of certify that take minutes (two hours)
+## make around        measure data/around_an_image.csv again: what is certified around test images, and
+##                      the networks that are trained for it, where they are missing (an hour)
 ## make architectures measure data/architectures.csv again: bounds of all classifiers of torchvision,
 ##                    with random weights (about half an hour; what is there is kept)
 ## make kept          compute again what chapters read from data/kept, which takes long; a chapter computes
@@ -64,7 +67,7 @@ ENV =
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help book chapter student lab pdf test prove falsify bench serve checkpoints weights errors certified architectures kept profiles lint clean writable FORCE
+.PHONY: help book chapter student lab pdf test prove falsify bench serve checkpoints weights errors certified around architectures kept profiles lint clean writable FORCE
 
 # Threads that wait for each other without spinning: much faster where others use the cores too.
 export OMP_WAIT_POLICY = PASSIVE
@@ -278,9 +281,13 @@ weights: $(environment)
 
 errors: $(environment)
 	@$(py) -m data.measure_errors
+	@$(py) -m data.measure_promised
 
 certified: $(environment)
 	@$(py) -m data.measure_certified --again
+
+around: $(environment)
+	@$(py) -m data.measure_around --again
 
 architectures: $(environment)
 	@$(py) -m data.measure_architectures

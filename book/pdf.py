@@ -2,8 +2,10 @@
 
 The articles of all pages become one page, and Chromium prints it; `_static/qnotes.css` says how it
 looks on paper (`@media print`). Sphinx's own builder of a single page does not know folded cells.
+The site gets a copy, book.pdf, and its front page shows the link that it hides without one.
 """
 
+import os
 import re
 import shutil
 import sys
@@ -26,8 +28,8 @@ OPEN = """async () => {
   await Promise.all([...document.images].map((image) => image.decode().catch(() => {})));
 }"""
 FOOT = '<p class="pageNumber" style="width: 100%; text-align: center; font-size: 8pt"></p>'
-
-
+#: On the front page, in front of the link to the PDF.
+HIDDEN = '<p class="pdf" hidden>'
 LINK = re.compile(r'href="([\w-]+)\.html(#[^"]*)?"')
 
 
@@ -74,6 +76,18 @@ def print_page(source: Path, target: Path, browser: str) -> None:
         chromium.close()
 
 
+def offer(site: Path, target: Path) -> None:
+    """Put the PDF into the site and show the link to it; make sees no newer front page."""
+    front = site / "index.html"
+    shutil.copy(target, site / "book.pdf")
+    built = front.stat()
+    # The root of the book is a page of its own, and index.html leads there.
+    for page in (front, site / f"{pages(TOC)[0]}.html"):
+        html = page.read_text(encoding="utf-8")
+        page.write_text(html.replace(HIDDEN, HIDDEN.replace(" hidden", "")), encoding="utf-8")
+    os.utime(front, ns=(built.st_atime_ns, built.st_mtime_ns))
+
+
 def main(arguments: list[str]) -> int:
     site, target = map(Path, arguments)
     browser = next(filter(None, map(shutil.which, CHROMIUM)), None)
@@ -86,6 +100,7 @@ def main(arguments: list[str]) -> int:
         print_page(whole, target, browser)
     finally:
         whole.unlink(missing_ok=True)
+    offer(site, target)
     return 0
 
 

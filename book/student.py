@@ -35,11 +35,15 @@ EXPLICIT = re.compile(r"(.+?)\s*<([^<>]+)>", re.DOTALL)  # a text, and the label
 LABELLED = re.compile(r"\$\$(.*?)\$\$ *\(([\w-]+)\)", re.DOTALL)
 TARGET = re.compile(r"^\(([\w-]+)\)=[ \t]*\n+(?=#+ (.*))", re.MULTILINE)  # before a heading
 # What the build adds for its pages: marks before code, and links to them.
-OF_THE_PAGE = re.compile(r'<span id="code-[^>]*></span>| ?<a class="code".*?</a>')
+OF_THE_PAGE = re.compile(
+    r'<span id="code-[^>]*></span>| ?<a class="code".*?</a>|<p class="pdf".*?</p>', re.DOTALL
+)
 # On a page: an element with a name, or the number of the last one before it.
 NUMBERED = re.compile(r'\bid="([^"]+)"|<span class="(?:caption-number|eqno)">([^<]+)<')
 GLUED = "application/papermill.record/text/plain"
-BY_MACHINE = re.compile(r"`[^`]*\bqn\.|code cell|^(?:Measure|Write|Plot|Draw|Implement)\b", re.M)
+# What an exercise asks for, at its beginning; and the stub of one that asks for code.
+MARK = re.compile(r"\*(By hand|By machine|Research), (easy|medium|hard)\.\* ")
+STUB = re.compile(r"^```python\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
 BOXES = {"prf:theorem": "info", "prf:lemma": "info", "prf:definition": "info"}
 KINDS = {
     "prf:theorem": "Theorem",
@@ -48,6 +52,7 @@ KINDS = {
     "prf:example": "Example",
     "exercise": "Exercise",
     "glue:figure": "Figure",
+    "table": "Table",
     "math": "Equation",
 }
 
@@ -154,7 +159,8 @@ def labels(text: str) -> dict[str, tuple[str, str]]:
     for part in parts(text):
         if isinstance(part, Directive) and part.name in KINDS:
             label = part.options.get("label") or part.options.get("name")
-            title = "" if part.name == "glue:figure" else part.argument.strip("()")
+            captioned = part.name in ("glue:figure", "table")
+            title = "" if captioned else part.argument.strip("()")
             if label:
                 found[label] = (KINDS[part.name], title)
     return found
@@ -237,7 +243,7 @@ class Edition:
             if isinstance(part, Directive) and part.name == "exercise" and by_machine(part):
                 self._close(texts, cell.id)
                 number = self.books.number(part.options["label"])
-                self.cells.append(new_code_cell(f"# {number}: your code.\n"))
+                self.cells.append(new_code_cell(f"# {number}: your code.\n{stub(part)}"))
                 texts = []
         self._close(texts, cell.id)
 
@@ -321,8 +327,15 @@ def _hidden(output) -> bool:
 
 
 def by_machine(exercise: Directive) -> bool:
-    """Whether an exercise asks for code: it says so, or it names a function of the package."""
-    return "machine" in exercise.options.get("class", "") or bool(BY_MACHINE.search(exercise.body))
+    """Whether an exercise asks for a machine: it says so at its beginning."""
+    found = MARK.match(exercise.body)
+    return bool(found) and found[1] == "By machine"
+
+
+def stub(exercise: Directive) -> str:
+    """What a reader fills in, with a check that runs; empty where an exercise has none."""
+    found = STUB.search(exercise.body)
+    return f"\n{found[1].strip()}" if found else ""
 
 
 # ---------------------------------------------------------------- a rule for each directive
@@ -343,6 +356,12 @@ def figure(edition: Edition, part: Directive) -> str:
     edition.pictures[f"{name}.png"] = {"image/png": "".join(image.split())}
     alt = re.sub(r"[\[\]]", "", alt)
     return f"![{alt}](attachment:{name}.png)\n\n{caption}"
+
+
+def table(edition: Edition, part: Directive) -> str:
+    """A table of Markdown, its caption above it as on the page."""
+    number = edition.books.number(part.options["name"])
+    return f"**{number}.** {edition.plain(part.argument)}\n\n{edition.text(part.body)}"
 
 
 def formula(edition: Edition, part: Directive) -> str:
@@ -370,7 +389,8 @@ def proof(edition: Edition, part: Directive) -> str:
 
 def exercise(edition: Edition, part: Directive) -> str:
     number = edition.books.numbers.get(part.options["label"]) or KINDS[part.name]
-    return f"**{number} ({edition.plain(part.argument)}).** {edition.text(part.body)}"
+    body = edition.text(STUB.sub("", part.body))  # the stub has a cell of its own
+    return f"**{number} ({edition.plain(part.argument)}).** {body}"
 
 
 def solution(edition: Edition, part: Directive) -> str:
@@ -392,6 +412,7 @@ def admonition(edition: Edition, part: Directive) -> str:
 
 CONVERTERS: dict[str, Callable[[Edition, Directive], str]] = {
     "glue:figure": figure,
+    "table": table,
     **dict.fromkeys(("glue:math", "math"), formula),
     **dict.fromkeys(("prf:theorem", "prf:lemma", "prf:definition", "prf:example"), boxed),
     "prf:proof": proof,

@@ -13,7 +13,13 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+)
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 BLUE, SKY, GREEN, ORANGE = "#0072B2", "#56B4E9", "#009E73", "#E69F00"
@@ -105,7 +111,8 @@ def decades(axis: Axis) -> None:
 def plain_numbers(axis: Axis) -> None:
     """Label a logarithmic axis with plain numbers, more of them where it spans few decades.
 
-    To be called when everything is drawn.
+    Faint lines between them, closer and closer, say that the axis is logarithmic. To be called
+    when everything is drawn.
     """
     low, high = axis.get_view_interval()
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
@@ -113,7 +120,9 @@ def plain_numbers(axis: Axis) -> None:
     ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
     axis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.7g}"))
+    axis.set_minor_locator(LogLocator(subs=range(2, 10)))
     axis.set_minor_formatter(NullFormatter())
+    axis.grid(visible=True, which="minor", color="#eeeeee", linewidth=0.6)
 
 
 def legend_below(figure: Figure, panel: Axes, *, columns: int = 3) -> None:

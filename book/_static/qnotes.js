@@ -52,3 +52,26 @@ document.addEventListener("click", (event) => {
 document.addEventListener("scroll", (event) => {
   if (event.target.matches?.(SCROLLERS)) markEdges(event.target);
 }, true);
+
+// What readers with a screen reader need, and the theme does not give: the bar at the side is a
+// landmark with a name, and a corner of a table that heads nothing is no head.
+function nameParts() {
+  const bar = document.querySelector(".bd-sidebar-primary");
+  bar?.setAttribute("role", "navigation");
+  bar?.setAttribute("aria-label", "The book");
+  for (const head of document.querySelectorAll(".bd-article th")) {
+    if (head.textContent.trim() || head.querySelector("img, mjx-container")) continue;
+    const corner = document.createElement("td");
+    for (const { name, value } of head.attributes) corner.setAttribute(name, value);
+    corner.removeAttribute("scope");
+    head.replaceWith(corner);
+  }
+  // A signature that takes several lines is no list of words and meanings.
+  for (const part of document.querySelectorAll("dt.sig dl > dd, dt.sig dl")) {
+    const box = document.createElement("div");
+    box.className = part.tagName == "DD" ? "parameter" : "parameters";
+    box.append(...part.childNodes);
+    part.replaceWith(box);
+  }
+}
+window.addEventListener("DOMContentLoaded", nameParts);

@@ -68,8 +68,8 @@ BITS = CertifyingBits(
     conclusion=sp.Le(E, tau, evaluate=False),
     hypotheses=(
         Hypothesis(
-            "symmetric uniform quantizer of b bits, codes in [-q, q], q = 2^(b-1) - 1, scale a/q, "
-            "a the largest weight",
+            "symmetric uniform quantizer of b bits, codes in [-q, q], $q = 2^{b-1} - 1$, "
+            "scale a/q, a the largest weight",
             facts={
                 "scale": eq(LARGEST_CODE * scale, largest),
                 "largest weight": le(weight, largest),

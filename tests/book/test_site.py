@@ -1,6 +1,7 @@
 """The built site in headless Chromium, on a desk and on a phone."""
 
 import functools
+import gzip
 import http.server
 import os
 import re
@@ -208,6 +209,33 @@ def test_what_is_cut_is_seen(page, address):
       document.querySelector(".bd-article").append(box);
     }""")
     assert len(page.evaluate(LOST)) == before + 1
+
+
+# From npm's axe-core 4.10.3, as it was published; its licence lies beside it.
+AXE = Path(__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+RUN_AXE = """() => axe.run({exclude: [["mjx-container"]]}, {resultTypes: ["violations"]}).then(
+  (found) => found.violations.map((each) => each.id + ": " + each.nodes[0].html.slice(0, 120)))"""
+
+
+@pytest.mark.parametrize("name", [pages()[0], "how-many-bits"])
+def test_axe_finds_nothing(browser, address, name):
+    """Contrast, names, landmarks, heads of tables and the rest of what axe-core knows."""
+    page = browser.new_page(viewport=SCREENS["desk"])
+    read(page, f"{address}{name}.html")
+    page.evaluate("window.MathJax?.startup?.promise")
+    page.evaluate(AXE)
+    assert page.evaluate(RUN_AXE) == []
+    page.close()
+
+
+def test_the_front_page_is_light():
+    """What it loads, compressed as servers do: letters of formulae come when they are needed."""
+    html = (SITE / f"{pages()[0]}.html").read_bytes()
+    named = set(re.findall(r'(?:src|href)="([^"#?:]+)', html.decode("utf-8")))
+    files = [SITE / name for name in named if not name.endswith((".html", ".ipynb"))]
+    contents = [file.read_bytes() for file in files if file.is_file()]
+    assert len(contents) > 20
+    assert len(gzip.compress(html)) + sum(len(gzip.compress(each)) for each in contents) < 1.5e6
 
 
 def test_search_finds_depthwise(page, address):

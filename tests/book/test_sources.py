@@ -63,12 +63,25 @@ def pages() -> list[str]:
 
 
 def prose(name: str) -> str:
-    """What a chapter says about results, without exercises, statements, proofs and formulae."""
+    """What a chapter says about results, without exercises, statements, proofs, code, formulae."""
     cells = [cell.source for cell in notebook(name).cells if cell.cell_type == "markdown"]
-    text = "\n\n".join(cells)
-    text = re.sub(r"^(`{3,})\{(?:exercise|solution|prf:)[^\n]*\n.*?^\1$", "", text, flags=FLAGS)
-    text = re.sub(r"^```\w*\n.*?^```$", "", text, flags=FLAGS)
+    text = "\n\n".join("\n".join(_outside(cell.splitlines())) for cell in cells)
     return re.sub(r"\$\$.*?\$\$|\$[^$]*\$|\{[^}\n]*\}`[^`]*`|`[^`\n]*`", "", text, flags=FLAGS)
+
+
+def _outside(lines: list[str]) -> list[str]:
+    """The lines that stand in no exercise, statement, proof or code; fences may hold fences."""
+    kept, fences = [], []
+    for line in lines:
+        if found := re.fullmatch(r"(`{3,})(.*)", line):
+            ticks, info = found.groups()
+            if fences and fences[-1][0] == ticks and not info:
+                fences.pop()
+            else:
+                fences.append((ticks, info))
+        elif all(re.match(r"\{(?!exercise|solution|prf:)", info) for _, info in fences):
+            kept.append(line)
+    return kept
 
 
 def stated_by_key(name: str) -> list[str]:

@@ -24,6 +24,7 @@ BOOKS = student.References(
         "thm-T7": ("Theorem", "T7, gain"),
         "fig-a": ("Figure", ""),
         "ex-half": ("Exercise", "Half a step"),
+        "tab-a": ("Table", ""),
         "eq-a": ("Equation", ""),
         "eq-unseen": ("Equation", ""),
     },
@@ -106,6 +107,7 @@ def test_role(role, expected):
         ("$$\nx = 1\n$$ (eq-a)", "$$\nx = 1 \\tag{3.1}\n$$"),
         ("(sec-a)=\n## A heading", "\n\n## A heading"),
         ("$$\nx = 1\n$$ (eq-unseen)", "$$\nx = 1\n$$"),
+        (fence("{table} All.", ":name: tab-a\n\n| a |\n|---|"), "**Table.** All.\n\n| a |\n|---|"),
         (fence("{prf:lemma} (Means)", "True."), "**Lemma (Means).**\n\nTrue."),
         (fence("{prf:example}", "One."), "**Example.**\n\nOne."),
         (fence("{prf:proof}", "Clear. {eq}`eq-a`"), "**Proof.** Clear. (3.1)\n\n∎"),
@@ -172,7 +174,7 @@ def test_what_a_cell_prints_as_text_is_plain_too():
 
 EXERCISES = "\n\n".join(
     [
-        fence("{exercise} Half", ":label: ex-half\n\nCompute `qn.bounds` of it.", "````"),
+        fence("{exercise} Half", ":label: ex-half\n\n*By machine, easy.* Compute it.", "````"),
         fence("{solution} ex-half", ":class: dropdown\n\nIt is 3.", "````"),
         "After.",
     ]
@@ -192,8 +194,15 @@ def test_the_teacher_keeps_solutions():
     assert text == f"{solved}\n\nAfter."
 
 
+def test_a_stub_stands_in_the_cell_and_not_in_the_text():
+    asked = f":label: ex-half\n\n*By machine, hard.* Why?\n\n{fence('python', 'def f(): ...')}"
+    text, cell = edition(new_markdown_cell(fence("{exercise} Half", asked, "````"))).cells[3:]
+    assert text.source == "**Exercise 3.2 (Half).** *By machine, hard.* Why?"
+    assert cell.source == "# Exercise 3.2: your code.\n\ndef f(): ..."
+
+
 def test_an_exercise_by_hand_has_no_cell():
-    by_hand = fence("{exercise} Half", ":label: ex-half\n\nWhy?")
+    by_hand = fence("{exercise} Half", ":label: ex-half\n\n*By hand, easy.* Use `qn.bounds`.")
     assert edition(new_markdown_cell(by_hand, id="text")).cells[-1].cell_type == "markdown"
 
 

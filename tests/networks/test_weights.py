@@ -133,8 +133,13 @@ def test_data_folder_is_small_and_holds_nothing_else():
         "measure_architectures.py",
         "architectures.csv",
         "errors.csv",
+        "measure_promised.py",
+        "promised.csv",
         "measure_certified.py",
         "certified.csv",
+        "measure_around.py",
+        "around_an_image.csv",
+        "around_an_image.safetensors",
         "paper_numbers.csv",
         "LICENSE-weights.txt",
     }
