@@ -24,6 +24,8 @@
 ##                      the networks that are trained for it, where they are missing (an hour)
 ## make architectures measure data/architectures.csv again: bounds of all classifiers of torchvision,
 ##                    with random weights (about half an hour; what is there is kept)
+## make kept          compute again what chapters read from data/kept, which takes long; a chapter computes
+##                      by itself what is not there, with other values say (about half an hour)
 ## make profiles      measure the stored profiles of the networks in data/ again
 ##                      (those of the ResNet-50 where the package with its weights is installed)
 ## make lint          check the style of the code with ruff
@@ -65,7 +67,7 @@ ENV =
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help book chapter student lab pdf test prove falsify bench serve checkpoints weights errors certified around architectures profiles lint clean writable FORCE
+.PHONY: help book chapter student lab pdf test prove falsify bench serve checkpoints weights errors certified around architectures kept profiles lint clean writable FORCE
 
 # Threads that wait for each other without spinning: much faster where others use the cores too.
 export OMP_WAIT_POLICY = PASSIVE
@@ -289,6 +291,13 @@ around: $(environment)
 
 architectures: $(environment)
 	@$(py) -m data.measure_architectures
+
+# One chapter after the other: several write the cells of their sweeps into one file.
+keeping = $(shell grep -lE 'pages\.(kept|CELLS)' book/*.ipynb)
+kept: $(environment) writable
+	@rm -rf data/kept
+	@for chapter in $(keeping); do \
+	  QNOTES_KEEP=1 $(py) book/execute.py $$chapter _build/kept/$$(basename $$chapter) || exit 1; done
 
 profiles: $(environment)
 	@$(py) -m data.measure

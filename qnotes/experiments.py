@@ -79,7 +79,7 @@ def sweep(
     inputs: int = 64,
     accuracy: bool = False,
     precision: str = "float32",
-    memory: str | Path | None = None,
+    memory=None,
     jobs: int | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -121,7 +121,7 @@ def sweep(
         memory: a folder where finished cells are kept: a sweep that is asked for again, or goes on
             after an interruption, computes only what is missing. A change of the weights, the
             sources or the libraries makes a cell new. joblib keeps them as pickles: use only a
-            folder that you trust.
+            folder that you trust. Or what is kept with the book, `qnotes.kept.CELLS`.
         jobs: how many processes, -1 for one a core, 1 for this one alone. None is this one for the
             first 20 seconds of processor time, enough for a short sweep, and then one a core. A
             cluster uses all its workers.
@@ -153,7 +153,7 @@ def sweep(
     settings = {"relu6": relu6, "inputs": inputs, "accuracy": accuracy, "precision": precision}
     axes = (networks, weights, {} if schemes is None else schemes, bits, equalization, radius, seed)
     grid = cells(*axes, input_shape=input_shape, **settings)
-    store = None if memory is None else Memory(memory)
+    store = memory if memory is None or hasattr(memory, "recall") else Memory(memory)
     recalled = {place: store.recall(cell) for place, cell in enumerate(grid)} if store else {}
     found = {place: rows for place, rows in recalled.items() if rows}
     fresh = _computed(grid, [place for place in range(len(grid)) if place not in found], jobs)
@@ -621,7 +621,7 @@ def _placed(place: int, cell: Cell, code: str) -> tuple[int, list[dict]]:
 
 PACKAGE = Path(__file__).parent
 #: Sources that no row depends on. All others count, new ones too; a test watches this list.
-ASIDE = ("cli.py", "figures.py", "pages.py", "__main__.py")
+ASIDE = ("cli.py", "figures.py", "kept.py", "pages.py", "__main__.py")
 #: Packages that a number passes through.
 LIBRARIES = ("torch", "torchvision", "numpy", "sympy", "scikit-learn", "scikit-image")
 

@@ -19,6 +19,8 @@ from matplotlib.figure import Figure
 from sympy import IndexedBase, sympify
 
 from qnotes import theorems
+from qnotes.kept import CELLS as CELLS
+from qnotes.kept import kept as kept
 from qnotes.theorems import AXIOMS, to_latex
 from qnotes.theorems import notation as sy
 from qnotes.theorems.printing import fact_to_latex

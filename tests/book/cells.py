@@ -51,6 +51,36 @@ def definitions(chapter: str, *names: str, setup: dict | None = None) -> SimpleN
     return SimpleNamespace(**space)
 
 
+def written(chapter: str, names: list[str], folder: Path) -> Path:
+    """A module with functions of a chapter, what they use and all imports, as they are written.
+
+    Where the source of a function matters: `definitions` makes functions without one.
+    """
+    source = nbformat.read(BOOK / f"{chapter}.ipynb", as_version=4)
+    cells = [cell.source for cell in source.cells if cell.cell_type == "code"]
+    found = [(one, _text(cell, one)) for cell in cells for one in ast.parse(cell).body]
+    makers: dict[str, ast.stmt] = {}
+    for statement, _ in found:
+        for name in _defined(statement):
+            makers.setdefault(name, statement)
+    needed, waiting = set(), list(names)
+    while waiting:
+        maker = makers.get(waiting.pop())
+        if maker is not None and maker not in needed:
+            needed.add(maker)
+            waiting += _used(maker)
+    imports = (ast.Import, ast.ImportFrom)
+    texts = [text for one, text in found if isinstance(one, imports) or one in needed]
+    path = folder / f"{chapter.replace('-', '_')}_cells.py"
+    path.write_text("\n\n".join(texts), encoding="utf-8")
+    return path
+
+
+def _text(cell: str, statement: ast.stmt) -> str:
+    first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", []))])
+    return "\n".join(cell.splitlines()[first - 1 : statement.end_lineno])
+
+
 def _defined(statement: ast.stmt) -> list[str]:
     if isinstance(statement, ast.FunctionDef | ast.ClassDef):
         return [statement.name]

@@ -51,6 +51,27 @@ def test_first_look():
     assert quoted("first-look")["fir-observed"] == f"{worst('resnet20'):.2g}"
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("schemes sch-v2-tensor-8", "equalization equ-real-before"),  # MobileNetV2, medians
+        ("mobilenet mob-real-relative", "full-size ful-mobile-relative"),
+        ("mobilenet mob-tensor-relative", "full-size ful-mobile-tensor-relative"),
+        ("schemes sch-lite-channel-8-same", "full-size ful-lite-same"),
+        ("schemes sch-lite-tensor-8-same", "full-size ful-lite-tensor-same"),
+        ("schemes sch-margin", "full-size ful-lite-margin"),
+        ("schemes sch-lite-channel-8-same", "first-look fir-kept-many"),
+        ("schemes sch-lite-channel-4-same", "first-look fir-kept-few"),
+        ("mobilenet mob-real-error", "first-look fir-mobile-error"),
+        ("full-size ful-lite-error", "first-look fir-lite-error"),
+        ("mobilenet mob-largest-feature", "first-look fir-mobile-reach"),
+    ],
+)
+def test_pages_that_look_at_the_same_parts_say_the_same(one, other):
+    (page, name), (other_page, other_name) = one.split(), other.split()
+    assert quoted(page)[name] == quoted(other_page)[other_name]
+
+
 def test_resnets():
     found = [worst(name) for name in RESNETS]
     assert quoted("resnets")["rsn-low-worst-input-found"] == f"{min(found):.1f}"

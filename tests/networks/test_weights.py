@@ -124,6 +124,7 @@ def test_data_folder_is_small_and_holds_nothing_else():
         "manifest.json",
         "falsification.json",
         "profiles",
+        "kept",
         "train.py",
         "measure.py",
         "convert.py",
