@@ -8,6 +8,7 @@
 ##                      make test SLOW=1  all, also what is marked slow: mutants, the search, runs of
 ##                                        all chapters, make itself, the wheel
 ## make pdf           the whole book as one PDF, _build/book.pdf; needs Chromium
+## make slides        the first figure of each chapter as a slide, _build/slides.pdf; needs Chromium
 ## make serve         show the site at http://localhost:8000
 ## make prove         derive every step of every proof again, with times
 ## make falsify       search many networks for one that breaks a bound (some minutes), and store the
@@ -67,7 +68,7 @@ ENV =
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help book chapter student lab pdf test prove falsify bench serve checkpoints weights errors certified around architectures kept profiles lint clean writable FORCE
+.PHONY: help book chapter student lab pdf slides test prove falsify bench serve checkpoints weights errors certified around architectures kept profiles lint clean writable FORCE
 
 # Threads that wait for each other without spinning: much faster where others use the cores too.
 export OMP_WAIT_POLICY = PASSIVE
@@ -247,6 +248,12 @@ pdf: _build/book.pdf
 
 _build/book.pdf: _build/html/index.html book/pdf.py
 	@$(py) book/pdf.py _build/html $@
+
+slides: _build/slides.pdf
+	@echo 'The slides:' $(call quoted,$(CURDIR)/_build/slides.pdf)
+
+_build/slides.pdf: _build/html/index.html book/pdf.py
+	@$(py) book/pdf.py --slides _build/html $@
 
 serve:
 	@[ -f _build/html/index.html ] || { echo "There is no site yet: make book" >&2; exit 1; }

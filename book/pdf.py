@@ -1,8 +1,9 @@
-"""Print the built site on paper: python book/pdf.py SITE TARGET.pdf
+"""Print the built site: python book/pdf.py [--slides] SITE TARGET.pdf
 
 The articles of all pages become one page, and Chromium prints it; `_static/qnotes.css` says how it
 looks on paper (`@media print`). Sphinx's own builder of a single page does not know folded cells.
 The site gets a copy, book.pdf, and its front page shows the link that it hides without one.
+With --slides, it is the first figure of each chapter, a slide each.
 """
 
 import os
@@ -48,31 +49,55 @@ def joined(site: Path, names: list[str]) -> str:
         article = str(BeautifulSoup(html, "html.parser").select_one("article.bd-article"))
         links = LINK.sub(lambda f: f'href="{f[2] or "#page-" + f[1]}"', article)
         articles.append(f'<div class="page" id="page-{name}">{links}</div>')
-    soup = BeautifulSoup((site / f"{names[0]}.html").read_text(encoding="utf-8"), "html.parser")
+    return _instead(site, names[0], articles)
+
+
+def slides(site: Path, names: list[str]) -> str:
+    """One page with a slide for each chapter that has a figure: its title, and the first figure."""
+    shown = []
+    for name in names:
+        soup = BeautifulSoup((site / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
+        article = soup.select_one("article.bd-article")
+        figure = article.select_one("figure")
+        if figure is None:
+            continue
+        for link in article.select(".headerlink, a.code"):
+            link.decompose()
+        for link in figure.select("a"):
+            link.unwrap()
+        shown.append(f'<div class="page slide">{article.select_one("h1")}{figure}</div>')
+    return _instead(site, names[0], shown)
+
+
+def _instead(site: Path, name: str, articles: list[str]) -> str:
+    """A page of the site with other articles, and without the theme's table of contents."""
+    soup = BeautifulSoup((site / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
+    for contents in soup.select("#jb-print-docs-body"):
+        contents.decompose()
     place = soup.select_one("article.bd-article")
     place.replace_with(BeautifulSoup("\n".join(articles), "html.parser"))
     return str(soup)
 
 
-def print_page(source: Path, target: Path, browser: str) -> None:
-    """Write the page as PDF on A4, with solutions open and numbers of pages."""
+ON_PAPER = {
+    "format": "A4",
+    "display_header_footer": True,
+    "header_template": "<span></span>",
+    "footer_template": FOOT,
+    "margin": {"top": "18mm", "bottom": "20mm", "left": "16mm", "right": "16mm"},
+}
+ON_A_SCREEN = {"width": "320mm", "height": "180mm"}
+
+
+def print_page(source: Path, target: Path, browser: str, options: dict) -> None:
+    """Write the page as PDF, with solutions open."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         page = chromium.new_page()
         page.set_default_timeout(MINUTES * 60_000)
         page.goto(source.resolve().as_uri(), wait_until="load")
         page.evaluate(OPEN)
-        page.pdf(
-            path=target,
-            format="A4",
-            print_background=True,
-            display_header_footer=True,
-            header_template="<span></span>",
-            footer_template=FOOT,
-            margin={"top": "18mm", "bottom": "20mm", "left": "16mm", "right": "16mm"},
-            outline=True,
-            tagged=True,
-        )
+        page.pdf(path=target, print_background=True, outline=True, tagged=True, **options)
         chromium.close()
 
 
@@ -89,18 +114,21 @@ def offer(site: Path, target: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    site, target = map(Path, arguments)
+    as_slides = "--slides" in arguments
+    site, target = (Path(argument) for argument in arguments if argument != "--slides")
     browser = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if browser is None:
         print("Chromium is missing (Debian: apt-get install chromium)", file=sys.stderr)
         return 1
     whole = site / "whole-book.html"  # beside the images that it shows
     try:
-        whole.write_text(joined(site, pages(TOC)), encoding="utf-8")
-        print_page(whole, target, browser)
+        html = (slides if as_slides else joined)(site, pages(TOC))
+        whole.write_text(html, encoding="utf-8")
+        print_page(whole, target, browser, ON_A_SCREEN if as_slides else ON_PAPER)
     finally:
         whole.unlink(missing_ok=True)
-    offer(site, target)
+    if not as_slides:
+        offer(site, target)
     return 0
 
 
