@@ -1,12 +1,17 @@
 """Pages that quote the same error quote the same number: that of the table of errors."""
 
 import ast
+import base64
+import io
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 import qnotes as qn
+from tests.book.test_sources import BOOK
 
 EXECUTED = Path(__file__).parents[2] / "_build/executed"
 RESNETS = [name for name in qn.names() if name.startswith("resnet")]
@@ -45,6 +50,39 @@ def worst(name: str, weights: str = "digits", bits: int = 8) -> float:
 def test_front_page():
     assert quoted("intro")["intro-mobile-worst"] == f"{worst(REAL, 'imagenet'):.2g}"
     assert quoted("intro")["intro-deep-worst"] == f"{worst('resnet56'):.2g}"
+
+
+def test_the_readme_opens_with_the_numbers_and_the_figure_of_the_front_page():
+    """Where the figure has changed: store that of `_build/executed/intro.ipynb` as the readme's."""
+    opening = (EXECUTED.parents[1] / "README.md").read_text(encoding="utf-8").split("## ")[0]
+    found = quoted("intro")
+    for said in (
+        "from {mobile-earlier} to {mobile-mean} where",
+        "a long search finds there is {mobile-worst}.",
+        "takes {signs-name} from {signs-T8} to {signs-T14}, and",
+        "certifies {signs-small} with {signs-bits} bits",
+    ):
+        for name, value in found.items():
+            said = said.replace(f"{{{name.removeprefix('intro-')}}}", value)
+        assert said in opening
+    stored = Image.open(BOOK / "_static/ladder.png").convert("L")
+    shown = Image.open(io.BytesIO(picture("intro", "intro-ladder"))).convert("L")
+    assert np.allclose(stored.size, shown.size, rtol=0.02)
+    gap = np.asarray(stored, float) - np.asarray(shown.resize(stored.size), float)
+    assert np.abs(gap).mean() < 4, "of 255 grey levels"
+
+
+def picture(chapter: str, name: str) -> bytes:
+    """A figure of a chapter that was run, as PNG."""
+    notebook = nbformat.read(EXECUTED / f"{chapter}.ipynb", as_version=4)
+    (data,) = (
+        output.data["image/png"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.get("metadata", {}).get("scrapbook", {}).get("name") == name
+        and "image/png" in output.data
+    )
+    return base64.b64decode(data)
 
 
 def test_first_look():
