@@ -1,5 +1,6 @@
 """All classifiers of torchvision: each has numbers, or is refused with a reason of mathematics."""
 
+import gc
 import math
 
 import pandas as pd
@@ -13,6 +14,17 @@ from qnotes.networks.operations import AFFINE, operations
 from qnotes.propagation.chain import chain
 from qnotes.propagation.channels import vector_bound
 from qnotes.propagation.norms import graph_bound
+
+# One process of those that share the memory, and one network after the other.
+pytestmark = pytest.mark.xdist_group("torchvision")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_kept():
+    """Traced networks are in cycles, which Python's collector finds when it happens to look."""
+    yield
+    gc.collect()
+
 
 #: Left out: weights in float64, before and after rounding, that two processes of a machine of 24 GB
 #: cannot hold. RegNetY of 645 million weights needs 10 GB, beside what rounds them; ViT of 633
