@@ -26,7 +26,8 @@ def _letter(name: str, latex: str) -> sp.Symbol:
 
 
 def _with_adjoint(name: str, latex: str) -> tuple[sp.Symbol, sp.Symbol]:
-    return _letter(name, latex), _letter(f"{name}*", f"{latex}^{{*}}")
+    braced = f"{{{latex}}}" if "'" in latex else latex  # a prime is an exponent, too
+    return _letter(name, latex), _letter(f"{name}*", f"{braced}^{{*}}")
 
 
 def _number(name: str, latex: str) -> sp.Symbol:
@@ -57,7 +58,7 @@ GAP = 2 * D - Z
 slopes = sy._family("slope_of", r"\lambda", nonnegative=True)
 weight = sy._family("weight_T", "T", nonnegative=True)
 change = sy._family("d_before", r"\delta", real=True)
-changed = sy._family("d_after", r"\delta'", real=True)
+changed = sy._family("d_after", r"{\delta'}", real=True)
 
 
 def _total(product: sp.Expr) -> sp.Sum:

@@ -1,5 +1,6 @@
 """Every proof composes again, and what does not is named."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -182,3 +183,10 @@ def test_every_letter_of_a_statement_is_defined(theorem):
     for letter in set().union(*(letters(sp.sympify(relation)) for relation in shown)):
         known = letter in defined or letter in NOTATION or letter in sy.QUANTITIES
         assert known or WORDS[letter] in conditions, (theorem.key, letter)
+
+
+@pytest.mark.parametrize("theorem", [*LEMMAS, *THEOREMS], ids=named)
+def test_no_formula_has_two_exponents(theorem):
+    """A prime is one, too: MathJax sets nothing where another follows it without braces."""
+    printed = [theorem.latex(), *(step.latex() for step in theorem.proof)]
+    assert [text for text in printed if re.search(r"'(_\{[^{}]*\})?\^", text)] == []
