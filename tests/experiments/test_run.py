@@ -182,8 +182,8 @@ def test_the_bar_counts_what_is_remembered(tmp_path, capsys):
     for bits in ([4], [4, 8]):
         qn.sweep("resnet20", bits=bits, memory=tmp_path, inputs=4)
     shown = capsys.readouterr().err.split("\r")
-    assert any("1/2 [00:00<?" in text for text in shown)
-    assert "2/2 [00:00<00:00, " in shown[-1]
+    assert any("1/2 [00:" in text for text in shown)
+    assert any("2/2 [" in text for text in shown[-2:])  # how long it took depends on the machine
 
 
 @pytest.mark.parametrize(
