@@ -14,26 +14,18 @@ import sympy as sp
 from qnotes.theorems import notation as sy
 from qnotes.theorems.facts import eq, le
 from qnotes.theorems.intervals_of_one_network import UNITS
-from qnotes.theorems.notation import LATEX, LAYERS, N, ell, i
+from qnotes.theorems.notation import LAYERS, N, ell, i
 from qnotes.theorems.rules import Algebra, Replace
 from qnotes.theorems.theorem import Hypothesis, Result, Step, proof_of
 
 
 def _letter(name: str, latex: str) -> sp.Symbol:
-    symbol = sp.Symbol(name, commutative=False)
-    LATEX[symbol] = latex
-    return symbol
+    return sy._symbol(name, latex, commutative=False)
 
 
 def _with_adjoint(name: str, latex: str) -> tuple[sp.Symbol, sp.Symbol]:
     braced = f"{{{latex}}}" if "'" in latex else latex  # a prime is an exponent, too
     return _letter(name, latex), _letter(f"{name}*", f"{braced}^{{*}}")
-
-
-def _number(name: str, latex: str) -> sp.Symbol:
-    number = sp.Symbol(name, positive=True)
-    LATEX[number] = latex
-    return number
 
 
 # Rows, and the vectors that they meet: kept (x), before and after an activation.
@@ -50,7 +42,10 @@ Q_xx, Q_xz, Q_zx, Z = (
 )
 D, T, K = (_letter(f"{name}_square", name) for name in "DTK")
 Q, Q_other, (A, A_) = _letter("Q", "Q"), _letter("Q_other", "R"), _with_adjoint("A_map", "A")
-alpha, rest, root = _number("alpha", r"\alpha"), _number("beta", r"\beta"), _number("q_root", "q")
+alpha, rest, root = (
+    sy._symbol(name, latex, positive=True)
+    for name, latex in (("alpha", r"\alpha"), ("beta", r"\beta"), ("q_root", "q"))
+)
 #: What K meets: the rows of B = [Q_xz; D] in the matrix diag(Q_xx, 0) + B K B*.
 g, g_ = u * Q_xz + v * D, Q_zx * u_ + D * v_
 GAP = 2 * D - Z

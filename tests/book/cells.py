@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
 from symtable import symtable
 from types import SimpleNamespace
@@ -28,24 +29,8 @@ def definitions(chapter: str, *names: str, setup: dict | None = None) -> SimpleN
     Raises:
         LookupError: for a name that no cell defines.
     """
-    source = nbformat.read(BOOK / f"{chapter}.ipynb", as_version=4)
-    cells = [cell.source for cell in source.cells if cell.cell_type == "code"]
-    statements = [statement for cell in cells for statement in ast.parse(cell).body]
-    imports = [s for s in statements if isinstance(s, ast.Import | ast.ImportFrom)]
-    makers: dict[str, ast.stmt] = {}
-    for statement in statements:
-        for name in _defined(statement):
-            makers.setdefault(name, statement)
-
-    if missing := [name for name in names if name not in makers]:
-        raise LookupError(f"no cell of {chapter} defines {', '.join(missing)}")
-    needed, waiting, given = set(), list(names), set(setup or {})
-    while waiting:
-        maker = makers.get(waiting.pop())
-        if maker is not None and maker not in needed:
-            needed.add(maker)
-            waiting += _used(maker) - given
-    body = imports + [statement for statement in statements if statement in needed]
+    imports, needed = _needed(chapter, names, given=set(setup or {}))
+    body = [statement for statement, _ in (*imports, *needed)]
     space = {"__name__": chapter, **(setup or {})}
     exec(compile(ast.Module(body, type_ignores=[]), f"{chapter}.ipynb", "exec"), space)
     return SimpleNamespace(**space)
@@ -56,24 +41,36 @@ def written(chapter: str, names: list[str], folder: Path) -> Path:
 
     Where the source of a function matters: `definitions` makes functions without one.
     """
+    imports, needed = _needed(chapter, names)
+    texts = [_text(cell, statement) for statement, cell in (*imports, *needed)]
+    path = folder / f"{chapter.replace('-', '_')}_cells.py"
+    path.write_text("\n\n".join(texts), encoding="utf-8")
+    return path
+
+
+def _needed(chapter: str, names: Iterable[str], given: set[str] = frozenset()) -> tuple[list, list]:
+    """Imports of a chapter, and the statements that define names and what they use but is given.
+
+    Each with the cell that it stands in; in the chapter's order.
+    """
     source = nbformat.read(BOOK / f"{chapter}.ipynb", as_version=4)
     cells = [cell.source for cell in source.cells if cell.cell_type == "code"]
-    found = [(one, _text(cell, one)) for cell in cells for one in ast.parse(cell).body]
+    found = [(statement, cell) for cell in cells for statement in ast.parse(cell).body]
     makers: dict[str, ast.stmt] = {}
     for statement, _ in found:
         for name in _defined(statement):
             makers.setdefault(name, statement)
+
+    if missing := [name for name in names if name not in makers]:
+        raise LookupError(f"no cell of {chapter} defines {', '.join(missing)}")
     needed, waiting = set(), list(names)
     while waiting:
         maker = makers.get(waiting.pop())
         if maker is not None and maker not in needed:
             needed.add(maker)
-            waiting += _used(maker)
-    imports = (ast.Import, ast.ImportFrom)
-    texts = [text for one, text in found if isinstance(one, imports) or one in needed]
-    path = folder / f"{chapter.replace('-', '_')}_cells.py"
-    path.write_text("\n\n".join(texts), encoding="utf-8")
-    return path
+            waiting += _used(maker) - given
+    imports = [pair for pair in found if isinstance(pair[0], ast.Import | ast.ImportFrom)]
+    return imports, [pair for pair in found if pair[0] in needed]
 
 
 def _text(cell: str, statement: ast.stmt) -> str:
