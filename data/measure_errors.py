@@ -21,7 +21,7 @@ from qnotes.threads import one_thread
 ROWS = [
     *((name, "digits", bits, "channel", 0) for name, bits in product(names(), (4, 8))),
     ("resnet20", "digits", 6, "channel", 0),
-    *((name, "imagenet", 8, "channel", 0) for name in STORED),
+    *((name, "imagenet", bits, "channel", 0) for bits, name in product((8, 6, 4), STORED)),
 ]
 
 

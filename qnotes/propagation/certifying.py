@@ -48,8 +48,8 @@ AFFINE = "affine"
 METHODS = (BEST, *CHEAP, ELLIPSOIDS, AFFINE)
 #: What ``best`` says at radius 0, where both networks can be computed in rational numbers.
 EXACT = "exact"
-#: Symbols of T15, at first.
-SYMBOLS = 256
+#: Symbols of T15, at first: so many, or more where a form then has no more numbers than that.
+SYMBOLS, NUMBERS = 256, 1 << 22
 #: Coordinates of the largest value of a network so small that T15 costs next to nothing.
 LITTLE = 2048
 #: Frequencies of each axis on which diagonals are found first, and then.
@@ -305,7 +305,7 @@ def _with_more_symbols(
     """Four times as many symbols each time, while they are wanted, and there is time and room."""
     end = time.perf_counter() + seconds
     room = max(1, int(min(effort.memory, 1e18) / (48 * _coordinates(pair))))
-    symbols, facts = min(SYMBOLS, room), {}
+    symbols, facts = min(max(SYMBOLS, NUMBERS // _coordinates(pair)), room), {}
     while True:
         start = time.perf_counter()
         budget = Budget(symbols)

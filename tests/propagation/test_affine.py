@@ -104,7 +104,23 @@ def test_more_symbols_are_never_worse(kind, monkeypatch):
     options = {"center": center, "radius": 0.1 * radius, "method": "affine"}
     many = qn.certify(network, changed, **options, seconds=5).largest
     monkeypatch.setattr(certifying, "SYMBOLS", 1)
+    monkeypatch.setattr(certifying, "NUMBERS", 1)
     assert many <= qn.certify(network, changed, **options, seconds=0).largest + 1e-9
+
+
+def test_a_small_network_has_all_the_symbols_it_wants_at_once(monkeypatch):
+    from qnotes.propagation import certifying
+
+    torch.manual_seed(0)
+    sizes = ((784, 60), (60, 60), (60, 3))
+    layers = [module for size in sizes for module in (nn.Linear(*size), nn.ReLU())]
+    folded = qn.fold(nn.Sequential(*layers[:-1]).eval())
+    quantized = qn.quantize(folded, bits=8).model
+    options = {"center": torch.rand(1, 784), "radius": 0.02, "method": "affine"}
+    found = [qn.certify(folded, quantized, **options, seconds=s).largest for s in (0, 60)]
+    assert found[0] == found[1]
+    monkeypatch.setattr(certifying, "NUMBERS", 1)  # 256 symbols for 784 pixels
+    assert found[0] < qn.certify(folded, quantized, **options, seconds=0).largest - 0.1
 
 
 @pytest.mark.medium
