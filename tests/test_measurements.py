@@ -54,7 +54,9 @@ def test_more_bits_have_smaller_errors():
     channel = TABLE[TABLE["granularity"] == "channel"].set_index(["network", "bits"])
     for column in ("median", "largest", "observed"):
         for _, values in channel[column].groupby("network"):
-            assert (values.sort_index(ascending=False).diff().dropna() > 0).all(), values
+            growth = values.sort_index(ascending=False).diff().dropna()
+            capped = values.sort_index(ascending=False)[1:] == 6  # what ReLU6 allows at most
+            assert ((growth > 0) | (growth == 0) & capped).all(), values
 
 
 def test_a_stored_row_is_not_measured_again(monkeypatch):

@@ -18,7 +18,7 @@ ABSENT = ("myst_nb", "myst_parser", "sphinx", "jupyter_book", "papermill", "docu
 SMALL = {"weights": "digits", "bits": [5], "seed": 1}
 #: For chapters that read what is kept with the book, which is so; else they compute for minutes.
 KEPT = SMALL | {"bits": [4], "seed": 0}
-#: `errors.csv` has the networks that were trained on ImageNet at 8 bits alone.
+#: For chapters that read `errors.csv`: the width of which it has most.
 IN_THE_TABLE = KEPT | {"bits": [8]}
 
 
