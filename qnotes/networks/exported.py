@@ -37,9 +37,12 @@ POOLS = {
         ("max_pool", "MaxPool"),
         ("avg_pool", "AvgPool"),
         ("adaptive_avg_pool", "AdaptiveAvgPool"),
+        ("adaptive_max_pool", "AdaptiveMaxPool"),
     )
     for d in DIMENSIONS
 }
+#: These return places, too, and are read by ``getitem``.
+WITH_PLACES = tuple(getattr(aten, f"adaptive_max_pool{d}d").default for d in DIMENSIONS)
 #: Activations, and whether they are in place; the arguments have the names of the options.
 ACTIVATIONS = {
     getattr(aten, call + how).default: (module, bool(how))
@@ -203,6 +206,10 @@ class _Builder:
 
     def _same_call(self, node: fx.Node) -> fx.Node:
         """A call of torch, with the arguments that it has here."""
+        if node.target is operator.getitem and node.args[0].target in WITH_PLACES:
+            if node.args[1] != 0:
+                raise _refused(node, f"the places that {node.args[0]} returns")
+            return self._read(node, node.args[0])
         if node.target in PRODUCTS and not all(isinstance(x, fx.Node) for x in node.args):
             raise _refused(node, f"{node.target} of {node.args}")
         args = fx.map_arg(node.args, lambda read: self._read(node, read))
