@@ -179,7 +179,7 @@ class _Builder:
         for node in self.program.graph.nodes:
             if node.op == "placeholder" and node.name == self.input:
                 self.made[node] = self.graph.placeholder(node.name)
-            elif node.op == "call_function" and node.target not in SIZES:
+            elif node.op == "call_function" and not _is_unread(node):
                 self.made[node] = self._call(node)
         (result,) = (node for node in self.made if node.name == self.output)
         self.graph.output(self.made[result])
@@ -208,7 +208,7 @@ class _Builder:
         """A call of torch, with the arguments that it has here."""
         if node.target is operator.getitem and node.args[0].target in WITH_PLACES:
             if node.args[1] != 0:
-                raise _refused(node, f"the places that {node.args[0]} returns")
+                raise _refused(node, f"reading the places that {node.args[0]} returns")
             return self._read(node, node.args[0])
         if node.target in PRODUCTS and not all(isinstance(x, fx.Node) for x in node.args):
             raise _refused(node, f"{node.target} of {node.args}")
@@ -311,6 +311,12 @@ class _Builder:
             name += "_"
         self.modules.setdefault(name, module)
         return name
+
+
+def _is_unread(node: fx.Node) -> bool:
+    """Sizes, and the places of a maximum that nothing asks for."""
+    place = node.target is operator.getitem and node.args[0].target in WITH_PLACES
+    return node.target in SIZES or (place and not node.users)
 
 
 def _without_weights(node: fx.Node, given: dict, source: fx.Node) -> nn.Module:
