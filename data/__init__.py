@@ -7,6 +7,7 @@ def _end(kind: type[BaseException], error: BaseException, trace: object) -> None
     """Ctrl-C, also while a script is being imported, ends in a line and not in a traceback."""
     if issubclass(kind, KeyboardInterrupt):
         print("interrupted: what was finished is stored", file=sys.stderr)
+        sys.exit(130)
     else:
         sys.__excepthook__(kind, error, trace)
 
