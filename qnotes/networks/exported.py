@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 from qnotes.errors import QnotesError, UnsupportedOperation, foreign
 from qnotes.networks.activations import NORMALIZES
 from qnotes.networks.operations import zero_pad
-from qnotes.networks.probing import precision_of, run, same
+from qnotes.networks.probing import place_of, precision_of, run, same
 from qnotes.networks.tracing import words_of_python
 
 aten = torch.ops.aten
@@ -98,7 +98,8 @@ def from_export(program: ExportedProgram) -> fx.GraphModule:
             exported in evaluation mode, with one input and one output. It is not changed.
 
     Returns:
-        The same function, made of modules with copies of the program's weights, in eval mode.
+        The same function, made of modules with copies of the program's weights on the CPU, in eval
+        mode.
         A layer is called what its weights are called in the program.
 
     Raises:
@@ -123,8 +124,8 @@ def _check_same(program: nn.Module, network: fx.GraphModule, shape: tuple[int, .
     """Refuse what is not the program, on a random input of the shape that it was exported with."""
     probe = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     probe = probe.to(precision_of(network))
-    ours, theirs = run(program, probe), run(network, probe)
-    if isinstance(ours, Tensor) and not (isinstance(theirs, Tensor) and same(ours, theirs)):
+    ours, theirs = run(program, probe.to(place_of(program))), run(network, probe)
+    if isinstance(ours, Tensor) and not (isinstance(theirs, Tensor) and same(ours.cpu(), theirs)):
         raise UnsupportedOperation(
             "the exported program computes something else than the modules that its calls stand "
             f"for, for an input of shape {shape}; please report it"
@@ -297,7 +298,12 @@ class _Builder:
         name = self.names[source.name]
         if name not in self.weights:
             tensor = self.program.state_dict.get(name, self.program.constants.get(name))
-            self.weights[name] = nn.Parameter(tensor.detach().clone(), requires_grad=False)
+            if tensor.is_meta:
+                raise QnotesError(
+                    f"{node.name}: its {name} is on the meta device and has no values; load them"
+                )
+            own = tensor.detach().clone().cpu()
+            self.weights[name] = nn.Parameter(own, requires_grad=False)
         return self.weights[name]
 
     def _layer(self, weight: fx.Node) -> str:

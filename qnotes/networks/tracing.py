@@ -152,6 +152,13 @@ def check_evaluation(network: nn.Module, what: str = "the network") -> None:
             raise QnotesError(f"{name}: is in training mode; call .eval() on {what} first")
 
 
+def check_values(network: nn.Module) -> None:
+    """Refuse a network that is about to run and of which a part has no values, by name."""
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if tensor.is_meta:
+            raise QnotesError(f"{name}: is on the meta device and has no values; load them")
+
+
 def _check_parts(network: nn.Module) -> None:
     """Refuse layers whose weights are not plain tensors of numbers, by name."""
     for name, module in network.named_modules():

@@ -11,6 +11,7 @@ from torch.nn.utils.parametrize import register_parametrization, remove_parametr
 from qnotes.errors import QnotesError, foreign, whole
 from qnotes.networks.architectures import seeded
 from qnotes.networks.operations import AFFINE_MODULES, operations
+from qnotes.networks.probing import plain
 from qnotes.networks.tracing import trace
 from qnotes.networks.training import fit
 from qnotes.quantization.grids import rows
@@ -100,7 +101,8 @@ def _checked_data(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             f"images must be floating point numbers and labels whole ones; got {images.dtype} and "
             f"{labels.dtype}"
         )
-    return images.to(torch.float32), labels.long()
+    images, labels = plain("images", images), plain("labels", labels)
+    return images.cpu().to(torch.float32), labels.cpu().long()
 
 
 class _StraightThrough(nn.Module):

@@ -247,7 +247,9 @@ def _is_read(name, nodes):
 
 
 NO_GELUS = {
-    "another root": [node("Div", "a t", "d"), *INSIDE[1:], node("Mul", "a p", "m"), node("Mul", "m h")],
+    "another root": [
+        node("Div", "a t", "d"), *INSIDE[1:], node("Mul", "a p", "m"), node("Mul", "m h"),
+    ],
     "no half": [*INSIDE, node("Mul", "a p")],
     "twice": [*INSIDE, node("Mul", "a p", "m"), node("Mul", "m a", "n"), node("Mul", "n h")],
     "minus": [*INSIDE[:2], node("Sub", "e one", "p"), node("Mul", "a p", "m"), node("Mul", "m h")],

@@ -136,7 +136,7 @@ def test_padding_that_cuts_is_a_slice(method):
     found = [qn.certify(*pair, input_shape=shape, method=method).log10 for pair in pairs]
     assert np.allclose(*found, rtol=1e-12)
     errors = qn.output_errors(*pairs[0], qn.random_inputs(shape, count=8))
-    assert 0 < errors.max() and math.log10(errors.max()) <= found[0].max()
+    assert errors.max() > 0 and math.log10(errors.max()) <= found[0].max()
     measured = [qn.profile(*pair, input_shape=shape).layers for pair in pairs]
     unnamed = [[replace(layer, name="") for layer in layers] for layers in measured]
     assert unnamed[0] == unnamed[1]
