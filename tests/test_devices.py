@@ -1,6 +1,6 @@
 """What has no values is refused by name, wherever it comes in.
 
-`meta` stands for a device here: no test machine has a GPU. What a caller passes on another device is
+`meta` stands for a device here: no test machine has a GPU. What comes on another device is
 copied to where it is needed, which only such a machine could show.
 """
 
@@ -19,7 +19,7 @@ def network(device: str = "cpu") -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(48, 4, device=device)).eval()
 
 
-INPUTS, LABELS = torch.zeros(8, *SHAPE[1:]), torch.zeros(8, dtype=torch.long)
+INPUTS, LABELS = torch.zeros(SHAPE), torch.zeros(1, dtype=torch.long)
 NOWHERE = INPUTS.to("meta")
 SHORT = {"steps": 1, "samples": 2, "starts": 1}
 SURE = {"fraction": 0.5, "confidence": 0.5}
@@ -38,8 +38,8 @@ OF_INPUTS = {
     "inputs of a correction": lambda x, ours, its: qn.correct_bias(ours, its, inputs=x),
     "images": lambda x, ours, its: qn.observe(ours, its, input_shape=SHAPE, images=x, **SHORT),
     "images to train on": lambda x, ours, its: qn.finetune(ours, x, LABELS, bits=4, epochs=1),
-    "center": lambda x, ours, its: qn.observe(ours, its, center=x[:1], **SHORT),
-    "center of a ball": lambda x, ours, its: qn.certify(ours, its, center=x[:1], radius=0.1),
+    "center": lambda x, ours, its: qn.observe(ours, its, center=x, **SHORT),
+    "center of a ball": lambda x, ours, its: qn.certify(ours, its, center=x, radius=0.1),
     "calibration": lambda x, ours, its: qn.quantize(
         ours, bits=4, rounding="adaptive", calibration=x
     ),
