@@ -80,3 +80,51 @@ def test_devices_that_cannot_compute(device):
     folded = qn.fold(network())
     with pytest.raises(qn.QnotesError, match=f"device='{device}' cannot compute in float64 here"):
         qn.observe(folded, folded, input_shape=SHAPE, device=device)
+
+
+OF_BOTH = {
+    "profile": lambda ours, its: qn.profile(ours, its, input_shape=SHAPE),
+    "certify": lambda ours, its: qn.certify(ours, its, input_shape=SHAPE),
+    "observe": lambda ours, its: qn.observe(ours, its, input_shape=SHAPE),
+    "output_errors": lambda ours, its: qn.output_errors(ours, its, INPUTS),
+    "tolerance": lambda ours, its: qn.tolerance(ours, its, INPUTS, **SURE),
+}
+
+
+@pytest.mark.parametrize("name", OF_BOTH)
+def test_another_default_device(name):
+    folded = qn.fold(network())
+    quantized = qn.quantize(folded, bits=4).model
+    with pytest.raises(qn.QnotesError, match=r"default device is meta.*set_default_device"):  # noqa: SIM117
+        with torch.device("meta"):
+            OF_BOTH[name](folded, quantized)
+
+
+def test_modes_of_torch_change_nothing():
+    """Without gradients a search would be a poor one, and autocast rounds what networks compute."""
+    folded = qn.fold(network())
+    quantized = qn.quantize(folded, bits=4).model
+    inputs = qn.random_inputs(SHAPE, count=4)
+    pair = [net.float() for net in (qn.fold(folded), qn.fold(quantized))]
+
+    def found():
+        seen = qn.observe(folded, quantized, input_shape=SHAPE, steps=4, samples=4, starts=1)
+        return seen.error, qn.output_errors(*pair, inputs).max().item()
+
+    expected = found()
+    with torch.inference_mode():
+        assert found() == expected
+    with torch.autocast("cpu", torch.bfloat16):
+        assert found() == expected
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_training_where_gradients_are_off_and_images_have_colours(mode):
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 2)
+    folded = qn.fold(nn.Sequential(*layers).eval())
+    images, labels = torch.rand(8, 3, 6, 6), torch.arange(8) % 2
+    with mode():
+        trained = qn.finetune(folded, images, labels, bits=4, epochs=1)
+    changed = (trained.get_submodule("0").weight - folded.get_submodule("0").weight).abs()
+    assert (changed.amax((0, 2, 3)) > 0).all()  # of every colour

@@ -366,7 +366,8 @@ def _first_input(node: fx.Node) -> tuple[fx.Node]:
 
 def _sum_operation(node: fx.Node) -> Operation:
     if node.kwargs or len(node.args) != 2 or not all(isinstance(x, fx.Node) for x in node.args):
-        raise uncovered(node.name, f"a sum of {node.args} {dict(node.kwargs)}: two tensors are")
+        what = f"a sum of {node.args} with {dict(node.kwargs)}, not of two tensors,"
+        raise uncovered(node.name, what)
     return Operation(node, SUM, None, tuple(node.args))
 
 

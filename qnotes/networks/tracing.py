@@ -136,6 +136,11 @@ def check_module(network: object) -> None:
         raise QnotesError("got an exported program; pass it to qnotes.from_export first")
     if not is_module:
         raise QnotesError(f"expected a torch.nn.Module; got {kind}")
+    if (place := torch.get_default_device()).type != "cpu":
+        raise QnotesError(
+            f"torch's default device is {place}, and bounds are computed on the CPU: call "
+            "torch.set_default_device('cpu') first, or put the call inside torch.device('cpu')"
+        )
 
 
 def check_evaluation(network: nn.Module, what: str = "the network") -> None:
@@ -297,6 +302,8 @@ def _untraceable(network: nn.Module, tracer: _Tracer, error: Exception) -> str:
     where = f"{path}: " if path else ""
     if isinstance(error, NameError) and "not installed as a submodule" in str(error):
         why, remedy = "because its forward makes layers with weights", "Make them in __init__"
+    elif isinstance(error, NotImplementedError) and "forward" in str(error):
+        why, remedy = "because it has no forward of its own", "Pass the module that calls it"
     elif isinstance(error, AssertionError):
         why, remedy = "because its forward asserts something of a value", "Take that out"
     elif words := words_of_python(name for name, _ in network.named_modules()):

@@ -42,7 +42,9 @@ def outputs(network: nn.Module, inputs: Tensor) -> Tensor:
 def run_rows(network: nn.Module, inputs: Tensor) -> Tensor:
     """What a network returns for a batch: a tensor with a row for each input, or an error."""
     kind = type(network).__name__
-    with foreign(f"the network, {kind}, cannot take inputs of shape {tuple(inputs.shape)}"):
+    own_precision = torch.autocast(inputs.device.type, enabled=False)
+    said = f"the network, {kind}, cannot take inputs of shape {tuple(inputs.shape)}"
+    with foreign(said), own_precision:
         found = network(inputs)
     if not isinstance(found, Tensor):
         raise QnotesError(

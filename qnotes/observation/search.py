@@ -95,6 +95,7 @@ class Observation:
     proven: bool = False
 
 
+@torch.inference_mode(False)  # there no gradient leads anywhere, and the search would be a poor one
 def observe(
     network: nn.Module,
     quantized: nn.Module,

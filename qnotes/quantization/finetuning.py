@@ -22,6 +22,8 @@ from qnotes.threads import one_thread
 LEARNING_RATE = 1e-3
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def finetune(
     network: nn.Module,
     images: Tensor,
@@ -43,7 +45,7 @@ def finetune(
 
     Args:
         network: the reference, with batch norms folded; it is not changed.
-        images: of shape (images, 1, height, width), such as the digits.
+        images: of shape (images, channels, height, width), such as the digits.
         labels: class numbers, of shape (images,).
         bits: width of a code in the forward pass; None trains without rounding, for comparison.
         epochs: how often each image is seen.
