@@ -301,10 +301,15 @@ architectures: $(environment)
 
 # One chapter after the other: several write the cells of their sweeps into one file.
 keeping = $(shell grep -lE 'pages\.(kept|CELLS)' book/*.ipynb)
+# They take the place of data/kept when all are there. Who is interrupted has the old ones, and goes
+# on from there, unless the package has changed.
+results = _build/kept/results
 kept: $(environment) writable
-	@rm -rf data/kept
-	@for chapter in $(keeping); do \
-	  QNOTES_KEEP=1 $(py) book/execute.py $$chapter _build/kept/$$(basename $$chapter) || exit 1; done
+	@[ -d $(results) ] && [ -z "$$(find qnotes -name '*.py' -newer $(results).begun)" ] || { \
+	  rm -rf $(results) && mkdir -p $(results) && touch $(results).begun; }
+	@for chapter in $(keeping); do QNOTES_KEEP=$(call quoted,$(CURDIR)/$(results)) \
+	  $(py) book/execute.py $$chapter _build/kept/$$(basename $$chapter) || exit $$?; done
+	@rm -rf data/kept && mv $(results) data/kept
 
 profiles: $(environment)
 	@$(py) -m data.measure

@@ -464,12 +464,18 @@ def ellipsoids(subject: Subject, images: list[int], radius: float) -> list[Row]:
 
 
 class Table:
-    """The stored rows; written again whenever some are added."""
+    """The stored rows; written again whenever some are added.
+
+    Rows that are measured again stand in a file beside the stored ones until all of them are there:
+    whoever is interrupted has the old table, and goes on from there.
+    """
 
     def __init__(self, folder: Path, *, again: bool = False) -> None:
-        self.folder, self.kept = folder, {}
-        if (folder / FILE).is_file() and not again:
-            rows = pd.read_csv(folder / FILE, dtype={"sha256": str}).to_dict("records")
+        self.folder, self.file, self.kept = folder, f".{FILE}" if again else FILE, {}
+        if (folder / self.file).is_file():
+            if again:
+                print(f"going on from {folder / self.file}; remove it to begin anew")
+            rows = pd.read_csv(folder / self.file, dtype={"sha256": str}).to_dict("records")
             self._keep(Row(**row) for row in rows)
 
     def _keep(self, rows: Iterable[Row]) -> None:
@@ -495,7 +501,16 @@ class Table:
         columns = [field.name for field in fields(Row)]
         table = pd.DataFrame([asdict(row) for row in self.kept.values()], columns=columns)
         text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-        write_whole(self.folder, {FILE: text.encode()})
+        write_whole(self.folder, {self.file: text.encode()})
+
+    def finish(self, names: Iterable[str]) -> None:
+        """Put what was measured again into the place of all that was stored of these networks."""
+        if self.file != FILE:
+            stored = Table(self.folder)
+            rows = [row for row in stored.kept.values() if row.network not in names]
+            stored.kept = {}
+            stored.add([*rows, *self.kept.values()])
+            (self.folder / self.file).unlink()
 
 
 def tasks(table: Table, names: list[str], folder: Path) -> Iterator[tuple[str, list[Row]]]:
@@ -547,8 +562,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Train, and measure; rows are stored as they come."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", help=f"of {', '.join(NETWORKS)} (all)")
-    parser.add_argument("--again", action="store_true", help="remove the rows that are there")
-    parser.add_argument("--retrain", action="store_true", help="remove the weights, too")
+    parser.add_argument("--again", action="store_true", help="replace the rows that are there")
+    parser.add_argument("--retrain", action="store_true", help="and the weights, first of all")
     parser.add_argument("--data", type=Path, default=data_folder(), help="folder (%(default)s)")
     options = parser.parse_args(arguments)
     names = options.networks or list(NETWORKS)
@@ -561,6 +576,7 @@ def main(arguments: list[str] | None = None) -> None:
             bar.set_description(what)
             table.add(rows)
             bar.update()
+    table.finish(names)
 
 
 if __name__ == "__main__":

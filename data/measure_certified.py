@@ -142,12 +142,18 @@ def tasks(names: list[str], descent: dict[str, float]) -> Iterator[tuple]:
 
 
 class Table:
-    """The stored rows; written again whenever one is added."""
+    """The stored rows; written again whenever one is added.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.kept = folder, {}
-        if (folder / FILE).is_file():
-            for row in pd.read_csv(folder / FILE).to_dict("records"):
+    Rows that are computed again stand in a file beside the stored ones until all of them are there:
+    whoever is interrupted has the old table, and goes on from there.
+    """
+
+    def __init__(self, folder: Path, *, again: bool = False) -> None:
+        self.folder, self.file, self.kept = folder, f".{FILE}" if again else FILE, {}
+        if (folder / self.file).is_file():
+            if again:
+                print(f"going on from {folder / self.file}; remove it to begin anew")
+            for row in pd.read_csv(folder / self.file).to_dict("records"):
                 self._keep(Row(**row))
 
     def _keep(self, row: Row) -> None:
@@ -158,8 +164,14 @@ class Table:
             self._keep(row)
         self.write()
 
-    def remove(self, names: list[str]) -> None:
-        self.kept = {key: row for key, row in self.kept.items() if row.network not in names}
+    def finish(self, names: list[str]) -> None:
+        """Put what was computed again into the place of all that was stored of these networks."""
+        if self.file != FILE:
+            stored = Table(self.folder)
+            rows = [row for row in stored.kept.values() if row.network not in names]
+            stored.kept = {}
+            stored.add([*rows, *self.kept.values()])
+            (self.folder / self.file).unlink()
 
     def write(self) -> None:
         order = list(DESCENT)
@@ -168,7 +180,7 @@ class Table:
         )
         columns = [field.name for field in fields(Row)]
         table = pd.DataFrame([asdict(row) for row in rows], columns=columns)
-        write_whole(self.folder, {FILE: table.to_csv(index=False).encode()})
+        write_whole(self.folder, {self.file: table.to_csv(index=False).encode()})
 
 
 def certified_bits(network: Network, table: Table, descent: float) -> int:
@@ -200,13 +212,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--methods", nargs="*", default=[*CHEAP, "best"], help="%(default)s")
     parser.add_argument("--bits", nargs="*", type=int, default=BITS, help="%(default)s")
     parser.add_argument("--seconds", type=float, help="of descent, in place of those of the script")
-    parser.add_argument("--again", action="store_true", help="remove the rows that are there")
+    parser.add_argument("--again", action="store_true", help="replace the rows that are there")
     parser.add_argument("--data", type=Path, default=data_folder(), help="folder (%(default)s)")
     options = parser.parse_args(arguments)
     names = options.networks or list(DESCENT)
-    table = Table(options.data)
-    if options.again:
-        table.remove(names)
+    table = Table(options.data, again=options.again)
     descent = DESCENT if options.seconds is None else dict.fromkeys(names, options.seconds)
     chosen = [
         task for task in tasks(names, descent)
@@ -222,6 +232,7 @@ def main(arguments: list[str] | None = None) -> None:
             network = networks.get(name) or Network(name)
             for seconds in (0, descent[name]):
                 print(name, seconds, certified_bits(network, table, seconds), "bits")
+    table.finish(names)
 
 
 if __name__ == "__main__":

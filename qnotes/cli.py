@@ -73,7 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except Exception:  # before a command was found
+    except click.Abort:  # Ctrl-C before a command was found
+        return INTERRUPTED
+    except Exception:
         traceback.print_exc()
         return BROKEN
 

@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from qnotes.errors import QnotesError
+
 
 def data_folder() -> Path:
     """The folder of checkpoints and profiles.
@@ -22,6 +24,8 @@ def data_folder() -> Path:
 
 def write_whole(folder: Path, contents: dict[str, bytes]) -> None:
     """Write files beside their places, then move them all: an interruption leaves the old ones."""
+    if not folder.is_dir():
+        raise QnotesError(f"there is no folder {folder}; make it first")
     with tempfile.TemporaryDirectory(dir=folder, prefix=".") as beside:
         for file, content in contents.items():
             (Path(beside) / file).write_bytes(content)

@@ -25,7 +25,7 @@ from qnotes.errors import QnotesError
 from qnotes.files import data_folder, write_whole
 
 FOLDER, SWEEPS = "kept", "sweeps"
-#: Set, it makes a run keep what it computes: that is all that ``make kept`` does.
+#: A folder. A run then keeps what it computes there, and reads nothing else: so does ``make kept``.
 KEEP = "QNOTES_KEEP"
 
 
@@ -211,7 +211,7 @@ def _found(chapter: str, key: dict, compute: Callable[[], object]) -> object:
 
 
 def _path(chapter: str) -> Path:
-    return data_folder() / FOLDER / f"{chapter}.jsonl"
+    return Path(os.environ.get(KEEP) or data_folder() / FOLDER) / f"{chapter}.jsonl"
 
 
 def _line_key(line: dict) -> str:

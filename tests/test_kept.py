@@ -42,7 +42,7 @@ def load(tmp_path, monkeypatch):
     data.mkdir()
     (data / "manifest.json").write_bytes((kept.data_folder() / "manifest.json").read_bytes())
     monkeypatch.setenv("QNOTES_DATA", str(data))
-    monkeypatch.setenv(kept.KEEP, "1")
+    monkeypatch.setenv(kept.KEEP, str(data / kept.FOLDER))
     count = iter(range(100))
 
     def loaded(source):
@@ -145,7 +145,7 @@ def test_cells_of_a_sweep_come_back(tmp_path, monkeypatch):
     expected = qn.sweep("resnet20", **grid)
     real = kept.data_folder
     monkeypatch.setattr(kept, "data_folder", lambda: tmp_path)
-    monkeypatch.setenv(kept.KEEP, "1")
+    monkeypatch.setenv(kept.KEEP, str(tmp_path / kept.FOLDER))
     qn.sweep("resnet20", **grid, memory=kept.CELLS)
     monkeypatch.setattr("qnotes.experiments.rows", None)  # no cell may be computed
     again = qn.sweep("resnet20", **grid, memory=kept.CELLS)

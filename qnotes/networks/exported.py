@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 from qnotes.errors import QnotesError, UnsupportedOperation, foreign
 from qnotes.networks.activations import NORMALIZES
 from qnotes.networks.operations import zero_pad
-from qnotes.networks.probing import precision_of, run, same
+from qnotes.networks.probing import place_of, precision_of, run, same
 from qnotes.networks.tracing import words_of_python
 
 aten = torch.ops.aten
@@ -37,9 +37,12 @@ POOLS = {
         ("max_pool", "MaxPool"),
         ("avg_pool", "AvgPool"),
         ("adaptive_avg_pool", "AdaptiveAvgPool"),
+        ("adaptive_max_pool", "AdaptiveMaxPool"),
     )
     for d in DIMENSIONS
 }
+#: These return places, too, and are read by ``getitem``.
+WITH_PLACES = tuple(getattr(aten, f"adaptive_max_pool{d}d").default for d in DIMENSIONS)
 #: Activations, and whether they are in place; the arguments have the names of the options.
 ACTIVATIONS = {
     getattr(aten, call + how).default: (module, bool(how))
@@ -95,7 +98,8 @@ def from_export(program: ExportedProgram) -> fx.GraphModule:
             exported in evaluation mode, with one input and one output. It is not changed.
 
     Returns:
-        The same function, made of modules with copies of the program's weights, in eval mode.
+        The same function, made of modules with copies of the program's weights on the CPU, in eval
+        mode.
         A layer is called what its weights are called in the program.
 
     Raises:
@@ -120,8 +124,8 @@ def _check_same(program: nn.Module, network: fx.GraphModule, shape: tuple[int, .
     """Refuse what is not the program, on a random input of the shape that it was exported with."""
     probe = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     probe = probe.to(precision_of(network))
-    ours, theirs = run(program, probe), run(network, probe)
-    if isinstance(ours, Tensor) and not (isinstance(theirs, Tensor) and same(ours, theirs)):
+    ours, theirs = run(program, probe.to(place_of(program))), run(network, probe)
+    if isinstance(ours, Tensor) and not (isinstance(theirs, Tensor) and same(ours.cpu(), theirs)):
         raise UnsupportedOperation(
             "the exported program computes something else than the modules that its calls stand "
             f"for, for an input of shape {shape}; please report it"
@@ -176,7 +180,7 @@ class _Builder:
         for node in self.program.graph.nodes:
             if node.op == "placeholder" and node.name == self.input:
                 self.made[node] = self.graph.placeholder(node.name)
-            elif node.op == "call_function" and node.target not in SIZES:
+            elif node.op == "call_function" and not _is_unread(node):
                 self.made[node] = self._call(node)
         (result,) = (node for node in self.made if node.name == self.output)
         self.graph.output(self.made[result])
@@ -203,6 +207,10 @@ class _Builder:
 
     def _same_call(self, node: fx.Node) -> fx.Node:
         """A call of torch, with the arguments that it has here."""
+        if node.target is operator.getitem and node.args[0].target in WITH_PLACES:
+            if node.args[1] != 0:
+                raise _refused(node, f"reading the places that {node.args[0]} returns")
+            return self._read(node, node.args[0])
         if node.target in PRODUCTS and not all(isinstance(x, fx.Node) for x in node.args):
             raise _refused(node, f"{node.target} of {node.args}")
         args = fx.map_arg(node.args, lambda read: self._read(node, read))
@@ -290,7 +298,12 @@ class _Builder:
         name = self.names[source.name]
         if name not in self.weights:
             tensor = self.program.state_dict.get(name, self.program.constants.get(name))
-            self.weights[name] = nn.Parameter(tensor.detach().clone(), requires_grad=False)
+            if tensor.is_meta:
+                raise QnotesError(
+                    f"{node.name}: its {name} is on the meta device and has no values; load them"
+                )
+            own = tensor.detach().clone().cpu()
+            self.weights[name] = nn.Parameter(own, requires_grad=False)
         return self.weights[name]
 
     def _layer(self, weight: fx.Node) -> str:
@@ -304,6 +317,12 @@ class _Builder:
             name += "_"
         self.modules.setdefault(name, module)
         return name
+
+
+def _is_unread(node: fx.Node) -> bool:
+    """Sizes, and the places of a maximum that nothing asks for."""
+    place = node.target is operator.getitem and node.args[0].target in WITH_PLACES
+    return node.target in SIZES or (place and not node.users)
 
 
 def _without_weights(node: fx.Node, given: dict, source: fx.Node) -> nn.Module:

@@ -260,4 +260,4 @@ def _check_norm(name: str, norm: nn.Module) -> None:
         },
     )
     if (norm.running_var + norm.eps <= 0).any():
-        raise QnotesError(f"{name}: its running variance is negative")
+        raise QnotesError(f"{name}: its running variance is negative, or 0 with eps=0")

@@ -27,6 +27,7 @@ from torch import Tensor, fx, nn
 
 from qnotes.errors import QnotesError, UnsupportedOperation, foreign, whole
 from qnotes.networks.activations import ATTENDS, NORMALIZES
+from qnotes.networks.onnx_gelu import with_gelu
 from qnotes.networks.operations import zero_pad
 from qnotes.networks.probing import run, same
 
@@ -313,7 +314,8 @@ def _computed(model, probe: Tensor) -> tuple[np.ndarray, str]:
 
 
 def _evaluator(model):
-    return _onnx("reference").ReferenceEvaluator(model, new_ops=[_batch_norm_of_onnx()])
+    ours = [_batch_norm_of_onnx(), _pad_of_onnx()]
+    return _onnx("reference").ReferenceEvaluator(model, new_ops=ours)
 
 
 def _batch_norm_of_onnx() -> type:
@@ -330,6 +332,25 @@ def _batch_norm_of_onnx() -> type:
             return ((scale * (x - mean) / np.sqrt(variance + epsilon) + shift).astype(x.dtype),)
 
     return BatchNormalization
+
+
+def _pad_of_onnx() -> type:
+    """Padding with zeros, which cuts where a number is negative; onnx's own stops there."""
+
+    class Pad(_onnx("reference.op_run").OpRun):
+        op_domain = ""
+
+        def _run(self, x, pads=None, value=None, axes=None, mode=None, paddings=None):
+            pads = [int(size) for size in (paddings if pads is None else pads)]
+            widths = [(0, 0)] * x.ndim
+            chosen = range(x.ndim) if axes is None else axes
+            for axis, before, after in zip(chosen, pads, pads[len(chosen) :], strict=False):
+                cut = slice(max(0, -before), x.shape[axis] + min(0, after))
+                x = x[(*(slice(None),) * (axis % x.ndim), cut)]
+                widths[axis] = (max(0, before), max(0, after))
+            return (np.pad(x, widths),)
+
+    return Pad
 
 
 # -- the nodes -------------------------------------------------------------------------------------
@@ -384,8 +405,15 @@ class _Reader:
 
     def __init__(self, model, probe: Tensor) -> None:
         to_array = _onnx("numpy_helper").to_array
-        self.model, self.nodes = model, list(model.graph.node)
         self.constants = {t.name: to_array(t) for t in model.graph.initializer}
+        self.model, self.nodes = model, []
+        for node in model.graph.node:
+            if node.op_type == "Constant" and not node.domain:
+                with foreign(f"{_called(node)}: cannot be read", UnsupportedOperation):
+                    self._compute(node)
+            else:
+                self.nodes.append(node)
+        self.nodes = with_gelu(self.nodes, self.constants)
         self.readers = Counter(name for node in self.nodes for name in node.input)
         self.graph, self.modules = fx.Graph(), {}
         self.empty = fx.GraphModule({}, fx.Graph())  # what no module of it may be called
@@ -477,7 +505,7 @@ class _Reader:
             return None
         (after,) = (other for other in self.nodes if node.output[0] in other.input)
         others = [name for name in after.input if name != node.output[0]]
-        if after.op_type != "Add" or len(others) != 1 or others[0] not in self._known(after):
+        if after.op_type != "Add" or len(others) != 1 or others[0] not in self.constants:
             return None
         shape = self.constants[others[0]].shape
         weight = self.constants.get(node.input[1])
@@ -489,14 +517,6 @@ class _Reader:
             return None
         self.given_away[after.output[0]] = node.output[0]
         return others[0]
-
-    def _known(self, after) -> set[str]:
-        """Constants among what a later node reads; those that are computed on the way, too."""
-        for name in after.input:
-            maker = self.makers.get(name)
-            if maker is not None and maker.op_type == "Constant" and name not in self.constants:
-                self._compute(maker)
-        return {name for name in after.input if name in self.constants}
 
     def _placed(self, call: _Call, source: str, steps: Iterable[Step]) -> tuple[fx.Node, Tensor]:
         node, value = self.made[source], self.values[source]
@@ -573,9 +593,15 @@ def _pads(call: _Call, kernel: Sequence[int], strides, dilations) -> tuple[list[
     return (more, less) if auto == "SAME_LOWER" else (less, more)
 
 
-def _zeros(call: _Call, begin: Sequence[int], end: Sequence[int]) -> nn.Module:
-    pad = [size for pair in zip(reversed(begin), reversed(end), strict=True) for size in pair]
-    return zero_pad(call.name, pad, "constant", 0.0)
+def _zeros(call: _Call, begin: Sequence[int], end: Sequence[int]) -> list[Step]:
+    """Zeros around an image; where there are to be fewer than none, it is cut before."""
+    sides = list(zip(begin, end, strict=True))
+    cuts = [slice(max(0, -before), min(0, after) or None) for before, after in sides]
+    whole = (slice(None),) * (call.source.ndim - len(sides))
+    cut = [(operator.getitem, ((*whole, *cuts),))] if min((*begin, *end)) < 0 else []
+    image = sides[2 - call.source.ndim :]
+    pad = [max(0, size) for pair in reversed(image) for size in pair]
+    return [*cut, zero_pad(call.name, pad, "constant", 0.0)] if any(pad) else cut
 
 
 def _spread(call: _Call, axes: int, *options: str) -> list[tuple[int, ...]]:
@@ -589,7 +615,7 @@ def _conv(call: _Call) -> list[Step]:
     kernel, groups = weight.shape[2:], call.options.get("group", 1)
     strides, dilations = _spread(call, len(kernel), "strides", "dilations")
     begin, end = _pads(call, kernel, strides, dilations)
-    before = [] if begin == end and min(begin) >= 0 else [_zeros(call, begin, end)]
+    before = [] if begin == end and min(begin) >= 0 else _zeros(call, begin, end)
     module = _of_axes(call, "Conv", len(kernel))(
         weight.shape[1] * groups, len(weight), kernel, strides,
         [0] * len(kernel) if before else begin, dilations, groups,
@@ -661,12 +687,13 @@ def _channelwise(call: _Call) -> list[Step]:
     if axes < 2 or numbers.ndim > axes:
         raise call.refused(f"with a constant of shape {numbers.shape}")
     shape = (1,) * (axes - numbers.ndim) + numbers.shape
-    if any(size > 1 for axis, size in enumerate(shape) if axis != 1):
+    along = [axis for axis, size in enumerate(shape) if size > 1] or [1]
+    if along not in ([1], [axes - 1]):
         raise call.refused(
             f"of values of shape {tuple(call.source.shape)} with a constant of shape "
-            f"{numbers.shape}, which is no number for each channel (dimension 1),"
+            f"{numbers.shape}, which is no number for each channel (dimension 1, or the last one),"
         )
-    channels = call.source.shape[1]
+    channels = call.source.shape[along[0]]
     if numbers.size not in (1, channels):
         raise call.refused(f"of {channels} channels with {numbers.size} numbers")
     if kind == "Div" and (not index or not numbers.all()):
@@ -679,7 +706,11 @@ def _channelwise(call: _Call) -> list[Step]:
         "Mul": lambda: (numbers, zero),
         "Div": lambda: (one / numbers, zero),
     }[kind]()
-    return [_norm(call, scale, shift, zero, one, 0.0)]
+    norm = _norm(call, scale, shift, zero, one, 0.0)
+    if along == [1]:
+        return [norm]
+    first, last = (0, axes - 1, *range(1, axes - 1)), (0, *range(2, axes), 1)
+    return [("permute", (first,)), norm, ("permute", (last,))]
 
 
 def _max_pool(call: _Call) -> list[Step]:
@@ -707,7 +738,7 @@ def _pool(call: _Call, kind: str, more: dict) -> list[Step]:
     pool = _of_axes(call, kind, len(kernel))
     round_up = bool(call.options.get("ceil_mode", 0))
     if more.get("count_include_pad") and begin != end:
-        return [_zeros(call, begin, end), pool(kernel, strides, ceil_mode=round_up)]
+        return [*_zeros(call, begin, end), pool(kernel, strides, ceil_mode=round_up)]
     sizes = zip(call.source.shape[2:], kernel, strides, dilations, begin, end, strict=True)
     wanted = [_windows(*size, round_up) for size in sizes]
     for ceil_mode in (round_up, not round_up):
@@ -805,10 +836,11 @@ def _pad(call: _Call) -> list[Step]:
     mode = call.options.get("mode", b"constant").decode()
     if not any(begin + end):
         return []
-    if any((*begin[:2], *end[:2])) or mode != "constant" or np.any(value):
+    filled = max((*begin, *end)) > 0 and (mode != "constant" or np.any(value))
+    if filled or begin[0] or end[0] or max((*begin[:2], *end[:2])) > 0:
         what = f"by {list(pads)} with mode {mode} and value {np.ravel(value)[:1]}"
         raise call.refused(what, "Zeros around an image, channels first, are.")
-    return [_zeros(call, begin[2:], end[2:])]
+    return _zeros(call, begin[1:], end[1:])
 
 
 def _view(call: _Call, after: Sequence[int]) -> list[Step]:

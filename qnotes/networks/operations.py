@@ -19,6 +19,7 @@ from qnotes.errors import QnotesError, UnsupportedOperation
 from qnotes.networks.activations import PLAIN, SLOPED, WITHOUT_SLOPE, slope_of
 from qnotes.networks.rearranging import (
     Concatenation,
+    Crop,
     GatedProduct,
     PositionsMean,
     Rearrangement,
@@ -82,6 +83,9 @@ FUNCTIONS = {
     F.adaptive_avg_pool1d: nn.AdaptiveAvgPool1d,
     F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
     F.adaptive_avg_pool3d: nn.AdaptiveAvgPool3d,
+    F.adaptive_max_pool1d: nn.AdaptiveMaxPool1d,
+    F.adaptive_max_pool2d: nn.AdaptiveMaxPool2d,
+    F.adaptive_max_pool3d: nn.AdaptiveMaxPool3d,
 }
 METHODS = {"relu": nn.ReLU, "flatten": nn.Flatten, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 SUMS = (operator.add, operator.iadd, torch.add)
@@ -200,7 +204,7 @@ def _operation(
     if _is_dropped_out(node):
         return Operation(node, IDENTITY, nn.Identity(), _first_input(node))
     if node.target is F.pad:
-        return Operation(node, PADDING, _zero_pad(node), _first_input(node))
+        return _padding(node, _zero_pad(node), *_first_input(node))
     if node.op == "call_function" and node.target in FUNCTIONS:
         return _functional_operation(network, node, FUNCTIONS[node.target])
     if node.op == "call_method" and node.target in METHODS:
@@ -226,7 +230,16 @@ def _module_operation(node: fx.Node, module: nn.Module, reads) -> Operation:
     _check_options(name, module)
     if isinstance(module, AFFINE_MODULES):
         _check_layer(name, module)
+    if type(module) in ZERO_PADS:
+        return _padding(node, module, *reads)
     return Operation(node, KINDS[type(module)], module, reads)
+
+
+def _padding(node: fx.Node, module: nn.Module, read: fx.Node) -> Operation:
+    """Zeros around an image; or, by negative numbers, what is left of one."""
+    if min(module.padding) < 0:
+        return Operation(node, REARRANGEMENT, Crop(module.padding, read), (read,))
+    return Operation(node, PADDING, module, (read,))
 
 
 def _functional_operation(network: fx.GraphModule, node: fx.Node, module: type) -> Operation:
@@ -288,8 +301,9 @@ def _check_options(name: str, module: nn.Module) -> None:
         raise uncovered(name, "pooling with return_indices=True")
     if getattr(module, "divisor_override", None) is not None:
         raise uncovered(name, "average pooling with divisor_override (its norm may exceed 1)")
-    if type(module) in ZERO_PADS and min(module.padding) < 0:
-        raise uncovered(name, f"padding by {module.padding}, which cuts values off,")
+    if type(module) in ZERO_PADS and min(module.padding) < 0 < max(module.padding):
+        hint = " Do one after the other."
+        raise uncovered(name, f"padding by {module.padding}, which cuts and pads,", hint)
     if isinstance(module, nn.Hardtanh) and not module.min_val < module.max_val:
         raise uncovered(name, f"a clamp to [{module.min_val}, {module.max_val}]")
     if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) != (1, -1):
@@ -352,7 +366,8 @@ def _first_input(node: fx.Node) -> tuple[fx.Node]:
 
 def _sum_operation(node: fx.Node) -> Operation:
     if node.kwargs or len(node.args) != 2 or not all(isinstance(x, fx.Node) for x in node.args):
-        raise uncovered(node.name, f"a sum of {node.args} {dict(node.kwargs)}: two tensors are")
+        what = f"a sum of {node.args} with {dict(node.kwargs)}, not of two tensors,"
+        raise uncovered(node.name, what)
     return Operation(node, SUM, None, tuple(node.args))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, fx, nn
 
-from qnotes.errors import UnsupportedOperation
+from qnotes.errors import QnotesError, UnsupportedOperation
 
 #: Sizes of the sides that are tried where the shape of an input is not known, by dimensions.
 SIDES = {1: (64, 128, 32), 2: (32, 64, 28, 224, 96, 227, 299), 3: (16, 32, 64)}
@@ -61,6 +61,20 @@ def precision_of(network: nn.Module) -> torch.dtype:
     return next(
         (t.dtype for t in tensors if t.is_floating_point() or t.is_complex()), torch.float32
     )
+
+
+def place_of(network: nn.Module) -> torch.device:
+    """Where a network is; the CPU for one without tensors."""
+    tensors = (*network.parameters(), *network.buffers())
+    return next((t.device for t in tensors), torch.device("cpu"))
+
+
+def plain(name: str, value: Tensor) -> Tensor:
+    """A tensor that a caller gave, on any device; refuses what has no values, or no real ones."""
+    if value.is_meta or value.layout != torch.strided or value.is_complex():
+        what = f"{value.dtype} of layout {value.layout} on the device {value.device}"
+        raise QnotesError(f"{name} must be a dense tensor of real numbers; got {what}")
+    return value
 
 
 def run(network: nn.Module, inputs: Tensor, *, gradients: bool = False) -> object:

@@ -12,6 +12,7 @@ import operator
 from collections.abc import Iterable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from qnotes.errors import UnsupportedOperation
@@ -63,6 +64,17 @@ class Rearrangement(nn.Module):
         if moved.ndim < 2 or len(moved) != 2:
             return False
         return bool((moved[0] == 0).all() and (moved[1] == 1).all())
+
+
+class Crop(Rearrangement):
+    """What is left where padding by negative numbers cuts."""
+
+    def __init__(self, pad: Iterable[int], source: fx.Node) -> None:
+        super().__init__((), source)
+        self.pad = tuple(pad)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return F.pad(values, self.pad)
 
 
 def _result(node: fx.Node, known: dict, values: Tensor) -> object:

@@ -136,6 +136,11 @@ def check_module(network: object) -> None:
         raise QnotesError("got an exported program; pass it to qnotes.from_export first")
     if not is_module:
         raise QnotesError(f"expected a torch.nn.Module; got {kind}")
+    if (place := torch.get_default_device()).type != "cpu":
+        raise QnotesError(
+            f"torch's default device is {place}, and bounds are computed on the CPU: call "
+            "torch.set_default_device('cpu') first, or put the call inside torch.device('cpu')"
+        )
 
 
 def check_evaluation(network: nn.Module, what: str = "the network") -> None:
@@ -150,6 +155,13 @@ def check_evaluation(network: nn.Module, what: str = "the network") -> None:
         foreign_class = not type(module).__module__.startswith("torch.nn.modules.")
         if module.training and (foreign_class or isinstance(module, MODAL)):
             raise QnotesError(f"{name}: is in training mode; call .eval() on {what} first")
+
+
+def check_values(network: nn.Module) -> None:
+    """Refuse a network that is about to run and of which a part has no values, by name."""
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if tensor.is_meta:
+            raise QnotesError(f"{name}: is on the meta device and has no values; load them")
 
 
 def _check_parts(network: nn.Module) -> None:
@@ -290,6 +302,8 @@ def _untraceable(network: nn.Module, tracer: _Tracer, error: Exception) -> str:
     where = f"{path}: " if path else ""
     if isinstance(error, NameError) and "not installed as a submodule" in str(error):
         why, remedy = "because its forward makes layers with weights", "Make them in __init__"
+    elif isinstance(error, NotImplementedError) and "forward" in str(error):
+        why, remedy = "because it has no forward of its own", "Pass the module that calls it"
     elif isinstance(error, AssertionError):
         why, remedy = "because its forward asserts something of a value", "Take that out"
     elif words := words_of_python(name for name, _ in network.named_modules()):

@@ -39,9 +39,10 @@ def fit(
 
 def _shifted(images: Tensor) -> Tensor:
     """Each image moved by its own random number of pixels; background (-1) comes in."""
-    n, _, height, width = images.shape
+    n, channels, height, width = images.shape
     padded = pad(images, (LARGEST_SHIFT,) * 4, value=-1.0)
     down, right = torch.randint(2 * LARGEST_SHIFT + 1, (2, n, 1))
-    rows = (down + torch.arange(height))[:, :, None]
-    columns = (right + torch.arange(width))[:, None, :]
-    return padded[torch.arange(n)[:, None, None], 0, rows, columns][:, None]
+    rows = (down + torch.arange(height))[:, None, :, None]
+    columns = (right + torch.arange(width))[:, None, None, :]
+    image, channel = torch.arange(n)[:, None, None, None], torch.arange(channels)[:, None, None]
+    return padded[image, channel, rows, columns]

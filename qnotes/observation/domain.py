@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from qnotes.errors import QnotesError, check_whole
+from qnotes.networks.probing import plain
 from qnotes.propagation.profiles import check_radius
 from qnotes.propagation.shapes import checked_shape
 
@@ -127,7 +128,7 @@ def _middle(input_shape: tuple[int, ...] | None, center: Tensor | None) -> Tenso
             f"input_shape is {tuple(input_shape)} and the center has shape {tuple(center.shape)}; "
             "leave input_shape out"
         )
-    if not torch.isfinite(center).all():
+    if not torch.isfinite(plain("center", center)).all():
         raise QnotesError("the center has values that are NaN or infinite")
     return center.detach().double().cpu()
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from qnotes.errors import QnotesError, foreign
-from qnotes.networks.probing import precision_of
-from qnotes.networks.tracing import check_evaluation, check_module, own_copy
+from qnotes.networks.probing import place_of, plain, precision_of
+from qnotes.networks.tracing import check_evaluation, check_module, check_values, own_copy
 
 BATCH = 64
 
@@ -18,10 +18,11 @@ def outputs(network: nn.Module, inputs: Tensor) -> Tensor:
     Args:
         network: any network of one input and one output, all of it in evaluation mode. What it
             writes into its attributes and buffers goes to a copy.
-        inputs: of shape (inputs, ...), converted to the network's precision.
+        inputs: of shape (inputs, ...), converted to the network's precision, and copied to where
+            it is.
 
     Returns:
-        One row for each input.
+        One row for each input, where the network is.
 
     Raises:
         QnotesError: for a network of which a part is in training mode, that cannot take the inputs,
@@ -30,9 +31,10 @@ def outputs(network: nn.Module, inputs: Tensor) -> Tensor:
     _check_tensor("inputs", inputs)
     check_module(network)
     check_evaluation(network)
+    check_values(network)
     running = own_copy(network)
     with torch.no_grad():
-        batches = inputs.to(precision_of(network)).split(BATCH)
+        batches = inputs.to(place_of(network), precision_of(network)).split(BATCH)
         # A copy, since a network may overwrite its input.
         return torch.cat([run_rows(running, batch.clone()) for batch in batches])
 
@@ -40,7 +42,9 @@ def outputs(network: nn.Module, inputs: Tensor) -> Tensor:
 def run_rows(network: nn.Module, inputs: Tensor) -> Tensor:
     """What a network returns for a batch: a tensor with a row for each input, or an error."""
     kind = type(network).__name__
-    with foreign(f"the network, {kind}, cannot take inputs of shape {tuple(inputs.shape)}"):
+    own_precision = torch.autocast(inputs.device.type, enabled=False)
+    said = f"the network, {kind}, cannot take inputs of shape {tuple(inputs.shape)}"
+    with foreign(said), own_precision:
         found = network(inputs)
     if not isinstance(found, Tensor):
         raise QnotesError(
@@ -78,7 +82,8 @@ def distances(ours: Tensor, theirs: Tensor) -> Tensor:
             f"outputs have the shapes {tuple(ours.shape)} and {tuple(theirs.shape)}; expected the "
             "same: compare a network with its own quantized copy"
         )
-    return (ours.double() - theirs.double()).reshape(len(ours), -1).abs().amax(1)
+    apart = ours.double() - theirs.to(ours.device).double()
+    return apart.reshape(len(ours), -1).abs().amax(1)
 
 
 def margins(scores: Tensor) -> Tensor:
@@ -122,3 +127,4 @@ def _check_tensor(name: str, value: object) -> None:
         raise QnotesError(
             f"{name} must be a tensor, with a row for each input; got {type(value).__name__}"
         )
+    plain(name, value)

@@ -8,18 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from qnotes.errors import QnotesError
-from qnotes.networks.tracing import check_evaluation, own_copy
+from qnotes.networks.probing import place_of
+from qnotes.networks.tracing import check_evaluation, check_values, own_copy
 from qnotes.observation.measured import run_rows
 
 
 def chosen_device(network: nn.Module, device: str | torch.device | None) -> torch.device:
     """The device asked for; else a CUDA device if there is one, else where the network is."""
     if device is None:
-        own = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-        return torch.device("cuda") if torch.cuda.is_available() else own
+        return torch.device("cuda") if torch.cuda.is_available() else place_of(network)
     try:
         place = torch.device(device)
-        torch.zeros(1, dtype=torch.float64, device=place)
+        torch.zeros(1, dtype=torch.float64, device=place).item()
     except (RuntimeError, TypeError, AssertionError) as error:
         raise QnotesError(f"device={device!r} cannot compute in float64 here: {error}") from error
     return place
@@ -31,6 +31,7 @@ class Pair:
     def __init__(self, network: nn.Module, quantized: nn.Module, place: torch.device) -> None:
         for name, net in (("network", network), ("quantized network", quantized)):
             check_evaluation(net, f"the {name}")
+            check_values(net)
         self.precision = torch.float64
         self.networks = [
             own_copy(net, weights=True).to(place, torch.float64).requires_grad_(False)

@@ -11,7 +11,8 @@ from scipy.stats import beta, binom
 from torch import Tensor, nn
 
 from qnotes.errors import QnotesError, foreign, real
-from qnotes.networks.tracing import check_evaluation, check_module, own_copy
+from qnotes.networks.probing import plain
+from qnotes.networks.tracing import check_evaluation, check_module, check_values, own_copy
 from qnotes.observation.measured import distances, margins, outputs
 
 
@@ -160,10 +161,10 @@ def _finite_outputs(name: str, network: nn.Module, inputs: Tensor) -> Tensor:
     """Outputs of a copy in float64, on the CPU."""
     check_module(network)
     check_evaluation(network, f"the {name}")
+    check_values(network)
     copied = own_copy(network, weights=True).double().requires_grad_(False)
-    place = next((parameter.device for parameter in copied.parameters()), inputs.device)
     with foreign(f"the {name} cannot take inputs of shape {tuple(inputs.shape)}"):
-        found = outputs(copied, inputs.double().to(place)).cpu()
+        found = outputs(copied, inputs.double()).cpu()
     if not (found.is_floating_point() and torch.isfinite(found).all()):
         raise QnotesError(f"outputs of the {name} are complex, NaN or infinite")
     return found
@@ -179,5 +180,5 @@ def _check_sample(inputs: object) -> None:
     if not given or inputs.dim() < 2 or not len(inputs) or inputs.is_complex():
         came = f"{inputs.dtype} of shape {tuple(inputs.shape)}" if given else type(inputs).__name__
         raise QnotesError(f"inputs must be a real tensor of shape (inputs, ...); got {came}")
-    if not torch.isfinite(inputs).all():
+    if not torch.isfinite(plain("inputs", inputs)).all():
         raise QnotesError("inputs have values that are NaN or infinite")

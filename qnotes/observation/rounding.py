@@ -13,7 +13,7 @@ from torch.func import functional_call
 from qnotes.errors import QnotesError
 from qnotes.networks.activations import slope_of
 from qnotes.networks.operations import Operation, operations
-from qnotes.networks.tracing import graph_of
+from qnotes.networks.tracing import graph_of, own_copy
 from qnotes.observation.pair import Pair
 from qnotes.propagation.outward import EPSILON
 from qnotes.propagation.walk import Domain, propagate
@@ -66,7 +66,9 @@ def _proven(pair: Pair, one: Tensor, error: float) -> tuple[float, float]:
 
 def _run(network: nn.Module, one: Tensor) -> tuple[Tensor, Tensor, float]:
     domain = _Rounding(one.cpu())
-    graph = graph_of(network.cpu() if one.device.type != "cpu" else network)
+    if one.device.type != "cpu":
+        network = own_copy(network, weights=True).cpu()
+    graph = graph_of(network)
     return *propagate(operations(graph), domain), domain.local
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from qnotes.errors import QnotesError, check_whole, real
+from qnotes.networks.probing import plain
 from qnotes.networks.tracing import check_module
 from qnotes.observation.domain import Domain, make_domain
 from qnotes.observation.measured import BATCH
@@ -94,6 +95,7 @@ class Observation:
     proven: bool = False
 
 
+@torch.inference_mode(False)  # there no gradient leads anywhere, and the search would be a poor one
 def observe(
     network: nn.Module,
     quantized: nn.Module,
@@ -454,6 +456,6 @@ def _checked_images(images: Tensor, one: Tensor) -> Tensor:
     if not isinstance(images, Tensor) or tuple(images.shape[1:]) != wanted or not len(images):
         came = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise QnotesError(f"images must be a tensor of shape (images, *{wanted}); got {came}")
-    if not torch.isfinite(images).all():
+    if not torch.isfinite(plain("images", images)).all():
         raise QnotesError("images have values that are NaN or infinite")
     return images.detach()

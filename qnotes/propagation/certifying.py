@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from qnotes.errors import NotVerified, QnotesError, UnsupportedOperation, real
 from qnotes.networks.operations import Operation
+from qnotes.networks.tracing import check_module
 from qnotes.propagation.affine import Affine, Budget
 from qnotes.propagation.channels import Channels
 from qnotes.propagation.ellipsoids import (
@@ -95,6 +96,7 @@ class Certificate:
         return float(self.log10.max())
 
 
+@torch.inference_mode(False)  # there no gradient leads anywhere
 def certify(
     network: nn.Module,
     quantized: nn.Module,
@@ -144,6 +146,8 @@ def certify(
             `qnotes.profile` raises.
     """
     start = time.perf_counter()
+    for given in (network, quantized):
+        check_module(given)
     _check_options(method, seconds, memory, diagonals, provenance)
     region = checked_region(input_shape, radius, center, within)
     shape = tuple(region.low.shape)

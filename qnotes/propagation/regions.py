@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from qnotes.errors import QnotesError, real
+from qnotes.networks.probing import plain
 from qnotes.propagation.profiles import check_radius
 from qnotes.propagation.shapes import Shape, checked_shape
 
@@ -85,14 +86,14 @@ def _checked_ends(within: object) -> tuple[float, float]:
 
 def _checked_center(center: object, input_shape: Shape | None) -> Tensor:
     images = isinstance(center, Tensor) and center.dim() > 1 and center.numel() > 0
-    if not images or center.is_complex() or not torch.isfinite(center).all():
+    if not images or not torch.isfinite(plain("center", center)).all():
         raise QnotesError("center must be a tensor of finite images, (images, ...)")
     if input_shape is not None and checked_shape(input_shape)[1:] != tuple(center.shape[1:]):
         raise QnotesError(
             f"center has images of shape {tuple(center.shape[1:])}; input_shape says "
             f"{tuple(input_shape[1:])}"
         )
-    return center.detach().double()
+    return center.detach().double().cpu()
 
 
 def _radii(radius: float | Sequence[float], shape: Shape) -> Tensor:

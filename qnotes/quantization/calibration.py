@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from qnotes.errors import QnotesError
 from qnotes.networks.operations import AFFINE
+from qnotes.networks.probing import plain
 from qnotes.networks.tracing import check_finite
 from qnotes.propagation.shapes import check_inputs, padding_of
 from qnotes.propagation.values import watched
@@ -39,8 +40,8 @@ def calibration_inputs(calibration: Tensor | Iterable | None, rounding: str) -> 
             f"calibration holds {inputs.dtype}; expected floating point numbers as the network "
             "reads them"
         )
-    check_finite("calibration", {"inputs": inputs})
-    return inputs
+    check_finite("calibration", {"inputs": plain("calibration", inputs)})
+    return inputs.cpu()
 
 
 def _joined(calibration: Iterable) -> Tensor:

@@ -11,6 +11,7 @@ from torch.nn.utils.parametrize import register_parametrization, remove_parametr
 from qnotes.errors import QnotesError, foreign, whole
 from qnotes.networks.architectures import seeded
 from qnotes.networks.operations import AFFINE_MODULES, operations
+from qnotes.networks.probing import plain
 from qnotes.networks.tracing import trace
 from qnotes.networks.training import fit
 from qnotes.quantization.grids import rows
@@ -21,6 +22,8 @@ from qnotes.threads import one_thread
 LEARNING_RATE = 1e-3
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def finetune(
     network: nn.Module,
     images: Tensor,
@@ -42,7 +45,7 @@ def finetune(
 
     Args:
         network: the reference, with batch norms folded; it is not changed.
-        images: of shape (images, 1, height, width), such as the digits.
+        images: of shape (images, channels, height, width), such as the digits.
         labels: class numbers, of shape (images,).
         bits: width of a code in the forward pass; None trains without rounding, for comparison.
         epochs: how often each image is seen.
@@ -100,7 +103,8 @@ def _checked_data(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             f"images must be floating point numbers and labels whole ones; got {images.dtype} and "
             f"{labels.dtype}"
         )
-    return images.to(torch.float32), labels.long()
+    images, labels = plain("images", images), plain("labels", labels)
+    return images.cpu().to(torch.float32), labels.cpu().long()
 
 
 class _StraightThrough(nn.Module):

@@ -108,6 +108,8 @@ def quantize_each(
     Raises:
         QnotesError: as `quantize`, for all bit-widths before the first is made.
     """
+    if not isinstance(bits, Iterable) or isinstance(bits, str):
+        raise QnotesError(f"bits must be several widths, as in range(2, 17); got {bits!r}")
     scheme = Scheme(**options)
     source = _checked(network, scheme, calibration, bias_bits, channelwise)
     widths = [scheme.bits_of_layers(width, list(source.modules)) for width in bits]

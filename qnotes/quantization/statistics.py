@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from qnotes.errors import QnotesError
 from qnotes.networks.folding import NORMS, fold, is_module
 from qnotes.networks.operations import AFFINE, AFFINE_MODULES, Operation
-from qnotes.networks.probing import precision_of
+from qnotes.networks.probing import place_of, plain, precision_of
 from qnotes.networks.tracing import trace
 from qnotes.propagation.values import watched
 from qnotes.quantization.regions import dimensions_of
@@ -143,7 +143,7 @@ def checked_inputs(network: nn.Module, inputs: Tensor) -> Tensor:
     if not isinstance(inputs, Tensor) or inputs.ndim < 2 or not len(inputs):
         given = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
         raise QnotesError(f"inputs must be a tensor of shape (inputs, ...); got {given}")
-    return inputs.to(precision_of(network))
+    return plain("inputs", inputs).to(place_of(network), precision_of(network))
 
 
 def check_source(statistics: Statistics | None, inputs: Tensor | None) -> None:

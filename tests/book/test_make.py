@@ -328,6 +328,30 @@ def test_interrupt_leaves_nothing_that_looks_finished(project):
     assert not (project / "_build/running/alpha.ipynb").exists()
 
 
+def test_kept_results_are_replaced_when_all_are_there(project):
+    """A run that ends early leaves the old ones; the next goes on, unless the package changed."""
+    count = "import os\nfrom pathlib import Path\npath = Path(os.environ['QNOTES_KEEP'], 'runs')"
+    count += "  # pages.kept\nrun = int(path.read_text()) + 1 if path.is_file() else 1\n"
+    write_chapter(project, "alpha", count + "path.write_text(str(run))")
+    write_chapter(project, "beta", "1 / 0  # pages.kept")
+    write(project, "data/kept/old", "")
+
+    def kept():
+        return {path.name: path.read_text() for path in (project / "data/kept").iterdir()}
+
+    assert make(project, "kept").returncode != 0
+    assert kept() == {"old": ""}
+    write_chapter(project, "beta", "1 / 1  # pages.kept")
+    assert make(project, "kept").returncode == 0
+    assert kept() == {"runs": "2"}
+    write_chapter(project, "beta", "1 / 0  # pages.kept")
+    assert make(project, "kept").returncode != 0
+    write_chapter(project, "beta", "1 / 1  # pages.kept")
+    write(project, "qnotes/inner/module.py", "x = 1")
+    assert make(project, "kept").returncode == 0
+    assert kept() == {"runs": "1"}
+
+
 @pytest.mark.parametrize(
     ("argument", "expected"),
     [

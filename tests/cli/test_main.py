@@ -61,6 +61,31 @@ def test_exit_codes(end, code, message, capsys, monkeypatch):
     assert ("Traceback" in printed.err) == (code == 70)
 
 
+INTERRUPTED = """
+import runpy, sys
+
+class Now:
+    def find_spec(name, *_):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Now)
+runpy.run_module({script!r}, run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "module"), [("qnotes", "pandas"), ("data.measure_around", "numpy")]
+)
+def test_ctrl_c_while_modules_are_imported(script, module, root):
+    """That takes a second or more, and ends in one line, too."""
+    program = INTERRUPTED.format(script=script, module=module)
+    run = [sys.executable, "-c", program, "prove"]
+    done = subprocess.run(run, cwd=root, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert len(done.stderr.splitlines()) == 1 and "interrupted" in done.stderr
+
+
 @pytest.mark.medium
 def test_the_status_of_the_process(root):
     """As a shell sees it."""

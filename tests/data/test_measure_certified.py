@@ -1,14 +1,14 @@
 """The stored bounds: what they are about, that they agree, and that they can be computed again."""
 
 import math
-from dataclasses import astuple
+from dataclasses import astuple, fields
 
 import pandas as pd
 import pytest
 import torch
 
 import qnotes as qn
-from data import measure_certified
+from data import measure_around, measure_certified
 from data.measure_certified import ASKED, AT, CHEAP, KEY, TOLERANCE, Network, Row, Table
 from qnotes.networks.weights import read_manifest
 from qnotes.propagation.profiles import profiles_folder
@@ -130,6 +130,33 @@ def test_a_row_that_is_there_is_not_computed_again(tmp_path, monkeypatch):
     assert (tmp_path / "certified.csv").read_text() == written
     with pytest.raises(TypeError):
         measure_certified.main([*call, "--again"])
+    assert (tmp_path / "certified.csv").read_text() == written
+
+
+@pytest.mark.parametrize("module", [measure_certified, measure_around])
+def test_rows_that_are_computed_again_replace_the_others_when_all_are_there(module, tmp_path):
+    """Whoever is interrupted has the old ones, and goes on with the new ones."""
+
+    def rows(network, bits):
+        values = {"network": network, "bits": bits, "question": "largest", "method": "intervals"}
+        kinds = {field.name: field.type for field in fields(module.Row)}
+        empty = {name: "" if "str" in kind else 0 for name, kind in kinds.items()}
+        return [module.Row(**empty | {k: v for k, v in values.items() if k in kinds})]
+
+    def stored():
+        return {(row.network, row.bits) for row in module.Table(tmp_path).kept.values()}
+
+    module.Table(tmp_path).add([*rows("resnet20", 4), *rows("resnet56", 8)])
+    before = stored()
+    module.Table(tmp_path, again=True).add(rows("resnet20", 5))
+    assert stored() == before
+    table = module.Table(tmp_path, again=True)
+    table.add(rows("resnet20", 6))
+    table.finish(["resnet20"])
+    assert stored() == {("resnet20", 5), ("resnet20", 6), ("resnet56", 8)}
+    assert len(list(tmp_path.iterdir())) == 1
+    module.Table(tmp_path).finish(["resnet20"])
+    assert len(stored()) == 3
 
 
 class Straight:

@@ -132,6 +132,11 @@ def covered() -> dict[str, nn.Module]:
             "padding in words": nn.Sequential(nn.Conv2d(2, 3, 3, padding="same")),
             "zero padding": nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(2, 2, 3, 2)),
             "zero padding by a function": Net(lambda s, x: F.pad(s.a(x), (1, 0)), a=conv()),
+            "padding that cuts": Net(lambda s, x: F.pad(s.a(x), (-1, 0, 0, -2)), a=conv()),
+            "adaptive maximum": nn.Sequential(conv(), nn.AdaptiveMaxPool2d((3, None)), conv()),
+            "adaptive maximum by a function": Net(
+                lambda s, x: F.adaptive_max_pool1d(s.a(x).flatten(2), 4), a=conv()
+            ),
             "dropout": nn.Sequential(conv(), nn.Dropout(0.5), nn.Dropout2d(0.5)),
             "ceil mode": nn.Sequential(conv(), nn.MaxPool2d(4, stride=3, ceil_mode=True)),
         }
@@ -221,7 +226,12 @@ def overwriting_the_input(s, x):
     return s.a(x)
 
 
+def places(s, x):
+    return F.adaptive_max_pool2d(s.a(x), 2, return_indices=True)[1].float()
+
+
 REFUSED = {
+    "places": (places, "getitem.*reading the places that .* returns"),
     "constant": (shifted, "add.*a sum of .*two tensors|is not covered"),
     "weighted sum": (doubled, "add: a sum with alpha=2 is not covered"),
     "selu": (selu, "selu: aten.selu.default is not covered in an exported program"),

@@ -93,6 +93,13 @@ FILES = {
     ),
     "pad of axes": ([node("Pad", "x p  axes")], {"p": np.int64([0, 1, 1, 0])}),
     "pad, old": ([node("Pad", "x", pads=[0, 0, 0, 0, 0, 0, 1, 2])], {}, 10),
+    "channels last": (
+        [
+            conv("x w b", "a"), node("Transpose", "a", "l", perm=[0, 2, 3, 1]),
+            node("Mul", "l b", "m"), node("Add", "m k", "s"), node("Relu", "s"),
+        ],
+        CONV | {"k": numbers(1, 1, 1, 4)},
+    ),
     "dropout": ([node("Dropout", "x", "a"), node("Identity", "a")], {}),
     "concatenation": (
         [conv("x w b", "a"), conv("x w b", "c"), node("Concat", "a c", axis=-3)], CONV,
@@ -180,6 +187,85 @@ def test_a_network_computes_what_its_file_computes(tmp_path, name):
         expected, found = reference(path, x), network(torch.from_numpy(x))
         assert found.shape == expected.shape
         assert np.allclose(found.numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+CUTS = {
+    "image": ([0, 0, -2, 0, 0, 0, 0, -1], lambda x: x[:, :, 2:, :-1]),
+    "channels": ([0, -1, 0, 0, 0, 0, -1, 0], lambda x: x[:, 1:, :-1]),
+    "cut, then padded": (
+        [0, 0, -1, 2, 0, 0, 1, -1],
+        lambda x: np.pad(x[:, :, 1:, :-1], ((0, 0), (0, 0), (0, 1), (2, 0))),
+    ),
+}
+
+
+@pytest.mark.parametrize("opset", [2, 13])
+@pytest.mark.parametrize("name", CUTS)
+def test_negative_pads_cut(tmp_path, name, opset):
+    """ONNX's own implementation stops there, so numpy says what is right."""
+    pads, cut = CUTS[name]
+    x, path = inputs(IMAGE), tmp_path / "network.onnx"
+    if opset == 2:
+        written(path, [node("Pad", "x", pads=pads)], IMAGE, opset=opset)
+    else:
+        written(path, [node("Pad", "x p")], IMAGE, {"p": np.int64(pads)}, opset=opset)
+    network = qn.from_onnx(path)
+    assert np.array_equal(network(torch.from_numpy(x)).numpy(), cut(x))
+
+
+ROOT, HALF = np.float32(math.sqrt(2)), np.float32(0.5)
+GELU = {"r": ROOT, "i": np.float32(1) / ROOT, "h": HALF, "one": np.float32(1), "t": np.float32(2)}
+INSIDE = [node("Div", "a r", "d"), node("Erf", "d", "e"), node("Add", "e one", "p")]
+GELUS = {
+    "as torch writes it": [*INSIDE, node("Mul", "a p", "m"), node("Mul", "m h")],
+    "half first": [*INSIDE, node("Mul", "h a", "m"), node("Mul", "m p")],
+    "half last but one": [*INSIDE, node("Mul", "p h", "m"), node("Mul", "m a")],
+    "two halves": [*INSIDE, node("Mul", "a p", "m"), node("Div", "m t")],
+    "inverse root": [
+        node("Mul", "i a", "d"), node("Erf", "d", "e"), node("Add", "one e", "p"),
+        node("Mul", "p a", "m"), node("Mul", "h m"),
+    ],
+    "constants as nodes": [
+        node("Constant", "", "k", value_float=float(ROOT)), node("Div", "a k", "d"),
+        node("Erf", "d", "e"), node("Add", "e one", "p"), node("Mul", "a p", "m"),
+        node("Mul", "m h"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GELUS)
+def test_gelu_written_with_erf(tmp_path, name):
+    constants = CONV | {k: v for k, v in GELU.items() if _is_read(k, GELUS[name])}
+    path = written(tmp_path / "n.onnx", [conv("x w b", "a"), *GELUS[name]], IMAGE, constants)
+    network, x = qn.from_onnx(path), inputs(IMAGE)
+    assert [type(module) for module in network.children()] == [torch.nn.Conv2d, torch.nn.GELU]
+    assert np.allclose(network(torch.from_numpy(x)).numpy(), reference(path, x), atol=1e-5)
+
+
+def _is_read(name, nodes):
+    return any(name in one.input for one in nodes)
+
+
+NO_GELUS = {
+    "another root": [
+        node("Div", "a t", "d"), *INSIDE[1:], node("Mul", "a p", "m"), node("Mul", "m h"),
+    ],
+    "no half": [*INSIDE, node("Mul", "a p")],
+    "twice": [*INSIDE, node("Mul", "a p", "m"), node("Mul", "m a", "n"), node("Mul", "n h")],
+    "minus": [*INSIDE[:2], node("Sub", "e one", "p"), node("Mul", "a p", "m"), node("Mul", "m h")],
+    "a product with another": [*INSIDE, node("Mul", "d p", "m"), node("Mul", "m h")],
+    "read twice": [
+        *INSIDE, node("Mul", "a p", "m"), node("Mul", "m h", "n"), node("Sum", "n p"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_GELUS)
+def test_what_only_looks_like_gelu(tmp_path, name):
+    constants = CONV | {k: v for k, v in GELU.items() if _is_read(k, NO_GELUS[name])}
+    path = written(tmp_path / "n.onnx", [conv("x w b", "a"), *NO_GELUS[name]], IMAGE, constants)
+    with pytest.raises(UnsupportedOperation, match="node_e: Erf is not covered"):
+        qn.from_onnx(path)
 
 
 def has_weights(name):

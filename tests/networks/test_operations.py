@@ -1,7 +1,9 @@
 """The table of covered operations: what is covered, and what is refused by name."""
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -47,6 +49,10 @@ def on_conv(function) -> Net:
         (lambda x: F.pad(x, (0, 1, 2, 0)), 112),
         (lambda x: F.pad(x, (1, 1)), 96),
         (lambda x: F.pad(input=x, pad=[1, 1, 1, 1], mode="constant", value=0), 128),
+        (lambda x: F.pad(x, (-1, -1)), 48),
+        (lambda x: F.pad(x, (0, 0, 0, 0, -1, 0)), 36),
+        (lambda x: F.adaptive_max_pool2d(x, 2), 8),
+        (lambda x: F.adaptive_max_pool2d(x, output_size=(1, None)), 12),
         (lambda x: x + torch.relu(x), 72),
         (lambda x: torch.add(x, torch.relu(x)), 72),
         (torch.sigmoid, 72),
@@ -118,6 +124,24 @@ def test_zeros_before_a_convolution_are_its_padding(options):
     assert torch.allclose(equal[0].float(), networks[0](image), atol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["norms", "channels", "intervals", "affine"])
+def test_padding_that_cuts_is_a_slice(method):
+    torch.manual_seed(0)
+    layers = nn.Conv2d(2, 3, 2), nn.ReLU(), nn.Conv2d(3, 2, 2)
+    cut = nn.Sequential(layers[0], nn.ZeroPad2d((-1, 0, 0, -2)), *layers[1:]).eval()
+    sliced = Net(lambda s, x: s.b(torch.relu(s.a(x)[:, :, :-2, 1:])), a=layers[0], b=layers[2])
+    ours, theirs = qn.fold(cut), qn.fold(sliced.eval())
+    shape = (1, 2, 6, 6)
+    pairs = [(net, qn.quantize(net, bits=4).model) for net in (ours, theirs)]
+    found = [qn.certify(*pair, input_shape=shape, method=method).log10 for pair in pairs]
+    assert np.allclose(*found, rtol=1e-12)
+    errors = qn.output_errors(*pairs[0], qn.random_inputs(shape, count=8))
+    assert errors.max() > 0 and math.log10(errors.max()) <= found[0].max()
+    measured = [qn.profile(*pair, input_shape=shape).layers for pair in pairs]
+    unnamed = [[replace(layer, name="") for layer in layers] for layers in measured]
+    assert unnamed[0] == unnamed[1]
+
+
 def test_one_sided_zeros_are_bounded():
     """The error found is below every bound, and T8 is reached by positive weights and inputs."""
     torch.manual_seed(0)
@@ -152,7 +176,7 @@ def names(error) -> str:
         (nn.BatchNorm2d(2), r"1: BatchNorm2d is not covered by the theory. Fold it"),
         (nn.ConvTranspose2d(2, 2, 2), "1: ConvTranspose2d"),
         (nn.ConstantPad2d(1, 1.0), "1: ConstantPad2d"),
-        (nn.ZeroPad2d((0, -1, 0, 0)), r"1: padding by \(0, -1, 0, 0\), which cuts values off"),
+        (nn.ZeroPad2d((0, -1, 1, 0)), r"1: padding by \(0, -1, 1, 0\), which cuts and pads"),
         (nn.ZeroPad3d(1), r"1: ZeroPad3d of shape .*, which pads channels"),
         (nn.ReflectionPad2d(1), "1: ReflectionPad2d"),
         (nn.Upsample(scale_factor=2), "1: Upsample"),
