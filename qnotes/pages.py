@@ -80,8 +80,9 @@ def _rows(shown: Styler) -> list[str]:
     text = shown.to_string(delimiter=BETWEEN, sparse_index=False, sparse_columns=False)
     lines = [line.split(BETWEEN) for line in text.rstrip("\n").split("\n")]
     heads, body = lines[: -len(shown.index)], lines[-len(shown.index) :]
-    head = [", ".join(filter(str.strip, parts)) for parts in zip(*heads)]
-    numeric = [all(map(NUMBER.fullmatch, map(str.strip, cells))) for cells in zip(*body)]
+    head = [", ".join(filter(str.strip, parts)) for parts in zip(*heads, strict=True)]
+    columns = zip(*body, strict=True)
+    numeric = [all(NUMBER.fullmatch(cell.strip()) for cell in cells) for cells in columns]
     rule = ["---:" if each else "---" for each in numeric]
     return [f"| {' | '.join(row)} |" for row in (_escaped(head), rule, *map(_escaped, body))]
 
