@@ -64,7 +64,7 @@ def test_the_rescaling_of_T9_reaches_the_path_norm_and_path_norm_is_that_of_the_
     inside = [*v[:-1], np.ones(2)]
     norms = [
         (abs(W) * before / after[:, None]).sum(axis=1).max()
-        for W, before, after in zip(matrices, inside, inside[1:], strict=True)
+        for W, before, after in zip(matrices, inside[:-1], inside[1:], strict=True)
     ]
     np.testing.assert_allclose(norms[:-1], 1)
     first, second, third = map(abs, matrices)
