@@ -146,11 +146,12 @@ def _nothing_is_cut(page):
 
 BARE = """() => [...document.querySelectorAll(".bd-article table:not(:has(> caption))")].filter(
   (table) => !table.closest("details, .explorer, .highlight, dl, div.theorem, div.proof")
-  && !/^symbol/.test(table.textContent.trim())).map((table) => table.textContent.slice(0, 80))"""
+  && !/^(symbol|theorem\\s+name)/.test(table.textContent.trim()))
+  .map((table) => table.textContent.slice(0, 80))"""
 
 
 def _tables_have_captions(page):
-    """All but lists of symbols, and tables in what has a head of its own."""
+    """All but lists of symbols and of theorems, and tables in what has a head of its own."""
     assert page.evaluate(BARE) == []
 
 
