@@ -65,8 +65,8 @@ FIGURE = re.compile(r"^(`{3,}){glue:figure} (\S+)\n.*?(?=^\1$)", re.MULTILINE | 
 MAKER = re.compile(r"""(?:\bglue|\bpages\.figure)\(\s*["']([^"']+)["']""")
 
 
-def link_figures(notebook) -> None:
-    """Under each figure a link to the cell that made it."""
+def finish_figures(notebook) -> None:
+    """Under each figure a link to the cell that made it; what follows its caption is folded."""
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     makers = {name: cell.id for cell in code for name in MAKER.findall(cell.source)}
     cells = []
@@ -74,14 +74,19 @@ def link_figures(notebook) -> None:
         if cell.id in makers.values():
             cells.append(nbformat.v4.new_markdown_cell(f'<span id="code-{cell.id}"></span>'))
         if cell.cell_type == "markdown":
-            cell.source = FIGURE.sub(lambda found: _linked(found, makers), cell.source)
+            cell.source = FIGURE.sub(lambda found: _finished(found, makers), cell.source)
         cells.append(cell)
     notebook.cells = cells
 
 
-def _linked(figure: re.Match, makers: dict[str, str]) -> str:
+def _finished(figure: re.Match, makers: dict[str, str]) -> str:
+    """The second paragraph under a figure says where its numbers come from."""
     link = f'<a class="code" href="#code-{makers[figure[2]]}">The code of this figure.</a>'
-    return f"{figure[0].rstrip()} {link}\n"
+    head, caption, *sources = figure[0].rstrip().split("\n\n")
+    parts = [head, f"{caption} {link}"]
+    if sources:
+        parts += ['<details class="source">\n<summary>Provenance</summary>', *sources, "</details>"]
+    return "\n\n".join(parts) + "\n"
 
 
 def failure(name: str, error, source) -> str:
@@ -121,7 +126,7 @@ def run(source: Path, target: Path, files: list[str], lines: bool) -> int:
         running.unlink(missing_ok=True)
         raise
     finish(done, {**defaults, **given}, defaults)
-    link_figures(done)
+    finish_figures(done)
     # Readers download this: no paths of ours.
     running.write_text(nbformat.writes(done).replace(f"{ROOT}/", ""), encoding="utf-8")
     # An edit made while the chapter ran must count as newer than the result.

@@ -23,7 +23,7 @@ OPEN = """async () => {
   document.documentElement.dataset.theme = "light";
   const folded = document.querySelectorAll(".toggle-hidden");
   folded.forEach((box) => box.classList.remove("toggle-hidden"));
-  document.querySelectorAll("details.toggle-details").forEach((chain) => (chain.open = true));
+  document.querySelectorAll("details:not(.hide)").forEach((each) => (each.open = true));
   document.querySelectorAll("img").forEach((image) => (image.loading = "eager"));
   await window.MathJax?.startup?.promise;
   await Promise.all([...document.images].map((image) => image.decode().catch(() => {})));
@@ -61,7 +61,7 @@ def slides(site: Path, names: list[str]) -> str:
         figure = article.select_one("figure")
         if figure is None:
             continue
-        for link in article.select(".headerlink, a.code"):
+        for link in article.select(".headerlink, a.code, details.source"):
             link.decompose()
         for link in figure.select("a"):
             link.unwrap()

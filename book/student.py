@@ -231,9 +231,18 @@ class Edition:
         cell.metadata = nbformat.from_dict(metadata)
         cell.outputs = [output for output in cell.outputs if not _hidden(output)]
         for output in cell.outputs:
-            if printed := output.get("data", {}).get("text/markdown"):
-                output.data["text/markdown"] = self.text(printed)
+            data = output.get("data", {})
+            if {"text/html", "text/markdown"} <= data.keys():
+                self._table(data)
+            elif "text/markdown" in data:
+                data["text/markdown"] = self.text(data["text/markdown"])
         self.cells.append(cell)
+
+    def _table(self, data: dict) -> None:
+        """Jupyter shows the HTML; only its caption lacks the number of the page."""
+        (name,) = labels(data.pop("text/markdown"))
+        number = self.books.numbers.get(name, KINDS["table"])
+        data["text/html"] = data["text/html"].replace("<caption>", f"<caption>{number}. ", 1)
 
     def _markdown(self, cell) -> None:
         """One cell, or several where an exercise asks for code."""

@@ -10,12 +10,14 @@ the page they stand where the text asks for them, as ``{glue:figure}``, ``{glue:
 from __future__ import annotations
 
 import base64
+import re
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.core.formatters import format_display_data
 from IPython.display import HTML, Markdown, Math, display
 from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
 from sympy import IndexedBase, sympify
 
 from qnotes import theorems
@@ -56,6 +58,38 @@ def numbers(section: str, **values: object) -> None:
     for name, value in named.items():
         glue(name, value, display_too=False)
     display(Markdown(", ".join(f"`{name}` = {value}" for name, value in named.items())))
+
+
+def table(name: str, shown: Styler, caption: str) -> None:
+    """Show a table under its caption; the page numbers it, and knows it as ``tab-name``.
+
+    Jupyter takes the HTML. The page takes the Markdown, whose directive the build understands.
+    """
+    options = f":name: tab-{name}\n"
+    page = "\n".join([f"```{{table}} {caption}", options, *_rows(shown), "```"])
+    html = shown.set_caption(caption).to_html()
+    display({"text/html": html, "text/markdown": page}, raw=True)
+
+
+BETWEEN = "\x1f"  # two cells of a row; no cell has it
+NUMBER = re.compile(r"[-+−<]?\d[\d.,%\s\u202f⁰¹²³⁴⁵⁶⁷⁸⁹⁻]*|\d[\d.]*e[-+]\d+|nan|–|")
+
+
+def _rows(shown: Styler) -> list[str]:
+    """A table in Markdown; where its head has several lines they become one."""
+    text = shown.to_string(delimiter=BETWEEN, sparse_index=False, sparse_columns=False)
+    lines = [line.split(BETWEEN) for line in text.rstrip("\n").split("\n")]
+    heads, body = lines[: -len(shown.index)], lines[-len(shown.index) :]
+    head = [", ".join(filter(str.strip, parts)) for parts in zip(*heads, strict=True)]
+    columns = zip(*body, strict=True)
+    numeric = [all(NUMBER.fullmatch(cell.strip()) for cell in cells) for cells in columns]
+    rule = ["---:" if each else "---" for each in numeric]
+    return [f"| {' | '.join(row)} |" for row in (_escaped(head), rule, *map(_escaped, body))]
+
+
+def _escaped(cells: list[str]) -> list[str]:
+    """Text of cells, in which nothing is Markdown."""
+    return [re.sub(r"([\\`*_|<$\[])", r"\\\1", cell.strip()) for cell in cells]
 
 
 def statements(*keys: str) -> None:

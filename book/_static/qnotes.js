@@ -66,6 +66,8 @@ function nameParts() {
     corner.removeAttribute("scope");
     head.replaceWith(corner);
   }
+  // The list of references is a list; the theme gives its entries a role that is gone.
+  for (const entry of document.querySelectorAll("div.citation")) entry.setAttribute("role", "listitem");
   // A signature that takes several lines is no list of words and meanings.
   for (const part of document.querySelectorAll("dt.sig dl > dd, dt.sig dl")) {
     const box = document.createElement("div");

@@ -18,6 +18,7 @@ rescaled = definitions(
     "compare",
     "mean_of_others",
     "path_norm",
+    "reached",
     "measured",
     "balance",
     "where",
@@ -52,6 +53,25 @@ def test_norms_of_each_method_by_hand(network):
     np.testing.assert_allclose(found["cle"], [math.sqrt(2), 1 + math.sqrt(2)])
     np.testing.assert_allclose(found["path"], [1, 3])
     np.testing.assert_allclose(found["even"], [math.sqrt(3)] * 2)
+
+
+def test_the_rescaling_of_T9_reaches_the_path_norm_and_path_norm_is_that_of_the_product():
+    torch.manual_seed(0)
+    layers = [nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2)]
+    dense = qn.fold(nn.Sequential(*layers).eval())
+    matrices = [m.weight.detach().numpy() for m in dense.modules() if isinstance(m, nn.Linear)]
+    v = rescaled.reached(matrices)
+    inside = [*v[:-1], np.ones(2)]
+    norms = [
+        (abs(W) * before / after[:, None]).sum(axis=1).max()
+        for W, before, after in zip(matrices, inside[:-1], inside[1:], strict=True)
+    ]
+    np.testing.assert_allclose(norms[:-1], 1)
+    first, second, third = map(abs, matrices)
+    expected = (third @ second @ first).sum(axis=1).max()
+    np.testing.assert_allclose([np.prod(norms), v[-1].max()], expected)
+    assert math.isclose(rescaled.path_norm(dense, (1, 3)), math.log10(expected), rel_tol=1e-12)
+    assert all((matrix < 0).any() for matrix in matrices)  # the network was left alone
 
 
 def test_a_comparison_has_a_row_a_variant_and_its_numbers(network):

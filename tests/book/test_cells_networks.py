@@ -1,14 +1,11 @@
 """Norms, path norms and stretches, against matrices multiplied out."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import qnotes as qn
-from qnotes.errors import UnsupportedOperation
 from tests.book.cells import definitions
 
 cells = definitions(
@@ -19,7 +16,6 @@ cells = definitions(
     "rounded",
     "as_module",
     "rescaling_table",
-    "path_norm",
     "layer_norms",
     "stretches",
     "A",
@@ -41,28 +37,6 @@ def test_norms_are_row_sums(dense):
     expected = [abs(matrix).sum(1).max() for matrix in matrices(dense)]
     np.testing.assert_allclose(cells.layer_norms(dense, (1, 3))["weights"], expected, rtol=1e-13)
     assert [cells.norm(matrix) for matrix in matrices(dense)] == expected
-
-
-def test_path_norm_is_that_of_the_product(dense):
-    first, second, third = map(abs, matrices(dense))
-    expected = (third @ second @ first).sum(1).max()
-    assert math.isclose(cells.path_norm(dense, (1, 3)), math.log10(expected), rel_tol=1e-12)
-    assert all((matrix < 0).any() for matrix in matrices(dense))  # the network was left alone
-
-
-def test_best_rescaling_reaches_the_path_norm(dense):
-    v, product = np.ones(3), 1.0
-    for number, matrix in enumerate(map(abs, matrices(dense)), start=1):
-        grown = matrix @ v
-        scaled = matrix * v / (grown[:, None] if number < 3 else 1)
-        product, v = product * scaled.sum(1).max(), grown
-    assert math.isclose(math.log10(product), cells.path_norm(dense, (1, 3)), rel_tol=1e-12)
-
-
-def test_path_norm_refuses_relu6():
-    network = qn.fold(nn.Sequential(nn.Linear(2, 2), nn.ReLU6(), nn.Linear(2, 1)).eval())
-    with pytest.raises(UnsupportedOperation, match="ReLU6"):
-        cells.path_norm(network, (1, 2))
 
 
 def test_no_layer_stretches_beyond_its_norm():

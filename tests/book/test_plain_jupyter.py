@@ -5,6 +5,8 @@ import os
 
 import myst_nb
 import nbformat
+import numpy as np
+import pandas as pd
 import papermill
 import pytest
 from IPython.display import Math
@@ -74,9 +76,46 @@ def test_shows_the_numbers_of_the_page(student_of):
 
 
 def shown(cell) -> list:
-    """What a cell shows: the kind of each output, and numbers as they are."""
+    """What a cell shows: the kind of each output, and numbers as they are.
+
+    A table has the number of the page in the edition alone.
+    """
     kept = [output for output in cell.outputs if "data" in output and not student._hidden(output)]
-    return [(sorted(output.data), output.data.get("text/markdown")) for output in kept]
+    tables = ["text/html" in output.data for output in kept]
+    return [
+        table or (sorted(output.data), output.data.get("text/markdown"))
+        for table, output in zip(tables, kept, strict=True)
+    ]
+
+
+def shown_table(table: pd.DataFrame, monkeypatch, **look) -> dict:
+    shown = []
+    monkeypatch.setattr(pages, "display", lambda data, **options: shown.append(data))
+    pages.table("a-name", table.style.format(**look), "What it says.")
+    return shown[0]
+
+
+def test_a_table_has_its_caption_in_jupyter_and_on_the_page(monkeypatch):
+    table = pd.DataFrame({"a_b|c": [0.5, np.nan], "text": ["*x*", "$y"]}, index=["r", "s"])
+    data = shown_table(table.rename_axis("row"), monkeypatch, precision=2, na_rep="–")
+    assert data.keys() == {"text/html", "text/markdown"}
+    assert "<caption>What it says.</caption>" in data["text/html"]
+    assert data["text/markdown"].splitlines() == [
+        "```{table} What it says.",
+        ":name: tab-a-name",
+        "",
+        r"| row | a\_b\|c | text |",
+        "| --- | ---: | --- |",
+        r"| r | 0.50 | \*x\* |",
+        r"| s | – | \$y |",
+        "```",
+    ]
+
+
+def test_a_head_of_two_lines_becomes_one(monkeypatch):
+    columns = pd.MultiIndex.from_product([["one", "two"], ["x", "y"]])
+    data = shown_table(pd.DataFrame([[1, 2, 3, 4]], columns=columns), monkeypatch)
+    assert "|  | one, x | one, y | two, x | two, y |" in data["text/markdown"].splitlines()
 
 
 def test_a_proof_needs_no_directive_of_the_book():

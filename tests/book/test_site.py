@@ -108,6 +108,7 @@ def test_page(page, address, name):
         _tables_can_be_saved(page)
         _solutions_open_on_a_click(page)
     if name not in OTHERS:
+        _tables_have_captions(page)
         _nothing_is_cut(page)
 
 
@@ -141,6 +142,17 @@ def _nothing_is_cut(page):
     page.wait_for_timeout(100)
     assert page.evaluate(LOST) == []
     assert page.evaluate(UNSIGNED) == []
+
+
+BARE = """() => [...document.querySelectorAll(".bd-article table:not(:has(> caption))")].filter(
+  (table) => !table.closest("details, .explorer, .highlight, dl, div.theorem, div.proof")
+  && !/^(symbol|theorem\\s+name)/.test(table.textContent.trim()))
+  .map((table) => table.textContent.slice(0, 80))"""
+
+
+def _tables_have_captions(page):
+    """All but lists of symbols and of theorems, and tables in what has a head of its own."""
+    assert page.evaluate(BARE) == []
 
 
 def _notebook_can_be_downloaded(page):
@@ -213,18 +225,30 @@ def test_what_is_cut_is_seen(page, address):
 
 # From npm's axe-core 4.10.3, as it was published; its licence lies beside it.
 AXE = Path(__file__).with_name("axe.min.js").read_text(encoding="utf-8")
-RUN_AXE = """() => axe.run({exclude: [["mjx-container"]]}, {resultTypes: ["violations"]}).then(
+RUN_AXE = """(rules) => axe.run(rules.length ? {runOnly: rules} : {}).then(
   (found) => found.violations.map((each) => each.id + ": " + each.nodes[0].html.slice(0, 120)))"""
+#: axe walks through all of a page, so most pages wait for make test SLOW=1.
+QUICK = [pages()[0], "how-many-bits"]
+WALKED = [
+    pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
+    for name in [*pages(), *OTHERS]
+]
 
 
-@pytest.mark.parametrize("name", [pages()[0], "how-many-bits"])
+@pytest.mark.parametrize("name", WALKED)
 def test_axe_finds_nothing(browser, address, name):
-    """Contrast, names, landmarks, heads of tables and the rest of what axe-core knows."""
-    page = browser.new_page(viewport=SCREENS["desk"])
+    """Contrast by day and by night, names, landmarks, heads of tables and what else axe knows.
+
+    Formulae are left as text: MathJax makes thousands of elements of them.
+    """
+    page = browser.new_page(viewport=SCREENS["desk"], color_scheme="light")
+    page.route("**/mathjax/**", lambda route: route.abort())
     read(page, f"{address}{name}.html")
-    page.evaluate("window.MathJax?.startup?.promise")
     page.evaluate(AXE)
-    assert page.evaluate(RUN_AXE) == []
+    assert page.evaluate(RUN_AXE, []) == []
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("document.documentElement.dataset.theme == 'dark'")
+    assert page.evaluate(RUN_AXE, ["color-contrast"]) == []
     page.close()
 
 

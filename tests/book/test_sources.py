@@ -159,6 +159,16 @@ def test_open_code_fits_the_page(name):
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
+def test_a_table_is_shown_with_its_caption(name):
+    """No cell ends with a table that has none, or displays one."""
+    for cell in code_cells(name):
+        bodies = [node.body for node in ast.walk(ast.parse(cell.source)) if hasattr(node, "body")]
+        ends = [body[-1] for body in bodies if isinstance(body, list) and body]
+        shown = [ast.unparse(node.value) for node in ends if isinstance(node, ast.Expr)]
+        assert not [text for text in shown if ".style" in text and "table(" not in text], cell.id
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
 def test_chapters_draw_with_what_a_reader_knows(name):
     found = set().union(*map(imports, code_cells(name)))
     gone = ("qnotes.plots", "qnotes.studies", "myst_nb")

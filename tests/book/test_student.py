@@ -28,7 +28,12 @@ BOOKS = student.References(
         "eq-a": ("Equation", ""),
         "eq-unseen": ("Equation", ""),
     },
-    numbers={"fig-a": "Fig. 3.1", "ex-half": "Exercise 3.2", "eq-a": "(3.1)"},
+    numbers={
+        "fig-a": "Fig. 3.1",
+        "ex-half": "Exercise 3.2",
+        "eq-a": "(3.1)",
+        "tab-b": "Table 3.4",
+    },
     citations={"he": ("He *et al.*", "2016", "https://doi.org/1"), "wilks": ("Wilks", "1941", "")},
 )
 PIXEL = "iVBORw0KGgo="
@@ -170,6 +175,17 @@ def test_what_a_cell_prints_as_text_is_plain_too():
     printed = new_output("display_data", {"text/markdown": "| {prf:ref}`T7 <thm-T7>` |"})
     cell = edition(new_code_cell("table", outputs=[printed])).cells[3]
     assert cell.outputs[0].data["text/markdown"] == "| T7 |"
+
+
+def test_a_table_of_a_cell_has_the_number_of_the_page():
+    data = {
+        "text/html": "<table><caption>All.</caption></table>",
+        "text/markdown": fence("{table} All.", ":name: tab-b\n\n| a |\n|---|"),
+    }
+    shown = new_output("display_data", data)
+    cell = edition(new_code_cell("pages.table()", outputs=[shown])).cells[3]
+    (output,) = cell.outputs
+    assert output.data == {"text/html": "<table><caption>Table 3.4. All.</caption></table>"}
 
 
 EXERCISES = "\n\n".join(
