@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -31,8 +31,9 @@ from qnotes.networks.operations import (
 )  # fmt: skip
 from qnotes.propagation.centers import Points
 from qnotes.propagation.euclidean import _made, column_sum, log_length, sharing
+from qnotes.propagation.factored import WIDE, Factored, factored
 from qnotes.propagation.intervals import Interval
-from qnotes.propagation.joint import ERROR, Joint, Member, raised
+from qnotes.propagation.joint import ERROR, Joint, Member, Together, raised
 from qnotes.propagation.outward import EPSILON, log_up
 from qnotes.propagation.pair import Pair
 from qnotes.propagation.regions import Region
@@ -59,8 +60,8 @@ LARGEST_SHARE = 0.02
 COPIES, KEPT_COPIES = 12, 4
 #: Bytes of a complex number.
 BYTES = 16
-#: Matrices with more rows than this have their largest eigenvalue guessed by powers.
-LARGE = 256
+#: What a convolution makes: a matrix for each frequency, or `factored`, new or filtered.
+MATRIX, FACTORED, FILTERED = "matrix", "factored", "filtered"
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Ellipsoids(Domain):
         self.pair, self.region, self.diagonals = pair, region, diagonals
         self.exact, self.cache = small is None, cache
         self.tori = tori(pair, small)
-        self.joints: dict[fx.Node, Joint] = {}
+        self.joints: dict[fx.Node, Joint | Factored] = {}
         self.last = {n: operation for operation in pair.operations for n in operation.inputs}
         self.known = known
 
@@ -156,7 +157,7 @@ class Ellipsoids(Domain):
         result = super().apply(operation, reads)
         if operation.node in self.known:
             self._add(operation.node, self.known[operation.node])
-        if not bool(self.joints[operation.node].matrix.isfinite().all()):
+        if not self.joints[operation.node].finite:
             raise NotVerified(
                 f"{operation.name}: ellipsoids hold squares of lengths, which are too large for "
                 "float64 here; the other methods of qnotes.certify reach further"
@@ -168,7 +169,14 @@ class Ellipsoids(Domain):
         if joint is not None:
             self._store(joint.only([n for n in joint.members if n is not node]), joint)
 
-    def _store(self, joint: Joint, before: Joint | None = None) -> None:
+    def _solid(self, node: fx.Node) -> Joint:
+        """What a value is in, as one matrix for each frequency, for rules that ask for that."""
+        joint = self.joints[node]
+        if isinstance(joint, Factored):
+            self._store(joint.solid(), joint)
+        return self.joints[node]
+
+    def _store(self, joint: Joint | Factored, before: Joint | Factored | None = None) -> None:
         for node in list(self.joints):
             if before is not None and self.joints[node] is before:
                 del self.joints[node]
@@ -210,28 +218,43 @@ class Ellipsoids(Domain):
 
     def _convolved(self, operation, read: Value, module, ours: Tensor, theirs: Tensor) -> Value:
         node, source = operation.node, operation.inputs[0]
-        joint = self.joints[source]
+        joint, kept = self.joints[source], self._kept(operation, self.joints[source])
         fine, sides = joint.members[source].sides, self.tori[node]
         coarse = tuple(map(math.gcd, joint.sides, sides))
-        moved = joint.coarser(coarse)
-        key = (node.name, moved.sides)  # a module may be called at several nodes
-        if self.cache is not None and key in self.cache:
-            maps, bounds = self.cache[key]
+        form = kept_form(
+            module, isinstance(joint, Factored), (joint.sides, coarse, fine, sides),
+            kept, source, joint.members | {node: Member(sides, len(ours))},
+        )  # fmt: skip
+        if form == FILTERED:
+            moved = replace(joint, sides=coarse)
         else:
-            maps, bounds = self._maps(moved, module, fine, sides, ours, theirs)
-        if self.cache is not None:
-            self.cache[key] = maps, bounds
+            moved = joint if joint.sides == coarse else joint.solid().coarser(coarse)
+        key = (node.name, moved.sides)  # a module may be called at several nodes
+        if self.cache is None or key not in self.cache:
+            made = self._maps(moved, module, fine, sides, (ours, theirs), form == FILTERED)
+            if self.cache is not None:
+                self.cache[key] = made
+        maps, bounds = made if self.cache is None else self.cache[key]
         member = Member(sides, len(ours))
         taps = ours[0, 0].numel()
-        kept = self._kept(operation, joint)
-        self._store(moved.mapped(node, member, [source], kept, [maps], [bounds], taps), joint)
+        if form == FILTERED:
+            found = joint.filtered(node, member, source, kept, maps, bounds, taps)
+        elif form == FACTORED:
+            found = factored(moved, node, member, source, kept, maps, bounds, taps)
+        else:
+            found = moved.mapped(node, member, [source], kept, [maps], [bounds], taps)
+        self._store(found, joint)
         image = tuple(self.pair.shapes[node][2:])
         masked = read.masked and image == read.image and taps == 1 and not any(
             first for first, _ in paddings(module))  # fmt: skip
         return Value(image, masked or image == tuple(sides))
 
-    def _maps(self, moved: Joint, module, fine, sides, ours: Tensor, theirs: Tensor) -> tuple:
-        """A convolution at the frequencies of a joint ellipsoid, and bounds on its entries."""
+    def _maps(self, moved: Together, module, fine, sides, weights: tuple, filtered: bool) -> tuple:
+        """A convolution at the frequencies of a joint ellipsoid, and bounds on its entries.
+
+        Where it is `filtered`, they are 2 × 2 for each frequency, alias and channel.
+        """
+        ours, theirs = weights
         before, after = moved.aliases(fine), moved.aliases(sides)
         shares = 1 / math.sqrt(math.prod(f // s for f, s in zip(fine, sides, strict=True)))
         flat = before.flatten(0, 1)
@@ -242,6 +265,8 @@ class Ellipsoids(Domain):
         sizes = [
             w.abs().flatten(2).sum(2)[None, None] * shares for w in (ours, theirs, ours - theirs)
         ]
+        if filtered:
+            return tuple(_two_networks([t.unsqueeze(-1) for t in kind]) for kind in (pieces, sizes))
         groups = module.groups
         same = (before[:, None] % torch.tensor(sides) == after[:, :, None]).all(-1)
         maps = _two_networks([_spread(piece, groups) for piece in pieces])
@@ -251,7 +276,7 @@ class Ellipsoids(Domain):
     def _dense(self, operation, read: Value, ours: Tensor, theirs: Tensor) -> Value:
         """A sum over all positions: over all frequencies."""
         node, source = operation.node, operation.inputs[0]
-        joint = self.joints[source]
+        joint = self._solid(source) if not self.joints[source].sides else self.joints[source]
         if not joint.sides:  # a vector stays with what else is alive
             weights = (ours, theirs, ours - theirs)
             matrix = _two_networks([weight[None] for weight in weights])
@@ -288,12 +313,13 @@ class Ellipsoids(Domain):
 
     def _sum_over_frequencies(self, joint, operation, maps, bounds, terms: int) -> None:
         node, source = operation.node, operation.inputs[0]
-        block = joint.block(source)
-        own = (maps @ block @ maps.mH).real * joint.multiplicity[:, None, None]
+        block, often = joint.only([source]).first(len(maps)), joint.multiplicity[: len(maps)]
+        own = (maps @ block @ maps.mH).real * often[:, None, None]
         matrix = own.sum(0, keepdim=True).to(torch.complex128)
         if self.exact:
-            reach = (bounds @ joint._roots([source])[..., None])[..., 0]
-            reach = (reach.square() * joint.multiplicity[:, None]).sum(0, keepdim=True).sqrt()
+            roots = joint.numbers(source)[: len(maps)].flatten(1).clamp_min(0).sqrt()
+            reach = (bounds @ roots[..., None])[..., 0]
+            reach = (reach.square() * often[:, None]).sum(0, keepdim=True).sqrt()
             matrix = raised(matrix, reach, terms + maps.shape[-1] + len(maps))
         # A vector at the origin of a torus has the same transform everywhere, T^-1/2 of itself.
         frequencies = len(half(self.tori[node])[0])
@@ -319,7 +345,7 @@ class Ellipsoids(Domain):
 
     def _together(self, operation, one: fx.Node, other: fx.Node) -> Joint:
         """The joint ellipsoid of two values; of two ellipsoids, by T14 (b) with traces for α."""
-        first, second = self.joints[one], self.joints[other]
+        first, second = self._solid(one), self._solid(other)
         if first is second:
             return first
         coarse = tuple(map(math.gcd, first.sides, second.sides))
@@ -354,13 +380,10 @@ class Ellipsoids(Domain):
         joint = self.joints[read]
         kept = self._kept(operation, joint) if node is not read else \
             [n for n in joint.members if n is not read]  # fmt: skip
-        block = joint.block(read)
-        channels = joint.members[read].channels
-        numbers = block.diagonal(dim1=-2, dim2=-1).real.view(len(block), -1, 2, channels)
-        scale = _positive(numbers.amax((0, 1)))
+        scale = _positive(joint.numbers(read).amax((0, 1)))
         shape, level = self.diagonals.of(name, scale)
         shape = scale * shape.exp()
-        numbers = shape * _top(block, shape) * (0.5 + level.exp())
+        numbers = shape * joint.top(read, shape) * (0.5 + level.exp())
         for _ in range(TRIES):
             found = joint.activated(node, read, kept, numbers)
             if found is not None:
@@ -387,7 +410,7 @@ class Ellipsoids(Domain):
             raise UnsupportedOperation(
                 f"{operation.name}: pooling over channels has no rule in ellipsoids"
             )
-        joint = self.joints[source].only([source])
+        joint = self._solid(source).only([source])
         channels = joint.members[source].channels
         blocks = joint.matrix
         scale = (
@@ -429,8 +452,7 @@ class Ellipsoids(Domain):
             weights = weights.expand(-1, -1, *read.image)
             return self._read_all(operation, read, weights, weights)
         sides = joint.members[source].sides
-        frequencies = joint.aliases(sides)
-        at_zero = (frequencies == 0).all(-1).double()
+        at_zero = (joint.aliases(sides)[:1] == 0).all(-1).double()
         factor = math.sqrt(math.prod(sides)) / math.prod(read.image)
         eye = torch.eye(2 * channels, dtype=torch.float64) * factor
         maps = (at_zero[:, None, :, None] * eye[:, None]).flatten(2)
@@ -441,7 +463,7 @@ class Ellipsoids(Domain):
         """The image moves on its torus."""
         read = self._masked(operation, read)
         node, source = operation.node, operation.inputs[0]
-        joint = self.joints[source]
+        joint = self._solid(source)
         member = joint.members[source]
         first = torch.tensor([list(operation.module.padding[::2])[::-1]])
         frequencies = joint.aliases(member.sides)
@@ -454,7 +476,10 @@ class Ellipsoids(Domain):
 
     def _renamed(self, operation: Operation) -> None:
         node, source = operation.node, operation.inputs[0]
-        joint = self.joints[source]
+        if isinstance(joint := self.joints[source], Factored) and self.last[source] is operation:
+            self._store(joint.renamed(node, source), joint)
+            return
+        joint = self._solid(source)
         eye = torch.eye(joint.size(joint.members[source]), dtype=torch.complex128)
         eye = eye.expand(len(joint.matrix), -1, -1)
         kept = self._kept(operation, joint)
@@ -492,8 +517,7 @@ class Ellipsoids(Domain):
         vectors[:, :, ERROR] = found
         terms = sum(member.sides) + 32
         off = off * 1.001 + 64 * terms * EPSILON * math.sqrt(math.prod(member.sides)) * size
-        errors = joint.block(node).detach().diagonal(dim1=-2, dim2=-1).real
-        errors = errors.view(len(errors), -1, 2, member.channels)[:, :, ERROR]
+        errors = joint.numbers(node).detach()[:, :, ERROR]
         old = errors.sum((1, 2)).max().sqrt().item()
         share = self.diagonals.share(node.name, size / (size + old) if size else 0.0)
         joint_now = joint.plus(node, vectors.flatten(1), share)
@@ -549,23 +573,25 @@ def _positive(scale: Tensor) -> Tensor:
     return torch.maximum(scale, least.clamp_min(1e-290))
 
 
-def _top(block: Tensor, shape: Tensor) -> Tensor:
-    """The largest eigenvalue relative to a diagonal: a guess, verified by whoever uses it."""
-    root = shape.reshape(-1).repeat(block.shape[-1] // shape.numel()).sqrt()
-    scaled = block / (root[:, None] * root)
-    with torch.no_grad():
-        if block.shape[-1] > LARGE:
-            vectors = torch.ones_like(scaled[..., :1])
-            for _ in range(12):
-                vectors = scaled @ vectors
-                vectors = vectors / torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-        elif not block.requires_grad:
-            return torch.linalg.eigvalsh(scaled)[:, -1].max().clamp_min(1e-12)
-        else:
-            vectors = torch.linalg.eigh(scaled)[1][..., -1:]
-        which = (vectors.mH @ scaled @ vectors).real.argmax()
-        vector = vectors[which]
-    return (vector.mH @ scaled[which] @ vector).real.squeeze().clamp_min(1e-12)
+def kept_form(module, is_factored: bool, sides: tuple, kept, source, members: dict) -> str:
+    """How what a convolution makes is kept together with all that is alive.
+
+    Args:
+        sides: of the joint ellipsoid, before and after; of the values that are read and made.
+        members: all that are alive, and last what is made.
+    """
+    before, coarse, fine, made = sides
+    rows = {
+        node: 2 * math.prod(m.sides) // math.prod(coarse) * m.channels
+        for node, m in members.items()
+    }
+    *_, node = members
+    if is_factored:
+        single = module.groups == module.in_channels == module.out_channels
+        follows = before == fine and coarse == made and source not in kept
+        return FILTERED if single and follows and (before == coarse or not kept) else MATRIX
+    read = sum(rows[other] for other in {*kept, source})
+    return FACTORED if rows[node] >= WIDE * read else MATRIX
 
 
 def _looks_outside(module: nn.Module) -> bool:

@@ -84,14 +84,14 @@ def test_a_diagonal_that_is_too_small_is_refused():
 
 def test_a_wrong_inverse_is_refused_or_made_up_for(monkeypatch):
     gap = 2 * torch.eye(3, dtype=torch.complex128)[None]
-    scaled = torch.zeros_like(gap)
+    off = torch.zeros(1).double()
     right = torch.cholesky_inverse
-    assert verified_inverse(gap, scaled)[0].real == pytest.approx(np.eye(3) / 2, abs=1e-12)
+    assert verified_inverse(gap, off)[0].real == pytest.approx(np.eye(3) / 2, abs=1e-12)
     monkeypatch.setattr(torch, "cholesky_inverse", lambda factor: 0.9 * right(factor))
-    above = verified_inverse(gap, scaled)[0] - torch.eye(3) / 2
+    above = verified_inverse(gap, off)[0] - torch.eye(3) / 2
     assert torch.linalg.eigvalsh(above).min() >= 0  # still above the exact one
     monkeypatch.setattr(torch, "cholesky_inverse", lambda factor: 0.5 * right(factor))
-    assert verified_inverse(gap, scaled) is None
+    assert verified_inverse(gap, off) is None
 
 
 def test_a_definiteness_that_is_not_verified_is_refused(monkeypatch):
