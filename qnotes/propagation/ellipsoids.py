@@ -107,7 +107,7 @@ class Diagonals:
         """Shape and level; the first time those of D = λ, for S' and for Δ."""
         if name not in self.found:
             level = torch.tensor(math.log(0.5), dtype=torch.float64)
-            shape = (like.detach().amax(1, keepdim=True) / like.detach()).log()
+            shape = POW * (like.detach().amax(1, keepdim=True) / like.detach()).log()
             self.found[name] = (shape.requires_grad_(), level.requires_grad_())
         if self.found[name][0].shape != like.shape:
             raise QnotesError(
@@ -222,7 +222,7 @@ class Ellipsoids(Domain):
         fine, sides = joint.members[source].sides, self.tori[node]
         coarse = tuple(map(math.gcd, joint.sides, sides))
         form = kept_form(
-            module, isinstance(joint, Factored), (joint.sides, coarse, fine, sides),
+            module, getattr(joint, "columns", 0), (joint.sides, coarse, fine, sides),
             kept, source, joint.members | {node: Member(sides, len(ours))},
         )  # fmt: skip
         if form == FILTERED:
@@ -320,7 +320,8 @@ class Ellipsoids(Domain):
             roots = joint.numbers(source)[: len(maps)].flatten(1).clamp_min(0).sqrt()
             reach = (bounds @ roots[..., None])[..., 0]
             reach = (reach.square() * often[:, None]).sum(0, keepdim=True).sqrt()
-            matrix = raised(matrix, reach, terms + maps.shape[-1] + len(maps))
+            terms = terms + joint.terms + maps.shape[-1] + len(maps)
+            matrix = raised(matrix, reach, terms)
         # A vector at the origin of a torus has the same transform everywhere, T^-1/2 of itself.
         frequencies = len(half(self.tori[node])[0])
         self._start(node, matrix.shape[-1] // 2, matrix.expand(frequencies, -1, -1))
@@ -451,12 +452,9 @@ class Ellipsoids(Domain):
             weights = weights.view(channels, channels, *[1] * len(read.image))
             weights = weights.expand(-1, -1, *read.image)
             return self._read_all(operation, read, weights, weights)
-        sides = joint.members[source].sides
-        at_zero = (joint.aliases(sides)[:1] == 0).all(-1).double()
-        factor = math.sqrt(math.prod(sides)) / math.prod(read.image)
-        eye = torch.eye(2 * channels, dtype=torch.float64) * factor
-        maps = (at_zero[:, None, :, None] * eye[:, None]).flatten(2)
-        self._sum_over_frequencies(joint, operation, maps.to(torch.complex128), maps, 4)
+        factor = math.sqrt(math.prod(joint.members[source].sides)) / math.prod(read.image)
+        member = Member(self.tori[operation.node], channels)
+        self._store(joint.at_zero(operation.node, source, member, factor))
         return Value(tuple(self.pair.shapes[operation.node][2:]), True)
 
     def padding(self, operation: Operation, read: Value) -> Value:
@@ -476,7 +474,8 @@ class Ellipsoids(Domain):
 
     def _renamed(self, operation: Operation) -> None:
         node, source = operation.node, operation.inputs[0]
-        if isinstance(joint := self.joints[source], Factored) and self.last[source] is operation:
+        if self.last[source] is operation:
+            joint = self.joints[source]
             self._store(joint.renamed(node, source), joint)
             return
         joint = self._solid(source)
@@ -573,10 +572,11 @@ def _positive(scale: Tensor) -> Tensor:
     return torch.maximum(scale, least.clamp_min(1e-290))
 
 
-def kept_form(module, is_factored: bool, sides: tuple, kept, source, members: dict) -> str:
+def kept_form(module, columns: int, sides: tuple, kept, source, members: dict) -> str:
     """How what a convolution makes is kept together with all that is alive.
 
     Args:
+        columns: of what is read, if it is factored.
         sides: of the joint ellipsoid, before and after; of the values that are read and made.
         members: all that are alive, and last what is made.
     """
@@ -586,10 +586,12 @@ def kept_form(module, is_factored: bool, sides: tuple, kept, source, members: di
         for node, m in members.items()
     }
     *_, node = members
-    if is_factored:
+    if columns:
         single = module.groups == module.in_channels == module.out_channels
         follows = before == fine and coarse == made and source not in kept
-        return FILTERED if single and follows and (before == coarse or not kept) else MATRIX
+        narrow = columns * math.prod(before) <= rows[node] * math.prod(made)
+        fits = before == coarse or (narrow and not kept)
+        return FILTERED if single and follows and fits else MATRIX
     read = sum(rows[other] for other in {*kept, source})
     return FACTORED if rows[node] >= WIDE * read else MATRIX
 
@@ -850,3 +852,5 @@ def _sides(steps: dict, needs: list, family: int, small: int | None) -> tuple[in
         needed = max(math.ceil(sides[axis] * numbers[axis] / common) for numbers, sides in wanted)
         found.append((needed if small is None else min(needed, small)) * common)
     return tuple(found)
+import os
+POW = float(os.environ.get("POW", 1))

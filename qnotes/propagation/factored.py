@@ -31,13 +31,14 @@ from qnotes.propagation.joint import (
     verified_inverse,
 )
 from qnotes.propagation.outward import EPSILON
+from qnotes.propagation.spectral import half
 
 #: A value this many times as wide as all that it was made of, and all that is alive, is kept so.
 WIDE = 2
 #: Without rounding made up for, what is added to a matrix before it is factored.
 SLIGHTLY = 1e-12
-#: Steps of the power method.
-STEPS = 24
+#: Steps of Lanczos' method.
+STEPS = 12
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class Factored(Together):
     own: Tensor
     factor: Tensor
     exact: bool
+
+    @property
+    def columns(self) -> int:
+        return self.factor.shape[-1]
 
     @property
     def finite(self) -> bool:
@@ -85,11 +90,11 @@ class Factored(Together):
         """The same as one matrix for each frequency."""
         found = hermitian(self.first(len(self.own)))
         if self.exact:
-            found = raised(found, self._ordered_roots(), self._terms)
+            found = raised(found, self._ordered_roots(), self.terms)
         return Joint(self.sides, self.members, found, self.exact)
 
     def first(self, count: int) -> Tensor:
-        """The matrices of the first frequencies, up to rounding."""
+        """The matrices of the first frequencies, made of so many `terms`."""
         order = self.order(list(self.members))
         rows = self.factor[:count].flatten(1, 2)[:, order]
         eye = torch.eye(len(order), dtype=self.own.dtype).view(len(order) // 2, 2, len(order))
@@ -97,14 +102,18 @@ class Factored(Together):
         return own[:, order][:, :, order] + rows @ rows.mH
 
     @property
-    def _terms(self) -> int:
+    def terms(self) -> int:
         """Of a sum over columns."""
-        return 2 * self.factor.shape[-1] + 64
+        return 2 * self.columns + 64
 
     def _roots(self) -> Tensor:
         """√ of the diagonal, (frequencies, pairs, 2)."""
+        return self._diagonal().sqrt()
+
+    def _diagonal(self) -> Tensor:
         own = self.own.diagonal(dim1=-2, dim2=-1).real.clamp_min(0)
-        return (own + self.factor.abs().square().sum(-1)).sqrt()
+        factor = torch.view_as_real(self.factor)
+        return own + factor.square().sum((-2, -1))
 
     def _ordered_roots(self) -> Tensor:
         return self._roots().flatten(1)[:, self.order(list(self.members))]
@@ -138,7 +147,7 @@ class Factored(Together):
         if self.exact:
             reach = (size @ read._roots().flatten(1)[..., None])[..., 0]
             reach = torch.cat([others._ordered_roots(), reach], -1)
-            found = raised(found, reach, terms + matrix.shape[-1] + self._terms)
+            found = raised(found, reach, terms + matrix.shape[-1] + self.terms)
         return Joint(self.sides, others.members | {node: member}, found, self.exact)
 
     def filtered(
@@ -171,7 +180,7 @@ class Factored(Together):
             return found
         reach = (sizes @ roots[..., None])[..., 0].square().sum(1).sqrt()
         reach = torch.cat([others._roots(), reach], 1) if kept else reach
-        return found._raised(reach, terms + 4 * flipped.shape[1] + self._terms)
+        return found._raised(reach, terms + 4 * flipped.shape[1] + self.terms)
 
     def activated(
         self, node: fx.Node, read: fx.Node, kept: list[fx.Node], diagonal: Tensor
@@ -206,7 +215,7 @@ class Factored(Together):
         reach = torch.cat([torch.linalg.vector_norm(others.factor, dim=-1), reach], 1)
         reach = reach * torch.linalg.matrix_norm(root)[:, None, None]
         own = found.own.diagonal(dim1=-2, dim2=-1).real.clamp_min(0).sqrt()
-        return found._raised(reach + own, self._terms)
+        return found._raised(reach + own, self.terms)
 
     def _root(self, scaled: Tensor, inverse: Tensor, factor: Tensor) -> Tensor | None:
         """X with X X* above (1 - `scaled`)⁻¹; None where that is not verified.
@@ -261,16 +270,20 @@ class Factored(Together):
         found = replace(self, own=own, factor=self.factor * math.sqrt(grown))
         return found._raised(found._roots(), 16)
 
-    def renamed(self, node: fx.Node, read: fx.Node) -> Factored:
-        """The same value as another node."""
-        members = {node if name is read else name: own for name, own in self.members.items()}
-        return replace(self, members=members)
+    def at_zero(self, node: fx.Node, read: fx.Node, member: Member, scale: float) -> Factored:
+        """As `Joint.at_zero`; at frequency 0 all numbers are real, but for rounding."""
+        mine, count = self.only([read]), len(half(member.sides)[0])
+        own, factor = (t[:1, : member.channels] for t in (mine.own, mine.factor))
+        own = (own * scale**2).expand(count, -1, -1, -1)
+        factor = (factor * scale).expand(count, -1, -1, -1)
+        found = Factored(member.sides, {node: member}, own, factor, self.exact)
+        return found._raised(found._roots(), 16) if self.exact else found
 
     # ------------------------------------------------------------ what is read off it
 
     def numbers(self, node: fx.Node) -> Tensor:
         channels = self.members[node].channels
-        found = self.only([node])._roots().square()
+        found = self.only([node])._diagonal()
         return found.view(len(found), -1, channels, 2).transpose(2, 3)
 
     def top(self, node: fx.Node, shape: Tensor) -> Tensor:
@@ -280,19 +293,11 @@ class Factored(Together):
         own = mine.own / (roots[..., None] * roots[..., None, :])
         factor = (mine.factor / roots[..., None]).flatten(1, 2)
 
-        def times(own: Tensor, factor: Tensor, vectors: Tensor) -> Tensor:
-            first = (own @ vectors.unflatten(1, (-1, 2))).flatten(1, 2)
-            return first + factor @ (factor.mH @ vectors)
-
         with torch.no_grad():
-            vectors = torch.ones_like(factor[..., :1])
-            for _ in range(STEPS):
-                vectors = times(own, factor, vectors)
-                vectors = vectors / torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-            values = (vectors.mH @ times(own, factor, vectors)).real
-            which = values.flatten().argmax()
+            values, vectors = _largest(own, factor)
+            which = values.argmax()
         vector = vectors[which, None]
-        value = vector.mH @ times(own[which, None], factor[which, None], vector)
+        value = vector.mH @ _times(own[which, None], factor[which, None], vector)
         return value.real.squeeze().clamp_min(1e-12)
 
     def lengths(self, node: fx.Node) -> Tensor:
@@ -302,8 +307,33 @@ class Factored(Together):
             rows = mine.factor[:, :, part]
             own = mine.own[:, :, part, part].real.amax(1)
             found.append((own + (rows.mH @ rows).abs().sum(-1).amax(-1)).amax().sqrt())
-        terms = self.factor.shape[-1] * (mine.factor.shape[1] + 32)
+        terms = self.columns * (mine.factor.shape[1] + 32)
         return torch.stack(found) * (1 + 16 * terms * EPSILON)
+
+
+def _times(own: Tensor, factor: Tensor, vectors: Tensor) -> Tensor:
+    """(A + B B*) v, (batch, rows, 1)."""
+    first = (own @ vectors.unflatten(1, (-1, 2))).flatten(1, 2)
+    return first + factor @ (factor.mH @ vectors)
+
+
+def _largest(own: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+    """About the largest eigenvalues of A + B B*, (batch,), and vectors: by Lanczos' method."""
+    seed = torch.Generator().manual_seed(0)
+    vector = torch.randn(factor.shape[1], 1, generator=seed, dtype=torch.float64)
+    basis, images = [], []
+    vector = _times(own, factor, vector.to(factor.dtype).expand(len(factor), -1, -1))
+    for _ in range(min(STEPS, factor.shape[1])):
+        for known in basis:
+            vector = vector - known * (known.mH @ vector)
+        lengths = torch.linalg.vector_norm(vector, dim=1, keepdim=True)
+        basis.append(vector / lengths.clamp_min(1e-290))
+        images.append(_times(own, factor, basis[-1]))
+        vector = images[-1]
+    span, made = torch.cat(basis, -1), torch.cat(images, -1)
+    values, weights = torch.linalg.eigh(hermitian(span.mH @ made).nan_to_num(0))
+    vectors = span @ weights[..., -1:]
+    return values[:, -1], vectors / torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
 
 
 def _inverse(gap: Tensor) -> Tensor | None:
@@ -341,7 +371,7 @@ def factored(
     reach = size @ roots[:, before.rows(read), None]
     reach = reach.view(len(rows), -1, 2, member.channels).transpose(2, 3).flatten(1, 2)
     reach = torch.cat([found._roots()[:, : -reach.shape[1]], reach], 1)
-    return found._raised(reach, terms + found._terms)
+    return found._raised(reach, terms + found.terms)
 
 
 def _factor(joint: Joint) -> Tensor:

@@ -87,6 +87,11 @@ class Together:
             start += self.size(member)
         raise KeyError(node)
 
+    def renamed(self, node: fx.Node, read: fx.Node) -> Together:
+        """The same with a value as another node."""
+        members = {node if name is read else name: own for name, own in self.members.items()}
+        return replace(self, members=members)
+
     def shared(self, vectors: Tensor, share: Tensor) -> tuple[Tensor, Tensor] | None:
         """For T14 (b), one vector in all, (frequencies, rows): α, and columns c with c c* to add.
 
@@ -134,6 +139,7 @@ class Joint(Together):
 
     matrix: Tensor
     exact: bool
+    terms = 0  # that `first` is rounded from
 
     @property
     def finite(self) -> bool:
@@ -271,6 +277,16 @@ class Joint(Together):
             added.flatten().repeat(self.size(self.members[node]) // added.numel())
         )
         return replace(self, matrix=raised(matrix, _root_diagonal(matrix), 16))
+
+    def at_zero(self, node: fx.Node, read: fx.Node, member: Member, scale: float) -> Joint:
+        """A multiple of a value's frequency 0, at the origin of a torus: at every frequency."""
+        rows = 2 * member.channels  # of the first alias of the first frequency
+        matrix = self.block(read)[:1, :rows, :rows].real * scale**2
+        if self.exact:
+            matrix = raised(matrix, _root_diagonal(matrix), 4)
+        count = len(half(member.sides)[0])
+        matrix = matrix.to(torch.complex128).expand(count, -1, -1)
+        return Joint(member.sides, {node: member}, matrix, self.exact)
 
     def coarser(self, sides: tuple[int, ...]) -> Joint:
         """The same with a matrix for each frequency of a coarser torus."""
