@@ -19,13 +19,17 @@ from torch import Tensor, fx, nn
 
 from qnotes.errors import NotVerified, QnotesError, UnsupportedOperation
 from qnotes.networks.operations import (
+    ACTIVATION,
     ADAPTIVE_AVERAGE_POOLS,
     AFFINE,
     AVERAGE_POOL,
     CONVOLUTIONS,
+    FLATTEN,
+    IDENTITY,
     INPUT,
     MAX_POOL,
     MAX_POOLS,
+    OUTPUT,
     SUM,
     Operation,
 )  # fmt: skip
@@ -60,6 +64,8 @@ LARGEST_SHARE = 0.02
 COPIES, KEPT_COPIES = 12, 4
 #: Bytes of a complex number.
 BYTES = 16
+#: Where a cache has the tori.
+TORI = "tori"
 #: What a convolution makes: a matrix for each frequency, or `factored`, new or filtered.
 MATRIX, FACTORED, FILTERED = "matrix", "factored", "filtered"
 
@@ -103,11 +109,14 @@ class Diagonals:
             self.shares[name] = logit.requires_grad_()
         return torch.sigmoid(self.shares[name])
 
-    def of(self, name: str, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Shape and level; the first time those of D = λ, for S' and for Δ."""
+    def of(self, name: str, like: Tensor, *, even: bool) -> tuple[Tensor, Tensor]:
+        """Shape and level; the first time those of D = λ, for S' and for Δ, or of D = λ m.
+
+        Where few channels became many, those differ in size: D = λ m is better by decades.
+        """
         if name not in self.found:
             level = torch.tensor(math.log(0.5), dtype=torch.float64)
-            shape = POW * (like.detach().amax(1, keepdim=True) / like.detach()).log()
+            shape = (like.detach().amax(1, keepdim=True) / like.detach()).log() * even
             self.found[name] = (shape.requires_grad_(), level.requires_grad_())
         if self.found[name][0].shape != like.shape:
             raise QnotesError(
@@ -142,11 +151,13 @@ class Ellipsoids(Domain):
         diagonals: Diagonals,
         *,
         small: int | None = None,
-        cache: dict[str, tuple] | None = None,
+        cache: dict | None = None,
     ) -> None:
         self.pair, self.region, self.diagonals = pair, region, diagonals
         self.exact, self.cache = small is None, cache
-        self.tori = tori(pair, small)
+        self.tori = tori(pair, small) if cache is None else cache.get(TORI) or tori(pair, small)
+        if cache is not None:
+            cache[TORI] = self.tori
         self.joints: dict[fx.Node, Joint | Factored] = {}
         self.last = {n: operation for operation in pair.operations for n in operation.inputs}
         self.known = known
@@ -276,7 +287,7 @@ class Ellipsoids(Domain):
     def _dense(self, operation, read: Value, ours: Tensor, theirs: Tensor) -> Value:
         """A sum over all positions: over all frequencies."""
         node, source = operation.node, operation.inputs[0]
-        joint = self._solid(source) if not self.joints[source].sides else self.joints[source]
+        joint = self.joints[source]
         if not joint.sides:  # a vector stays with what else is alive
             weights = (ours, theirs, ours - theirs)
             matrix = _two_networks([weight[None] for weight in weights])
@@ -313,13 +324,12 @@ class Ellipsoids(Domain):
 
     def _sum_over_frequencies(self, joint, operation, maps, bounds, terms: int) -> None:
         node, source = operation.node, operation.inputs[0]
-        block, often = joint.only([source]).first(len(maps)), joint.multiplicity[: len(maps)]
-        own = (maps @ block @ maps.mH).real * often[:, None, None]
+        own = joint.carried(source, maps).real * joint.multiplicity[:, None, None]
         matrix = own.sum(0, keepdim=True).to(torch.complex128)
         if self.exact:
-            roots = joint.numbers(source)[: len(maps)].flatten(1).clamp_min(0).sqrt()
+            roots = joint.numbers(source).flatten(1).clamp_min(0).sqrt()
             reach = (bounds @ roots[..., None])[..., 0]
-            reach = (reach.square() * often[:, None]).sum(0, keepdim=True).sqrt()
+            reach = (reach.square() * joint.multiplicity[:, None]).sum(0, keepdim=True).sqrt()
             terms = terms + joint.terms + maps.shape[-1] + len(maps)
             matrix = raised(matrix, reach, terms)
         # A vector at the origin of a torus has the same transform everywhere, T^-1/2 of itself.
@@ -382,7 +392,7 @@ class Ellipsoids(Domain):
         kept = self._kept(operation, joint) if node is not read else \
             [n for n in joint.members if n is not read]  # fmt: skip
         scale = _positive(joint.numbers(read).amax((0, 1)))
-        shape, level = self.diagonals.of(name, scale)
+        shape, level = self.diagonals.of(name, scale, even=isinstance(joint, Joint))
         shape = scale * shape.exp()
         numbers = shape * joint.top(read, shape) * (0.5 + level.exp())
         for _ in range(TRIES):
@@ -720,7 +730,8 @@ class Needs(Domain):
     def __init__(self, pair: Pair, small: int | None = None) -> None:
         self.pair, self.tori = pair, tori(pair, small)
         self.last = {n: operation for operation in pair.operations for n in operation.inputs}
-        self.joints: dict[fx.Node, tuple[tuple[int, ...], frozenset[fx.Node]]] = {}
+        #: Sides, members, and columns where they are factored.
+        self.joints: dict[fx.Node, tuple[tuple[int, ...], frozenset[fx.Node], int]] = {}
         self.channels: dict[fx.Node, int] = {}
 
     def apply(self, operation: Operation, reads: tuple) -> int:
@@ -729,21 +740,42 @@ class Needs(Domain):
         self.channels[node] = self.pair.shapes[node][1] if made else \
             self.channels[operation.inputs[0]]  # fmt: skip
         if not joints or self._starts(operation, joints[0]):
-            self.joints[node] = self.tori[node], frozenset([node])
-            return self._numbers(*self.joints[node])
-        several = [sides for sides, _ in joints] + [self.tori[node]]
-        sides = tuple(map(math.gcd, *several))
-        kept = {n for _, members in joints for n in members if self.last.get(n) is not operation}
+            whole = operation.kind == AVERAGE_POOL and set(self.pair.shapes[node][2:]) == {1}
+            self.joints[node] = self.tori[node], frozenset([node]), joints[0][2] if whole else 0
+            pools = operation.kind in (MAX_POOL, AVERAGE_POOL) and not whole
+            read = self._numbers(joints[0][0], operation.inputs, 0) if pools else 0
+            return max(read, self._numbers(*self.joints[node]))
+        sides = tuple(map(math.gcd, *[joint[0] for joint in joints], self.tori[node]))
+        kept = {n for joint in joints for n in joint[1] if self.last.get(n) is not operation}
+        columns, read = self._forms(operation, joints[0], sides, kept)
         together = frozenset(kept | {node})
         for member in together:
-            self.joints[member] = sides, together
-        before = kept | set(operation.inputs)
-        return max(self._numbers(sides, together), self._numbers(sides, before))
+            self.joints[member] = sides, together, columns
+        return max(self._numbers(sides, together, columns), self._numbers(*read))
+
+    def _forms(self, operation: Operation, joint: tuple, sides: tuple, kept: set) -> tuple:
+        """Columns of what is made, 0 for a matrix; and in which form what it reads is."""
+        (before, _, columns), read = joint, kept | set(operation.inputs)
+        if operation.kind in (ACTIVATION, IDENTITY, FLATTEN, OUTPUT):
+            return columns, (sides, read, columns)
+        module = _convolution(operation, self.pair)
+        if module is None:
+            return 0, (sides, read, 0)
+        (source,), node = operation.inputs, operation.node
+        members = {n: Member(self.tori[n], self.channels[n]) for n in (*read, node)}
+        tori = before, sides, self.tori[source], self.tori[node]
+        form = kept_form(module, columns, tori, kept, source, members)
+        if form == FILTERED:  # and a column for what is known
+            ratio = math.prod(before) // math.prod(sides)
+            return columns * ratio + 1, (before, read, columns)
+        if form == FACTORED:
+            return self._rows(sides, read) + 1, (sides, read, 0)
+        return 0, (sides, read, columns if before == sides and source not in kept else 0)
 
     def forget(self, node: fx.Node) -> None:
         self.joints.pop(node)
-        for other, (sides, members) in self.joints.items():
-            self.joints[other] = sides, members - {node}
+        for other, (sides, members, columns) in self.joints.items():
+            self.joints[other] = sides, members - {node}, columns
 
     def _starts(self, operation: Operation, joint: tuple) -> bool:
         """Whether it knows what it reads by itself only."""
@@ -752,11 +784,14 @@ class Needs(Domain):
         pools = operation.kind in (MAX_POOL, AVERAGE_POOL)
         return pools and _convolution(operation, self.pair) is None
 
-    def _numbers(self, sides: tuple[int, ...], members) -> int:
-        rows = sum(
+    def _rows(self, sides: tuple[int, ...], members) -> int:
+        return sum(
             2 * self.channels[n] * math.prod(self.tori[n]) // math.prod(sides) for n in members
         )
-        return (math.prod(sides) // 2 + 1) * rows**2
+
+    def _numbers(self, sides: tuple[int, ...], members, columns: int) -> int:
+        rows = self._rows(sides, members)
+        return (math.prod(sides) // 2 + 1) * rows * (columns + 2 if columns else rows)
 
 
 def tori(pair: Pair, small: int | None = None) -> dict[fx.Node, tuple[int, ...]]:
@@ -850,7 +885,7 @@ def _sides(steps: dict, needs: list, family: int, small: int | None) -> tuple[in
         own = [numbers[axis] for number, numbers in steps.values() if number == family]
         common = math.lcm(*(step.numerator for step in own))
         needed = max(math.ceil(sides[axis] * numbers[axis] / common) for numbers, sides in wanted)
-        found.append((needed if small is None else min(needed, small)) * common)
+        if small is not None:  # four times as many, where strides divide by more than 4
+            needed = min(needed, small, math.ceil(4 * small / common))
+        found.append(needed * common)
     return tuple(found)
-import os
-POW = float(os.environ.get("POW", 1))

@@ -88,17 +88,17 @@ class Factored(Together):
 
     def solid(self) -> Joint:
         """The same as one matrix for each frequency."""
-        found = hermitian(self.first(len(self.own)))
+        found = hermitian(self._matrices())
         if self.exact:
             found = raised(found, self._ordered_roots(), self.terms)
         return Joint(self.sides, self.members, found, self.exact)
 
-    def first(self, count: int) -> Tensor:
-        """The matrices of the first frequencies, made of so many `terms`."""
+    def _matrices(self) -> Tensor:
+        """A matrix for each frequency, made of so many `terms`."""
         order = self.order(list(self.members))
-        rows = self.factor[:count].flatten(1, 2)[:, order]
+        rows = self.factor.flatten(1, 2)[:, order]
         eye = torch.eye(len(order), dtype=self.own.dtype).view(len(order) // 2, 2, len(order))
-        own = (self.own[:count] @ eye).flatten(1, 2)
+        own = (self.own @ eye).flatten(1, 2)
         return own[:, order][:, :, order] + rows @ rows.mH
 
     @property
@@ -134,21 +134,28 @@ class Factored(Together):
         """T14 (a), as `Joint.mapped`: one matrix for each frequency again."""
         if len(reads) > 1 or reads[0] in kept:
             return self.solid().mapped(node, member, reads, kept, maps, sizes, terms)
-        read = self.only(reads)
-        places = self.order(reads).argsort()
-        matrix, size = maps[0][..., places], sizes[0][..., places]
-        rows = matrix @ read.factor.flatten(1, 2)
-        spread = (read.own @ matrix.mH.unflatten(1, (-1, 2))).flatten(1, 2)
-        own = hermitian(rows @ rows.mH + matrix @ spread)
+        own, rows = self._carried(reads[0], maps[0])
         others = self.only(kept)
         columns = others.factor.flatten(1, 2)[:, others.order(list(others.members))]
-        before = hermitian(others.first(len(self.own)))
-        found = assembled(before, rows @ columns.mH, own)
+        before = hermitian(others._matrices())
+        found = assembled(before, rows @ columns.mH, hermitian(own))
         if self.exact:
-            reach = (size @ read._roots().flatten(1)[..., None])[..., 0]
-            reach = torch.cat([others._ordered_roots(), reach], -1)
-            found = raised(found, reach, terms + matrix.shape[-1] + self.terms)
+            roots = self.numbers(reads[0]).flatten(1).sqrt()
+            reach = torch.cat([others._ordered_roots(), (sizes[0] @ roots[..., None])[..., 0]], -1)
+            found = raised(found, reach, terms + maps[0].shape[-1] + self.terms)
         return Joint(self.sides, others.members | {node: member}, found, self.exact)
+
+    def carried(self, read: fx.Node, matrix: Tensor) -> Tensor:
+        """M Q M* of a value, at as many frequencies as there are matrices M."""
+        return self._carried(read, matrix)[0]
+
+    def _carried(self, read: fx.Node, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        """And M B."""
+        mine = self.only([read])
+        matrix = matrix[..., self.order([read]).argsort()]
+        rows = matrix @ mine.factor.flatten(1, 2)
+        spread = (mine.own @ matrix.mH.unflatten(1, (-1, 2))).flatten(1, 2)
+        return rows @ rows.mH + matrix @ spread, rows
 
     def filtered(
         self, node: fx.Node, member: Member, read: fx.Node, kept: list[fx.Node],

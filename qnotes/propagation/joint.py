@@ -139,15 +139,15 @@ class Joint(Together):
 
     matrix: Tensor
     exact: bool
-    terms = 0  # that `first` is rounded from
+    terms = 0  # of sums that `carried` adds to those of a matrix
 
     @property
     def finite(self) -> bool:
         return bool(self.matrix.isfinite().all())
 
-    def first(self, count: int) -> Tensor:
-        """The matrices of the first frequencies; frequency 0 comes first."""
-        return self.matrix[:count]
+    def carried(self, read: fx.Node, matrix: Tensor) -> Tensor:
+        """M Q M* of a value, for a matrix M at each frequency."""
+        return matrix @ self.block(read) @ matrix.mH
 
     def solid(self) -> Joint:
         return self

@@ -369,7 +369,8 @@ def needs_and_matrices(network, shape):
     ):
         foretold, _ = own.result, visit.result
         joint = domain.joints[visit.operation.node]
-        found = joint.matrix[0].numel() * (math.prod(joint.sides) // 2 + 1)
+        parts = [joint.matrix] if isinstance(joint, Joint) else [joint.own, joint.factor]
+        found = sum(part[0].numel() for part in parts) * (math.prod(joint.sides) // 2 + 1)
         yield visit.operation.name, foretold, found
 
 
