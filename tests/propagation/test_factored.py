@@ -154,7 +154,8 @@ def inverted(rng: random.Random, channels: int, out: int, stride: int, bias: boo
 
 def mobile(rng: random.Random, bias: bool) -> tuple[nn.Module, tuple[int, ...]]:
     """A small MobileNetV2: a stem, inverted residuals with and without skips, a wide end."""
-    channels, shape = rng.randint(1, 3), (1, rng.randint(1, 2), rng.randint(4, 7), rng.randint(4, 7))
+    channels = rng.randint(1, 3)
+    shape = (1, rng.randint(1, 2), rng.randint(4, 7), rng.randint(4, 7))
     layers = [nn.Conv2d(shape[1], 4 * shape[1], 3, rng.choice([1, 2]), 1, bias=bias), nn.ReLU6()]
     layers += [nn.Conv2d(4 * shape[1], channels, 1, bias=bias)]
     for _ in range(rng.randint(1, 3)):
