@@ -11,6 +11,7 @@ import qnotes as qn
 from qnotes.propagation import ellipsoids, joint
 from qnotes.propagation.factored import Factored, factored
 from qnotes.propagation.joint import Joint, Member, hermitian
+from tests.propagation.test_ellipsoids import needs_and_matrices
 from tests.random_networks import Residual, change_weights, draw_weights, hard_inputs
 
 pytestmark = pytest.mark.medium
@@ -214,3 +215,11 @@ def test_far_below_spectral_norms():
         for method in ("ellipsoids", "euclidean")
     ]
     assert said[0] < said[1] - 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_needed_is_known_before(seed):
+    _, network, _, shape = drawn(seed)
+    with torch.no_grad():
+        for name, foretold, found in needs_and_matrices(network, shape):
+            assert foretold >= found, name
