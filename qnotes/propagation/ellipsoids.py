@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -19,20 +19,25 @@ from torch import Tensor, fx, nn
 
 from qnotes.errors import NotVerified, QnotesError, UnsupportedOperation
 from qnotes.networks.operations import (
+    ACTIVATION,
     ADAPTIVE_AVERAGE_POOLS,
     AFFINE,
     AVERAGE_POOL,
     CONVOLUTIONS,
+    FLATTEN,
+    IDENTITY,
     INPUT,
     MAX_POOL,
     MAX_POOLS,
+    OUTPUT,
     SUM,
     Operation,
 )  # fmt: skip
 from qnotes.propagation.centers import Points
 from qnotes.propagation.euclidean import _made, column_sum, log_length, sharing
+from qnotes.propagation.factored import WIDE, Factored, factored
 from qnotes.propagation.intervals import Interval
-from qnotes.propagation.joint import ERROR, Joint, Member, raised
+from qnotes.propagation.joint import ERROR, Joint, Member, Together, raised
 from qnotes.propagation.outward import EPSILON, log_up
 from qnotes.propagation.pair import Pair
 from qnotes.propagation.regions import Region
@@ -59,8 +64,10 @@ LARGEST_SHARE = 0.02
 COPIES, KEPT_COPIES = 12, 4
 #: Bytes of a complex number.
 BYTES = 16
-#: Matrices with more rows than this have their largest eigenvalue guessed by powers.
-LARGE = 256
+#: Where a cache has the tori.
+TORI = "tori"
+#: What a convolution makes: a matrix for each frequency, or `factored`, new or filtered.
+MATRIX, FACTORED, FILTERED = "matrix", "factored", "filtered"
 
 
 @dataclass(frozen=True)
@@ -102,11 +109,14 @@ class Diagonals:
             self.shares[name] = logit.requires_grad_()
         return torch.sigmoid(self.shares[name])
 
-    def of(self, name: str, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Shape and level; the first time those of D = λ, for S' and for Δ."""
+    def of(self, name: str, like: Tensor, *, even: bool) -> tuple[Tensor, Tensor]:
+        """Shape and level; the first time those of D = λ, for S' and for Δ, or of D = λ m.
+
+        Where few channels became many, those differ in size: D = λ m is better by decades.
+        """
         if name not in self.found:
             level = torch.tensor(math.log(0.5), dtype=torch.float64)
-            shape = (like.detach().amax(1, keepdim=True) / like.detach()).log()
+            shape = (like.detach().amax(1, keepdim=True) / like.detach()).log() * even
             self.found[name] = (shape.requires_grad_(), level.requires_grad_())
         if self.found[name][0].shape != like.shape:
             raise QnotesError(
@@ -141,12 +151,14 @@ class Ellipsoids(Domain):
         diagonals: Diagonals,
         *,
         small: int | None = None,
-        cache: dict[str, tuple] | None = None,
+        cache: dict | None = None,
     ) -> None:
         self.pair, self.region, self.diagonals = pair, region, diagonals
         self.exact, self.cache = small is None, cache
-        self.tori = tori(pair, small)
-        self.joints: dict[fx.Node, Joint] = {}
+        self.tori = tori(pair, small) if cache is None else cache.get(TORI) or tori(pair, small)
+        if cache is not None:
+            cache[TORI] = self.tori
+        self.joints: dict[fx.Node, Joint | Factored] = {}
         self.last = {n: operation for operation in pair.operations for n in operation.inputs}
         self.known = known
 
@@ -156,7 +168,7 @@ class Ellipsoids(Domain):
         result = super().apply(operation, reads)
         if operation.node in self.known:
             self._add(operation.node, self.known[operation.node])
-        if not bool(self.joints[operation.node].matrix.isfinite().all()):
+        if not self.joints[operation.node].finite:
             raise NotVerified(
                 f"{operation.name}: ellipsoids hold squares of lengths, which are too large for "
                 "float64 here; the other methods of qnotes.certify reach further"
@@ -168,7 +180,14 @@ class Ellipsoids(Domain):
         if joint is not None:
             self._store(joint.only([n for n in joint.members if n is not node]), joint)
 
-    def _store(self, joint: Joint, before: Joint | None = None) -> None:
+    def _solid(self, node: fx.Node) -> Joint:
+        """What a value is in, as one matrix for each frequency, for rules that ask for that."""
+        joint = self.joints[node]
+        if isinstance(joint, Factored):
+            self._store(joint.solid(), joint)
+        return self.joints[node]
+
+    def _store(self, joint: Joint | Factored, before: Joint | Factored | None = None) -> None:
         for node in list(self.joints):
             if before is not None and self.joints[node] is before:
                 del self.joints[node]
@@ -210,28 +229,43 @@ class Ellipsoids(Domain):
 
     def _convolved(self, operation, read: Value, module, ours: Tensor, theirs: Tensor) -> Value:
         node, source = operation.node, operation.inputs[0]
-        joint = self.joints[source]
+        joint, kept = self.joints[source], self._kept(operation, self.joints[source])
         fine, sides = joint.members[source].sides, self.tori[node]
         coarse = tuple(map(math.gcd, joint.sides, sides))
-        moved = joint.coarser(coarse)
-        key = (node.name, moved.sides)  # a module may be called at several nodes
-        if self.cache is not None and key in self.cache:
-            maps, bounds = self.cache[key]
+        form = kept_form(
+            module, getattr(joint, "columns", 0), (joint.sides, coarse, fine, sides),
+            kept, source, joint.members | {node: Member(sides, len(ours))},
+        )  # fmt: skip
+        if form == FILTERED:
+            moved = replace(joint, sides=coarse)
         else:
-            maps, bounds = self._maps(moved, module, fine, sides, ours, theirs)
-        if self.cache is not None:
-            self.cache[key] = maps, bounds
+            moved = joint if joint.sides == coarse else joint.solid().coarser(coarse)
+        key = (node.name, moved.sides)  # a module may be called at several nodes
+        if self.cache is None or key not in self.cache:
+            made = self._maps(moved, module, fine, sides, (ours, theirs), form == FILTERED)
+            if self.cache is not None:
+                self.cache[key] = made
+        maps, bounds = made if self.cache is None else self.cache[key]
         member = Member(sides, len(ours))
         taps = ours[0, 0].numel()
-        kept = self._kept(operation, joint)
-        self._store(moved.mapped(node, member, [source], kept, [maps], [bounds], taps), joint)
+        if form == FILTERED:
+            found = joint.filtered(node, member, source, kept, maps, bounds, taps)
+        elif form == FACTORED:
+            found = factored(moved, node, member, source, kept, maps, bounds, taps)
+        else:
+            found = moved.mapped(node, member, [source], kept, [maps], [bounds], taps)
+        self._store(found, joint)
         image = tuple(self.pair.shapes[node][2:])
         masked = read.masked and image == read.image and taps == 1 and not any(
             first for first, _ in paddings(module))  # fmt: skip
         return Value(image, masked or image == tuple(sides))
 
-    def _maps(self, moved: Joint, module, fine, sides, ours: Tensor, theirs: Tensor) -> tuple:
-        """A convolution at the frequencies of a joint ellipsoid, and bounds on its entries."""
+    def _maps(self, moved: Together, module, fine, sides, weights: tuple, filtered: bool) -> tuple:
+        """A convolution at the frequencies of a joint ellipsoid, and bounds on its entries.
+
+        Where it is `filtered`, they are 2 × 2 for each frequency, alias and channel.
+        """
+        ours, theirs = weights
         before, after = moved.aliases(fine), moved.aliases(sides)
         shares = 1 / math.sqrt(math.prod(f // s for f, s in zip(fine, sides, strict=True)))
         flat = before.flatten(0, 1)
@@ -242,6 +276,8 @@ class Ellipsoids(Domain):
         sizes = [
             w.abs().flatten(2).sum(2)[None, None] * shares for w in (ours, theirs, ours - theirs)
         ]
+        if filtered:
+            return tuple(_two_networks([t.unsqueeze(-1) for t in kind]) for kind in (pieces, sizes))
         groups = module.groups
         same = (before[:, None] % torch.tensor(sides) == after[:, :, None]).all(-1)
         maps = _two_networks([_spread(piece, groups) for piece in pieces])
@@ -288,13 +324,14 @@ class Ellipsoids(Domain):
 
     def _sum_over_frequencies(self, joint, operation, maps, bounds, terms: int) -> None:
         node, source = operation.node, operation.inputs[0]
-        block = joint.block(source)
-        own = (maps @ block @ maps.mH).real * joint.multiplicity[:, None, None]
+        own = joint.carried(source, maps).real * joint.multiplicity[:, None, None]
         matrix = own.sum(0, keepdim=True).to(torch.complex128)
         if self.exact:
-            reach = (bounds @ joint._roots([source])[..., None])[..., 0]
+            roots = joint.numbers(source).flatten(1).clamp_min(0).sqrt()
+            reach = (bounds @ roots[..., None])[..., 0]
             reach = (reach.square() * joint.multiplicity[:, None]).sum(0, keepdim=True).sqrt()
-            matrix = raised(matrix, reach, terms + maps.shape[-1] + len(maps))
+            terms = terms + joint.terms + maps.shape[-1] + len(maps)
+            matrix = raised(matrix, reach, terms)
         # A vector at the origin of a torus has the same transform everywhere, T^-1/2 of itself.
         frequencies = len(half(self.tori[node])[0])
         self._start(node, matrix.shape[-1] // 2, matrix.expand(frequencies, -1, -1))
@@ -319,7 +356,7 @@ class Ellipsoids(Domain):
 
     def _together(self, operation, one: fx.Node, other: fx.Node) -> Joint:
         """The joint ellipsoid of two values; of two ellipsoids, by T14 (b) with traces for α."""
-        first, second = self.joints[one], self.joints[other]
+        first, second = self._solid(one), self._solid(other)
         if first is second:
             return first
         coarse = tuple(map(math.gcd, first.sides, second.sides))
@@ -354,13 +391,10 @@ class Ellipsoids(Domain):
         joint = self.joints[read]
         kept = self._kept(operation, joint) if node is not read else \
             [n for n in joint.members if n is not read]  # fmt: skip
-        block = joint.block(read)
-        channels = joint.members[read].channels
-        numbers = block.diagonal(dim1=-2, dim2=-1).real.view(len(block), -1, 2, channels)
-        scale = _positive(numbers.amax((0, 1)))
-        shape, level = self.diagonals.of(name, scale)
+        scale = _positive(joint.numbers(read).amax((0, 1)))
+        shape, level = self.diagonals.of(name, scale, even=isinstance(joint, Joint))
         shape = scale * shape.exp()
-        numbers = shape * _top(block, shape) * (0.5 + level.exp())
+        numbers = shape * joint.top(read, shape) * (0.5 + level.exp())
         for _ in range(TRIES):
             found = joint.activated(node, read, kept, numbers)
             if found is not None:
@@ -387,7 +421,7 @@ class Ellipsoids(Domain):
             raise UnsupportedOperation(
                 f"{operation.name}: pooling over channels has no rule in ellipsoids"
             )
-        joint = self.joints[source].only([source])
+        joint = self._solid(source).only([source])
         channels = joint.members[source].channels
         blocks = joint.matrix
         scale = (
@@ -428,20 +462,16 @@ class Ellipsoids(Domain):
             weights = weights.view(channels, channels, *[1] * len(read.image))
             weights = weights.expand(-1, -1, *read.image)
             return self._read_all(operation, read, weights, weights)
-        sides = joint.members[source].sides
-        frequencies = joint.aliases(sides)
-        at_zero = (frequencies == 0).all(-1).double()
-        factor = math.sqrt(math.prod(sides)) / math.prod(read.image)
-        eye = torch.eye(2 * channels, dtype=torch.float64) * factor
-        maps = (at_zero[:, None, :, None] * eye[:, None]).flatten(2)
-        self._sum_over_frequencies(joint, operation, maps.to(torch.complex128), maps, 4)
+        factor = math.sqrt(math.prod(joint.members[source].sides)) / math.prod(read.image)
+        member = Member(self.tori[operation.node], channels)
+        self._store(joint.at_zero(operation.node, source, member, factor))
         return Value(tuple(self.pair.shapes[operation.node][2:]), True)
 
     def padding(self, operation: Operation, read: Value) -> Value:
         """The image moves on its torus."""
         read = self._masked(operation, read)
         node, source = operation.node, operation.inputs[0]
-        joint = self.joints[source]
+        joint = self._solid(source)
         member = joint.members[source]
         first = torch.tensor([list(operation.module.padding[::2])[::-1]])
         frequencies = joint.aliases(member.sides)
@@ -454,7 +484,11 @@ class Ellipsoids(Domain):
 
     def _renamed(self, operation: Operation) -> None:
         node, source = operation.node, operation.inputs[0]
-        joint = self.joints[source]
+        if self.last[source] is operation:
+            joint = self.joints[source]
+            self._store(joint.renamed(node, source), joint)
+            return
+        joint = self._solid(source)
         eye = torch.eye(joint.size(joint.members[source]), dtype=torch.complex128)
         eye = eye.expand(len(joint.matrix), -1, -1)
         kept = self._kept(operation, joint)
@@ -492,8 +526,7 @@ class Ellipsoids(Domain):
         vectors[:, :, ERROR] = found
         terms = sum(member.sides) + 32
         off = off * 1.001 + 64 * terms * EPSILON * math.sqrt(math.prod(member.sides)) * size
-        errors = joint.block(node).detach().diagonal(dim1=-2, dim2=-1).real
-        errors = errors.view(len(errors), -1, 2, member.channels)[:, :, ERROR]
+        errors = joint.numbers(node).detach()[:, :, ERROR]
         old = errors.sum((1, 2)).max().sqrt().item()
         share = self.diagonals.share(node.name, size / (size + old) if size else 0.0)
         joint_now = joint.plus(node, vectors.flatten(1), share)
@@ -549,23 +582,28 @@ def _positive(scale: Tensor) -> Tensor:
     return torch.maximum(scale, least.clamp_min(1e-290))
 
 
-def _top(block: Tensor, shape: Tensor) -> Tensor:
-    """The largest eigenvalue relative to a diagonal: a guess, verified by whoever uses it."""
-    root = shape.reshape(-1).repeat(block.shape[-1] // shape.numel()).sqrt()
-    scaled = block / (root[:, None] * root)
-    with torch.no_grad():
-        if block.shape[-1] > LARGE:
-            vectors = torch.ones_like(scaled[..., :1])
-            for _ in range(12):
-                vectors = scaled @ vectors
-                vectors = vectors / torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-        elif not block.requires_grad:
-            return torch.linalg.eigvalsh(scaled)[:, -1].max().clamp_min(1e-12)
-        else:
-            vectors = torch.linalg.eigh(scaled)[1][..., -1:]
-        which = (vectors.mH @ scaled @ vectors).real.argmax()
-        vector = vectors[which]
-    return (vector.mH @ scaled[which] @ vector).real.squeeze().clamp_min(1e-12)
+def kept_form(module, columns: int, sides: tuple, kept, source, members: dict) -> str:
+    """How what a convolution makes is kept together with all that is alive.
+
+    Args:
+        columns: of what is read, if it is factored.
+        sides: of the joint ellipsoid, before and after; of the values that are read and made.
+        members: all that are alive, and last what is made.
+    """
+    before, coarse, fine, made = sides
+    rows = {
+        node: 2 * math.prod(m.sides) // math.prod(coarse) * m.channels
+        for node, m in members.items()
+    }
+    *_, node = members
+    if columns:
+        single = module.groups == module.in_channels == module.out_channels
+        follows = before == fine and coarse == made and source not in kept
+        narrow = columns * math.prod(before) <= rows[node] * math.prod(made)
+        fits = before == coarse or (narrow and not kept)
+        return FILTERED if single and follows and fits else MATRIX
+    read = sum(rows[other] for other in {*kept, source})
+    return FACTORED if rows[node] >= WIDE * read else MATRIX
 
 
 def _looks_outside(module: nn.Module) -> bool:
@@ -692,7 +730,8 @@ class Needs(Domain):
     def __init__(self, pair: Pair, small: int | None = None) -> None:
         self.pair, self.tori = pair, tori(pair, small)
         self.last = {n: operation for operation in pair.operations for n in operation.inputs}
-        self.joints: dict[fx.Node, tuple[tuple[int, ...], frozenset[fx.Node]]] = {}
+        #: Sides, members, and columns where they are factored.
+        self.joints: dict[fx.Node, tuple[tuple[int, ...], frozenset[fx.Node], int]] = {}
         self.channels: dict[fx.Node, int] = {}
 
     def apply(self, operation: Operation, reads: tuple) -> int:
@@ -701,21 +740,42 @@ class Needs(Domain):
         self.channels[node] = self.pair.shapes[node][1] if made else \
             self.channels[operation.inputs[0]]  # fmt: skip
         if not joints or self._starts(operation, joints[0]):
-            self.joints[node] = self.tori[node], frozenset([node])
-            return self._numbers(*self.joints[node])
-        several = [sides for sides, _ in joints] + [self.tori[node]]
-        sides = tuple(map(math.gcd, *several))
-        kept = {n for _, members in joints for n in members if self.last.get(n) is not operation}
+            whole = operation.kind == AVERAGE_POOL and set(self.pair.shapes[node][2:]) == {1}
+            self.joints[node] = self.tori[node], frozenset([node]), joints[0][2] if whole else 0
+            pools = operation.kind in (MAX_POOL, AVERAGE_POOL) and not whole
+            read = self._numbers(joints[0][0], operation.inputs, 0) if pools else 0
+            return max(read, self._numbers(*self.joints[node]))
+        sides = tuple(map(math.gcd, *[joint[0] for joint in joints], self.tori[node]))
+        kept = {n for joint in joints for n in joint[1] if self.last.get(n) is not operation}
+        columns, read = self._forms(operation, joints[0], sides, kept)
         together = frozenset(kept | {node})
         for member in together:
-            self.joints[member] = sides, together
-        before = kept | set(operation.inputs)
-        return max(self._numbers(sides, together), self._numbers(sides, before))
+            self.joints[member] = sides, together, columns
+        return max(self._numbers(sides, together, columns), self._numbers(*read))
+
+    def _forms(self, operation: Operation, joint: tuple, sides: tuple, kept: set) -> tuple:
+        """Columns of what is made, 0 for a matrix; and in which form what it reads is."""
+        (before, _, columns), read = joint, kept | set(operation.inputs)
+        if operation.kind in (ACTIVATION, IDENTITY, FLATTEN, OUTPUT):
+            return columns, (sides, read, columns)
+        module = _convolution(operation, self.pair)
+        if module is None:
+            return 0, (sides, read, 0)
+        (source,), node = operation.inputs, operation.node
+        members = {n: Member(self.tori[n], self.channels[n]) for n in (*read, node)}
+        tori = before, sides, self.tori[source], self.tori[node]
+        form = kept_form(module, columns, tori, kept, source, members)
+        if form == FILTERED:  # and a column for what is known
+            ratio = math.prod(before) // math.prod(sides)
+            return columns * ratio + 1, (before, read, columns)
+        if form == FACTORED:
+            return self._rows(sides, read) + 1, (sides, read, 0)
+        return 0, (sides, read, columns if before == sides and source not in kept else 0)
 
     def forget(self, node: fx.Node) -> None:
         self.joints.pop(node)
-        for other, (sides, members) in self.joints.items():
-            self.joints[other] = sides, members - {node}
+        for other, (sides, members, columns) in self.joints.items():
+            self.joints[other] = sides, members - {node}, columns
 
     def _starts(self, operation: Operation, joint: tuple) -> bool:
         """Whether it knows what it reads by itself only."""
@@ -724,11 +784,14 @@ class Needs(Domain):
         pools = operation.kind in (MAX_POOL, AVERAGE_POOL)
         return pools and _convolution(operation, self.pair) is None
 
-    def _numbers(self, sides: tuple[int, ...], members) -> int:
-        rows = sum(
+    def _rows(self, sides: tuple[int, ...], members) -> int:
+        return sum(
             2 * self.channels[n] * math.prod(self.tori[n]) // math.prod(sides) for n in members
         )
-        return (math.prod(sides) // 2 + 1) * rows**2
+
+    def _numbers(self, sides: tuple[int, ...], members, columns: int) -> int:
+        rows = self._rows(sides, members)
+        return (math.prod(sides) // 2 + 1) * rows * (columns + 2 if columns else rows)
 
 
 def tori(pair: Pair, small: int | None = None) -> dict[fx.Node, tuple[int, ...]]:
@@ -822,5 +885,7 @@ def _sides(steps: dict, needs: list, family: int, small: int | None) -> tuple[in
         own = [numbers[axis] for number, numbers in steps.values() if number == family]
         common = math.lcm(*(step.numerator for step in own))
         needed = max(math.ceil(sides[axis] * numbers[axis] / common) for numbers, sides in wanted)
-        found.append((needed if small is None else min(needed, small)) * common)
+        if small is not None:  # four times as many, where strides divide by more than 4
+            needed = min(needed, small, math.ceil(4 * small / common))
+        found.append(needed * common)
     return tuple(found)

@@ -23,6 +23,8 @@ MOVED, ERROR = 0, 1
 SLIGHT = 1e-6
 #: So much of a residual is not accepted any more.
 LARGEST_RESIDUAL = 0.25
+#: Matrices with more rows than this have their largest eigenvalue guessed by powers.
+LARGE = 256
 
 
 @dataclass(frozen=True)
@@ -39,20 +41,16 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Joint:
-    """Values in one ellipsoid.
+class Together:
+    """Values in one ellipsoid, in whatever form its matrices are kept.
 
     Attributes:
-        sides: of the torus whose frequencies have a matrix each.
+        sides: of the torus whose frequencies have a matrix each; one of each pair ω, -ω.
         members: in the order of their rows.
-        matrix: (frequencies, rows, rows), Hermitian; one of each pair ω, -ω of frequencies.
-        exact: whether rounding is made up for.
     """
 
     sides: tuple[int, ...]
     members: dict[fx.Node, Member]
-    matrix: Tensor
-    exact: bool
 
     @property
     def frequencies(self) -> Tensor:
@@ -67,6 +65,14 @@ class Joint:
         ratio = [fine // own for fine, own in zip(sides, self.sides, strict=True)]
         return self.frequencies[:, None] + grid(ratio) * torch.tensor(self.sides, dtype=torch.long)
 
+    def _stored(self, frequencies: Tensor) -> tuple[Tensor, Tensor]:
+        """Which of our matrices is that of a frequency, or else that of its mirror image."""
+        kept = index(self.frequencies, self.sides)
+        lookup = torch.full((math.prod(self.sides),), -1)
+        lookup[kept] = torch.arange(len(kept))
+        own, mirrored = (lookup[index(f, self.sides)] for f in (frequencies, -frequencies))
+        return torch.where(own < 0, mirrored, own), own < 0
+
     def size(self, member: Member) -> int:
         """Rows of a member."""
         ratio = math.prod(f // o for f, o in zip(member.sides, self.sides, strict=True))
@@ -80,6 +86,71 @@ class Joint:
                 return slice(start, start + self.size(member))
             start += self.size(member)
         raise KeyError(node)
+
+    def renamed(self, node: fx.Node, read: fx.Node) -> Together:
+        """The same with a value as another node."""
+        members = {node if name is read else name: own for name, own in self.members.items()}
+        return replace(self, members=members)
+
+    def shared(self, vectors: Tensor, share: Tensor) -> tuple[Tensor, Tensor] | None:
+        """For T14 (b), one vector in all, (frequencies, rows): α, and columns c with c c* to add.
+
+        Args:
+            share: 1 - α.
+        """
+        lengths = vectors.detach().abs().square().sum(-1).sqrt()
+        if not lengths.max() > 0:
+            return None
+        share = share.clamp(1e-9, 1 - 1e-9)
+        weights = (lengths / lengths.max()).clamp_min(1e-9)
+        weights = weights / (weights * self.multiplicity).sum() * (1 - 1e-12)
+        return 1 - share, vectors / (weights.sqrt()[:, None] * share.sqrt())
+
+    def _balls(self, node: fx.Node, moved: float, error: float) -> tuple[float, Tensor]:
+        """For T14 (b), anything that is as short: 1/α, nearly 1, and what is added to diagonals."""
+        radii = torch.tensor([moved, error], dtype=torch.float64)
+        largest = self.numbers(node).amax((0, 1, 3)).clamp_min(1e-290).sqrt()
+        tau = (2 * radii / largest).clamp(1e-9, SLIGHT).max().item()
+        # Two balls in one: each in twice its square.
+        added = 2 * radii.square() * ((1 + 1 / tau) * (1 + 1e-12))
+        return (1 + tau) * (1 + 32 * EPSILON), added
+
+    # ------------------------------------------------------------ what is read off it
+
+    def numbers(self, node: fx.Node) -> Tensor:
+        """The diagonal of a value's block, (frequencies, aliases, 2, channels)."""
+        raise NotImplementedError
+
+    def peaks(self, node: fx.Node) -> Tensor:
+        """Bounds on the absolute values of the coordinates, (2, channels)."""
+        roots = self.numbers(node).clamp_min(1e-300).sqrt().sum(1)
+        total = (roots.square() * self.multiplicity[:, None, None]).sum(0)
+        return (total / math.prod(self.members[node].sides)).sqrt() * (1 + 1e-12)
+
+
+@dataclass(frozen=True)
+class Joint(Together):
+    """A matrix for each frequency.
+
+    Attributes:
+        matrix: (frequencies, rows, rows), Hermitian.
+        exact: whether rounding is made up for.
+    """
+
+    matrix: Tensor
+    exact: bool
+    terms = 0  # of sums that `carried` adds to those of a matrix
+
+    @property
+    def finite(self) -> bool:
+        return bool(self.matrix.isfinite().all())
+
+    def carried(self, read: fx.Node, matrix: Tensor) -> Tensor:
+        """M Q M* of a value, for a matrix M at each frequency."""
+        return matrix @ self.block(read) @ matrix.mH
+
+    def solid(self) -> Joint:
+        return self
 
     def block(self, one: fx.Node, other: fx.Node | None = None) -> Tensor:
         return self.matrix[:, self.rows(one), self.rows(other or one)]
@@ -120,7 +191,7 @@ class Joint:
             reach = reach + (size @ self._roots([read])[..., None])[..., 0]
             for second, other in zip(reads, maps, strict=True):
                 own = own + matrix @ self.block(read, second) @ other.mH
-        found = _assembled(self._part(kept, kept), cross, hermitian(own))
+        found = assembled(self._part(kept, kept), cross, hermitian(own))
         if self.exact:
             reach = torch.cat([self._roots(kept), reach], -1)
             found = raised(found, reach, terms + sum(m.shape[-1] for m in maps))
@@ -149,6 +220,7 @@ class Joint:
         member, kept = self.members[read], [other for other in self.members if other in kept]
         root = diagonal.reshape(-1).repeat(self.size(member) // diagonal.numel()).sqrt()
         scaled = self.block(read) / (root[:, None] * root)
+        off = 8 * EPSILON * (2 + scaled.diagonal(dim1=-2, dim2=-1).real.sum(-1))
         gap = 2 * torch.eye(len(root), dtype=scaled.dtype) - scaled
         x = self._part(kept, [read]) / root
         own = torch.diag(root).to(scaled.dtype).expand(len(gap), -1, -1)
@@ -162,7 +234,7 @@ class Joint:
             half_way = torch.linalg.solve_triangular(factor, columns.mH, upper=False)
             found = before + half_way.mH @ half_way
             return replace(self, members=members, matrix=found)
-        inverse = verified_inverse(gap, scaled)
+        inverse = verified_inverse(gap, off)
         if inverse is None:
             return None
         found = before + columns @ inverse @ columns.mH
@@ -178,18 +250,15 @@ class Joint:
             vectors: (frequencies, rows of the value), one vector in all.
             share: 1 - α.
         """
-        lengths = vectors.detach().abs().square().sum(-1).sqrt()
-        if not lengths.max() > 0:
+        shared, where = self.shared(vectors, share), self.rows(node)
+        if shared is None:
             return self
-        where, share = self.rows(node), share.clamp(1e-9, 1 - 1e-9)
-        weights = (lengths / lengths.max()).clamp_min(1e-9)
-        weights = weights / (weights * self.multiplicity).sum() * (1 - 1e-12)
-        columns = vectors / weights.sqrt()[:, None]
+        alpha, columns = shared
         added = hermitian(columns[:, :, None] * columns[:, None].conj())
         outside = (where.start, self.matrix.shape[-1] - where.stop)
         grown = 1 + 32 * EPSILON
-        padded = torch.nn.functional.pad(added * (grown / share), outside * 2)
-        matrix = self.matrix * (grown / (1 - share)) + padded
+        matrix = self.matrix * (grown / alpha)
+        matrix = matrix + torch.nn.functional.pad(added * grown, outside * 2)
         if self.exact:
             matrix = raised(matrix, _root_diagonal(matrix), 16)
         return replace(self, matrix=matrix)
@@ -200,18 +269,24 @@ class Joint:
         Args:
             moved, error: lengths, positive; so small that α is nearly 1.
         """
-        channels, where = self.members[node].channels, self.rows(node)
-        radii = torch.tensor([moved, error], dtype=torch.float64)
-        own = self.block(node).diagonal(dim1=-2, dim2=-1).real
-        largest = own.view(len(own), -1, 2, channels).amax((0, 1, 3)).clamp_min(1e-290).sqrt()
-        tau = (2 * radii / largest).clamp(1e-9, SLIGHT).max().item()
-        matrix = self.matrix * ((1 + tau) * (1 + 32 * EPSILON))
-        # Two balls in one: each in twice its square.
-        added = (2 * radii.square() * ((1 + 1 / tau) * (1 + 1e-12)))[:, None].expand(2, channels)
+        where = self.rows(node)
+        grown, added = self._balls(node, moved, error)
+        matrix = self.matrix * grown
+        added = added[:, None].expand(2, self.members[node].channels)
         matrix[:, where, where].diagonal(dim1=-2, dim2=-1).add_(
             added.flatten().repeat(self.size(self.members[node]) // added.numel())
         )
         return replace(self, matrix=raised(matrix, _root_diagonal(matrix), 16))
+
+    def at_zero(self, node: fx.Node, read: fx.Node, member: Member, scale: float) -> Joint:
+        """A multiple of a value's frequency 0, at the origin of a torus: at every frequency."""
+        rows = 2 * member.channels  # of the first alias of the first frequency
+        matrix = self.block(read)[:1, :rows, :rows].real * scale**2
+        if self.exact:
+            matrix = raised(matrix, _root_diagonal(matrix), 4)
+        count = len(half(member.sides)[0])
+        matrix = matrix.to(torch.complex128).expand(count, -1, -1)
+        return Joint(member.sides, {node: member}, matrix, self.exact)
 
     def coarser(self, sides: tuple[int, ...]) -> Joint:
         """The same with a matrix for each frequency of a coarser torus."""
@@ -219,15 +294,10 @@ class Joint:
             return self
         new = replace(self, sides=sides)
         mirrored, places = [], []
-        kept = index(self.frequencies, self.sides)
-        lookup = torch.full((math.prod(self.sides),), -1)
-        lookup[kept] = torch.arange(len(kept))
         for node, member in self.members.items():
             fine = new.aliases(member.sides)
-            own = lookup[index(fine, self.sides)]
-            flipped = own < 0
+            block, flipped = self._stored(fine)
             at = torch.where(flipped[..., None], -fine, fine) % torch.tensor(member.sides)
-            block = lookup[index(at, self.sides)]
             ratio = [f // o for f, o in zip(member.sides, self.sides, strict=True)]
             alias = index(at // torch.tensor(self.sides), ratio)
             width = 2 * member.channels
@@ -241,15 +311,28 @@ class Joint:
         found = torch.where(same[:, :, None] == same[:, None, :], found, 0)
         return replace(new, matrix=found)
 
-    # ------------------------------------------------------------ what is read off it
+    def numbers(self, node: fx.Node) -> Tensor:
+        found = self.matrix[:, self.rows(node), self.rows(node)].diagonal(dim1=-2, dim2=-1).real
+        return found.view(len(found), -1, 2, self.members[node].channels)
 
-    def peaks(self, node: fx.Node) -> Tensor:
-        """Bounds on the absolute values of the coordinates, (2, channels)."""
-        member = self.members[node]
-        diagonal = self.block(node).diagonal(dim1=-2, dim2=-1).real.clamp_min(0)
-        roots = diagonal.view(len(diagonal), -1, 2, member.channels).clamp_min(1e-300).sqrt().sum(1)
-        total = (roots.square() * self.multiplicity[:, None, None]).sum(0)
-        return (total / math.prod(member.sides)).sqrt() * (1 + 1e-12)
+    def top(self, node: fx.Node, shape: Tensor) -> Tensor:
+        """The largest eigenvalue relative to a diagonal: a guess, verified by whoever uses it."""
+        block = self.block(node)
+        root = shape.reshape(-1).repeat(block.shape[-1] // shape.numel()).sqrt()
+        scaled = block / (root[:, None] * root)
+        with torch.no_grad():
+            if block.shape[-1] > LARGE:
+                vectors = torch.ones_like(scaled[..., :1])
+                for _ in range(12):
+                    vectors = scaled @ vectors
+                    vectors = vectors / torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+            elif not block.requires_grad:
+                return torch.linalg.eigvalsh(scaled)[:, -1].max().clamp_min(1e-12)
+            else:
+                vectors = torch.linalg.eigh(scaled)[1][..., -1:]
+            which = (vectors.mH @ scaled @ vectors).real.argmax()
+            vector = vectors[which]
+        return (vector.mH @ scaled[which] @ vector).real.squeeze().clamp_min(1e-12)
 
     def lengths(self, node: fx.Node) -> Tensor:
         """Bounds on the ℓ² norm of S' - S'(c) and of Δ, by row sums."""
@@ -264,7 +347,7 @@ class Joint:
         return torch.stack(found) * (1 + 1e-12)
 
 
-def _assembled(kept: Tensor, cross: Tensor, own: Tensor) -> Tensor:
+def assembled(kept: Tensor, cross: Tensor, own: Tensor) -> Tensor:
     above = torch.cat([kept, cross.mH], -1)
     return torch.cat([above, torch.cat([cross, own], -1)], -2)
 
@@ -290,13 +373,16 @@ def hermitian(matrix: Tensor) -> Tensor:
     return (matrix + matrix.mH) / 2
 
 
-def verified_inverse(gap: Tensor, scaled: Tensor) -> Tensor | None:
-    """A Hermitian matrix above the inverse of each `gap` = 2 - `scaled`; None if not verified.
+def verified_inverse(gap: Tensor, off: Tensor) -> Tensor | None:
+    """A Hermitian matrix above the inverse of each matrix; None if that was not verified.
 
     The residual of a computed inverse says how far the exact one can be from it.
+
+    Args:
+        gap: (batch, n, n), Hermitian.
+        off: (batch,), what it may be off by, in the spectral norm.
     """
     n = gap.shape[-1]
-    off = 8 * EPSILON * (2 + scaled.diagonal(dim1=-2, dim2=-1).real.sum(-1))  # of gap itself
     if not verified_definite(gap, off):
         return None
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(gap))

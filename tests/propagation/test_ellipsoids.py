@@ -84,14 +84,14 @@ def test_a_diagonal_that_is_too_small_is_refused():
 
 def test_a_wrong_inverse_is_refused_or_made_up_for(monkeypatch):
     gap = 2 * torch.eye(3, dtype=torch.complex128)[None]
-    scaled = torch.zeros_like(gap)
+    off = torch.zeros(1).double()
     right = torch.cholesky_inverse
-    assert verified_inverse(gap, scaled)[0].real == pytest.approx(np.eye(3) / 2, abs=1e-12)
+    assert verified_inverse(gap, off)[0].real == pytest.approx(np.eye(3) / 2, abs=1e-12)
     monkeypatch.setattr(torch, "cholesky_inverse", lambda factor: 0.9 * right(factor))
-    above = verified_inverse(gap, scaled)[0] - torch.eye(3) / 2
+    above = verified_inverse(gap, off)[0] - torch.eye(3) / 2
     assert torch.linalg.eigvalsh(above).min() >= 0  # still above the exact one
     monkeypatch.setattr(torch, "cholesky_inverse", lambda factor: 0.5 * right(factor))
-    assert verified_inverse(gap, scaled) is None
+    assert verified_inverse(gap, off) is None
 
 
 def test_a_definiteness_that_is_not_verified_is_refused(monkeypatch):
@@ -351,9 +351,10 @@ def test_squares_too_large_for_float64_are_left_to_the_others(radius):
 def test_matrices_that_no_memory_holds_are_refused_before_they_are_made():
     """A real network on real images: T14 says what it would need, and the best names it."""
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(1, 96, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)).eval()
+    layers = [nn.Conv2d(1, 96, 1), nn.ReLU(), nn.Conv2d(96, 96, 1), nn.ReLU()]
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1)).eval()
     pair, shape = (qn.fold(network), qn.quantize(qn.fold(network), bits=4).model), (1, 1, 128, 128)
-    with pytest.raises(NotVerified, match=r"^0: ellipsoids need about 58.0 GB here"):
+    with pytest.raises(NotVerified, match=r"^2: ellipsoids need about 58.0 GB here"):
         qn.certify(*pair, input_shape=shape, method="ellipsoids")
     best = qn.certify(*pair, input_shape=shape)
     assert "memory=8e+09" in best.left_out["ellipsoids"] and np.isfinite(best.largest)
@@ -369,7 +370,8 @@ def needs_and_matrices(network, shape):
     ):
         foretold, _ = own.result, visit.result
         joint = domain.joints[visit.operation.node]
-        found = joint.matrix[0].numel() * (math.prod(joint.sides) // 2 + 1)
+        parts = [joint.matrix] if isinstance(joint, Joint) else [joint.own, joint.factor]
+        found = sum(part[0].numel() for part in parts) * (math.prod(joint.sides) // 2 + 1)
         yield visit.operation.name, foretold, found
 
 
