@@ -76,8 +76,10 @@ def tiny(rng: random.Random, bias: bool) -> tuple[nn.Module, tuple[int, ...]]:
         side = 4
         layers = [rng.choice(BLOCKS)(rng, channels, bias)]
     else:
-        layers = [convolution(rng, channels, side, bias), activation(rng), pool(rng, side)]
-        order = rng.choice([(0,), (0, 1), (1, 0), (0, 1, 2), (2, 0), (1, 2, 0)])
+        layer = convolution(rng, channels, side, bias)
+        sides = layer(torch.zeros(1, channels, side, side)).shape[2:]
+        layers = [layer, activation(rng), pool(rng, min(sides))]
+        order = rng.choice([(0,), (0, 1), (1, 0), (0, 1, 2), (0, 2), (1, 0, 2)])
         layers = [layers[place] for place in order]
     return nn.Sequential(*layers), (1, channels, side, side)
 
