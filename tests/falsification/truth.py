@@ -61,8 +61,8 @@ def _pieces(operations: tuple[Operation, ...], shape, square: np.ndarray) -> Ite
             inside = piece.mean(0, keepdims=True)
             made = [value * torch.from_numpy(_at(value, inside) > 0) for value in reads[0]]
         elif operation.kind == AFFINE:
-            made = [_affine(m, value) for m, value in
-                    zip((operation.module, operation.quantized), reads[0], strict=True)]  # fmt: skip
+            both = operation.module, operation.quantized
+            made = [_affine(module, value) for module, value in zip(both, reads[0], strict=True)]
         elif operation.kind == SUM:
             made = [one + other for one, other in zip(*reads, strict=True)]
         else:  # flattens, or does nothing
