@@ -13,7 +13,7 @@
 ## make prove         derive every step of every proof again, with times
 ## make falsify       search many networks for one that breaks a bound (some minutes), and store the
 ##                    result in data/falsification.json, which the book shows; then five minutes
-##                    against certify
+##                    against certify, which add to the networks in data/attacked.csv
 ## make bench         what profiles and quantizing cost, as ratios measured in one run (minutes)
 ## make checkpoints   train the networks in data/ again, from three seeds (about half an hour), measure
 ##                    their profiles, and compare the accuracies with the stored ones
@@ -273,7 +273,7 @@ prove: $(environment)
 
 falsify: $(environment)
 	@$(py) -m tests.falsification --json data/falsification.json
-	@$(py) -m tests.falsification.certified --seconds 300
+	@$(py) -m tests.falsification.certified --seconds 300 --csv data/attacked.csv
 
 # With the threads that a program of one's own has.
 bench: $(environment)

@@ -218,13 +218,14 @@ def change_weights(rng: random.Random, network: nn.Module) -> nn.Module:
         step = 10 ** rng.uniform(-3, 0)
         for name, parameter in changed.named_parameters():
             if name.endswith("weight"):
-                parameter.data.add_(_move(style, parameter.data, step))
+                parameter.data.add_(move(style, parameter.data, step))
     if rng.random() < 0.5:
         _change_biases(changed, 10 ** rng.uniform(-3, 0))
     return changed
 
 
-def _move(style: str, weight: Tensor, step: float) -> Tensor:
+def move(style: str, weight: Tensor, step: float) -> Tensor:
+    """A step whose signs line up."""
     moves = {
         "outward": step * weight.sign(),
         "inward": -step * weight.sign(),

@@ -58,6 +58,8 @@ from qnotes.propagation.walk import Domain, walk
 GROWTH, TRIES = 1.02, 100
 #: Shorter than any vector that counts.
 LEAST = 1e-140
+#: A square of Δ that is smaller beside one of S' is what rounding left of a 0.
+NOTHING = 1e-120
 #: 1 - α at first, at most: 1/α enlarges everything that is alive.
 LARGEST_SHARE = 0.02
 #: So many copies of the largest joint matrix are alive at once; and of all, for their gradients.
@@ -577,9 +579,12 @@ def _own(number: Tensor) -> Tensor:
 
 
 def _positive(scale: Tensor) -> Tensor:
-    """Numbers of each network's channels, none of them 0."""
-    least = 1e-12 * scale.detach().amax(1, keepdim=True)
-    return torch.maximum(scale, least.clamp_min(1e-290))
+    """Numbers of each network's channels, none of them 0.
+
+    Where all of Δ is 0 but for rounding, its shape says nothing, and must not count beside S'.
+    """
+    own, all_ = scale.detach().amax(1, keepdim=True), scale.detach().max()
+    return torch.maximum(scale, (1e-12 * own).clamp_min(NOTHING * all_).clamp_min(1e-290))
 
 
 def kept_form(module, columns: int, sides: tuple, kept, source, members: dict) -> str:

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 import qnotes as qn
-from tests.falsification import certified
+from qnotes.files import data_folder
+from tests.falsification import certified, planted
 
 
 @pytest.mark.medium
@@ -29,3 +30,43 @@ def test_a_lowered_bound_is_found_out(monkeypatch):
 def test_a_budget_ends_the_search():
     table = certified.search(10**6, methods=("norms",), seconds=1e-9)
     assert table["networks"].tolist() == [1]
+
+
+def test_rows_add_up(tmp_path, capsys):
+    path = tmp_path / "attacked.csv"
+    call = ["--networks", "3", "--csv", str(path)]
+    assert certified.main([*call, "--methods", "norms", "channels"]) == 0
+    assert certified.main([*call, "--methods", "norms"]) == 0
+    stored = certified.earlier(path).set_index("method")
+    assert stored["networks"].to_dict() == {"norms": 6, "channels": 3}
+    assert stored["runs"].to_dict() == {"norms": 2, "channels": 1}
+    assert "violations" in capsys.readouterr().out
+
+
+def test_a_graph_that_was_traced_before_says_the_same():
+    """The search leaves tracing out; `certify` as it is gives the same bound."""
+    graph = certified.Graph("5 0")
+    options = {"input_shape": graph.shape, "radius": 0.5, "seconds": 0}
+    graph.attack([certified.Tally("norms")], certified.WHOLE)  # other weights than at first
+    for method in certified.METHODS:
+        with certified.traced(graph.pair, graph.tori):
+            found = qn.certify(graph.network, graph.changed, method=method, **options)
+        again = qn.certify(graph.network, graph.changed, method=method, **options)
+        assert (found.log10 == again.log10).all()
+
+
+QUICK = [fault for fault in planted.FAULTS if fault[1] not in planted.HARD]
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("fault", QUICK, ids=": ".join)
+def test_a_fault_in_each_domain_is_found(fault):
+    assert planted.needed(*fault, most=640)["found"]
+
+
+def test_the_stored_search():
+    stored = certified.earlier(data_folder() / "attacked.csv").set_index("method")
+    assert set(stored.index) == set(certified.METHODS)
+    assert not stored["violations"].any()
+    assert stored["networks"].drop("best").min() > 5000
+    assert (stored["largest"] > 0.99).all() and (stored["largest"] <= 1).all()

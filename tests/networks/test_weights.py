@@ -123,6 +123,8 @@ def test_data_folder_is_small_and_holds_nothing_else():
         "README.md",
         "manifest.json",
         "falsification.json",
+        "attacked.csv",
+        "tiny_truth.csv",
         "profiles",
         "kept",
         "train.py",
