@@ -13,12 +13,11 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
-import pandas as pd
 import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
@@ -41,6 +40,8 @@ from qnotes.propagation.pair import Pair, checked_pair
 from qnotes.propagation.regions import Region, checked_region
 from qnotes.propagation.walk import Domain, propagate, walk
 from qnotes.threads import one_thread
+
+from .tables import Rows
 
 FILE, WEIGHTS = "around_an_image.csv", "around_an_image.safetensors"
 #: What is trained here; ResNet-20 as usual is the stored one.
@@ -463,26 +464,14 @@ def ellipsoids(subject: Subject, images: list[int], radius: float) -> list[Row]:
 # ---------------------------------------------------------------- the table
 
 
-class Table:
-    """The stored rows; written again whenever some are added.
+class Table(Rows):
+    """`data/around_an_image.csv`."""
 
-    Rows that are measured again stand in a file beside the stored ones until all of them are there:
-    whoever is interrupted has the old table, and goes on from there.
-    """
+    file, row, csv = FILE, Row, Rows.csv | {"float_format": "%.6g"}
 
-    def __init__(self, folder: Path, *, again: bool = False) -> None:
-        self.folder, self.file, self.kept = folder, f".{FILE}" if again else FILE, {}
-        if (folder / self.file).is_file():
-            if again:
-                print(f"going on from {folder / self.file}; remove it to begin anew")
-            rows = pd.read_csv(folder / self.file, dtype={"sha256": str}).to_dict("records")
-            self._keep(Row(**row) for row in rows)
-
-    def _keep(self, rows: Iterable[Row]) -> None:
-        for row in rows:
-            radius = None if row.question == LARGEST else row.radius
-            key = (row.question, row.network, row.bits, row.method, row.image, radius)
-            self.kept[key] = row
+    def key(self, row: Row) -> tuple:
+        radius = None if row.question == LARGEST else row.radius
+        return row.question, row.network, row.bits, row.method, row.image, radius
 
     def missing(self, question: str, name: str, bits: int, method: str, images, radius=None):
         """Images of which there is no such row."""
@@ -495,22 +484,6 @@ class Table:
         if row is None or not row.survives:
             return -1
         return RADII.index(row.radius)
-
-    def add(self, rows: list[Row]) -> None:
-        self._keep(rows)
-        columns = [field.name for field in fields(Row)]
-        table = pd.DataFrame([asdict(row) for row in self.kept.values()], columns=columns)
-        text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-        write_whole(self.folder, {self.file: text.encode()})
-
-    def finish(self, names: Iterable[str]) -> None:
-        """Put what was measured again into the place of all that was stored of these networks."""
-        if self.file != FILE:
-            stored = Table(self.folder)
-            rows = [row for row in stored.kept.values() if row.network not in names]
-            stored.kept = {}
-            stored.add([*rows, *self.kept.values()])
-            (self.folder / self.file).unlink()
 
 
 def tasks(table: Table, names: list[str], folder: Path) -> Iterator[tuple[str, list[Row]]]:

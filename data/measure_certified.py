@@ -10,22 +10,23 @@ import argparse
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 from torch import nn
 from tqdm import tqdm
 
 import qnotes as qn
 from qnotes.experiments import versions
-from qnotes.files import data_folder, write_whole
+from qnotes.files import data_folder
 from qnotes.measurements import CERTIFIED as FILE
 from qnotes.networks import provenance
 from qnotes.networks.operations import operations
 from qnotes.propagation.ellipsoids import Diagonals
 from qnotes.threads import one_thread
+
+from .tables import Rows
 
 #: What decides a row of the table.
 KEY = ("network", "bits", "method", "descent")
@@ -141,46 +142,17 @@ def tasks(names: list[str], descent: dict[str, float]) -> Iterator[tuple]:
     yield from ((name, bits, "best", descent[name]) for name in names for bits in BITS)
 
 
-class Table:
-    """The stored rows; written again whenever one is added.
+class Table(Rows):
+    """`data/certified.csv`."""
 
-    Rows that are computed again stand in a file beside the stored ones until all of them are there:
-    whoever is interrupted has the old table, and goes on from there.
-    """
+    file, row = FILE, Row
 
-    def __init__(self, folder: Path, *, again: bool = False) -> None:
-        self.folder, self.file, self.kept = folder, f".{FILE}" if again else FILE, {}
-        if (folder / self.file).is_file():
-            if again:
-                print(f"going on from {folder / self.file}; remove it to begin anew")
-            for row in pd.read_csv(folder / self.file).to_dict("records"):
-                self._keep(Row(**row))
+    def key(self, row: Row) -> tuple:
+        return tuple(getattr(row, name) for name in KEY)
 
-    def _keep(self, row: Row) -> None:
-        self.kept[tuple(asdict(row)[key] for key in KEY)] = row
-
-    def add(self, rows: list[Row]) -> None:
-        for row in rows:
-            self._keep(row)
-        self.write()
-
-    def finish(self, names: list[str]) -> None:
-        """Put what was computed again into the place of all that was stored of these networks."""
-        if self.file != FILE:
-            stored = Table(self.folder)
-            rows = [row for row in stored.kept.values() if row.network not in names]
-            stored.kept = {}
-            stored.add([*rows, *self.kept.values()])
-            (self.folder / self.file).unlink()
-
-    def write(self) -> None:
-        order = list(DESCENT)
-        rows = sorted(
-            self.kept.values(), key=lambda row: (order.index(row.network), row.bits, row.method)
-        )
-        columns = [field.name for field in fields(Row)]
-        table = pd.DataFrame([asdict(row) for row in rows], columns=columns)
-        write_whole(self.folder, {self.file: table.to_csv(index=False).encode()})
+    def ordered(self) -> list[Row]:
+        place, rows = list(DESCENT).index, self.kept.values()
+        return sorted(rows, key=lambda row: (place(row.network), row.bits, row.method))
 
 
 def certified_bits(network: Network, table: Table, descent: float) -> int:
