@@ -248,6 +248,7 @@ def test_axe_finds_nothing(browser, address, name):
     assert page.evaluate(RUN_AXE, []) == []
     page.emulate_media(color_scheme="dark")
     page.wait_for_function("document.documentElement.dataset.theme == 'dark'")
+    page.wait_for_function("document.getAnimations().length == 0")  # colours change by and by
     assert page.evaluate(RUN_AXE, ["color-contrast"]) == []
     page.close()
 
