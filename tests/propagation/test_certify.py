@@ -115,7 +115,7 @@ def test_inputs_outside_of_what_there_is_do_not_count():
         ({"center": torch.zeros(1, 2), "input_shape": (1, 3)}, "input_shape says"),
         ({"center": torch.full((1, 2), 3.0), "within": (0, 1)}, "outside within"),
         ({"center": torch.zeros(0, 2)}, "finite images"),
-        ({"center": torch.ones(1, 2) * 1j}, "finite images"),
+        ({"center": torch.ones(1, 2) * 1j}, "dense tensor of real numbers"),
         ({"center": torch.zeros(1, 2), "radius": np.ones(2)}, "radius must be"),
         *(({"input_shape": (1, 2), "within": w}, "two numbers") for w in (1, (1,), (1, 0), "01")),
         *(({"input_shape": (1, 2), "seconds": s}, "seconds must") for s in (None, "1", -1)),
