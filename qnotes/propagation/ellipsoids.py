@@ -762,6 +762,8 @@ class Needs(Domain):
         """Columns of what is made, 0 for a matrix; and in which form what it reads is."""
         (before, _, columns), read = joint, kept | set(operation.inputs)
         if operation.kind in (ACTIVATION, IDENTITY, FLATTEN, OUTPUT):
+            if operation.inputs[0] in kept:  # read again: whole matrices
+                return 0, (sides, read, 0)
             return columns, (sides, read, columns)
         module = _convolution(operation, self.pair)
         if module is None:

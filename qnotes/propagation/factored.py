@@ -191,8 +191,14 @@ class Factored(Together):
 
     def activated(
         self, node: fx.Node, read: fx.Node, kept: list[fx.Node], diagonal: Tensor
-    ) -> Factored | None:
-        """T14 (c, d), as `Joint.activated`."""
+    ) -> Factored | Joint | None:
+        """T14 (c, d), as `Joint.activated`.
+
+        With a value that is itself read later, σ of it has A in common too, and not only B: that
+        needs whole matrices.
+        """
+        if read in kept:
+            return self.solid().activated(node, read, kept, diagonal)
         member, others, mine = self.members[read], self.only(kept), self.only([read])
         roots = diagonal.T.repeat(mine.own.shape[1] // member.channels, 1).sqrt()  # (pairs, 2)
         own = mine.own / (roots[..., None] * roots[..., None, :])

@@ -128,6 +128,21 @@ def test_what_is_not_verified_is_refused(monkeypatch):
     assert parts.activated("a", "z", ["x"], top * shape) is None
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_an_activation_of_what_is_read_again(seed):
+    """z and σ(z) have A in common, not only B."""
+    whole, parts = both_forms(seed)
+    shape = whole.numbers("z").amax((0, 1))
+    diagonal = shape * whole.top("z", shape)
+    whole, parts = (j.activated("a", "z", ["x"], diagonal) for j in (whole, parts))
+    whole, parts = (j.renamed("z", "a") for j in (whole, parts))
+    assert parts.own.abs().max() > 0.1  # A is not only rounding
+    shape = whole.numbers("z").amax((0, 1))
+    diagonal = shape * whole.top("z", shape)
+    whole, parts = (j.activated("a", "z", ["x", "z"], diagonal) for j in (whole, parts))
+    check_same(whole, parts)
+
+
 def test_rounding_is_made_up_for():
     """What is said with rounding is above what is said without."""
     whole, parts = both_forms(1)
@@ -190,6 +205,34 @@ def test_inverted_residuals_stay_below(seed):
     with torch.no_grad():
         errors = (network(inputs) - changed(inputs)).abs().amax(0).numpy()
     assert (errors <= found.bound.reshape(errors.shape) * (1 + 1e-9) + 1e-12).all()
+
+
+class ReadAgain(nn.Module):
+    """A wide value h, and h + σ(h): at x = 1 with ones for weights, twice the width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.narrow = nn.Conv2d(1, 8, 1, bias=False), nn.Conv2d(8, 1, 1, bias=False)
+        self.first, self.second = nn.ReLU(), nn.ReLU()
+
+    def forward(self, x):
+        h = self.first(self.wide(x))
+        return self.narrow(h + self.second(h))
+
+
+@pytest.mark.parametrize("seconds", [0, 0.3])
+@pytest.mark.parametrize("method", ["ellipsoids", "best"])
+def test_a_wide_value_that_is_read_again(method, seconds):
+    network = ReadAgain().double().eval()
+    changed = ReadAgain().double().eval()
+    for module, value in ((network, 1.0), (changed, 0.0)):
+        module.wide.weight.data.fill_(value)
+        module.narrow.weight.data.fill_(1.0)
+    shape = (1, 1, 1, 1)
+    found = qn.certify(network, changed, input_shape=shape, method=method, seconds=seconds)
+    assert found.bound.item() >= 16  # the error at x = 1
+    for name, foretold, needed in needs_and_matrices(network, shape):
+        assert foretold >= needed, name
 
 
 @pytest.mark.parametrize("seed", range(4))
