@@ -18,7 +18,7 @@ from qnotes.errors import QnotesError, UnsupportedOperation, foreign
 from qnotes.networks.activations import NORMALIZES
 from qnotes.networks.operations import zero_pad
 from qnotes.networks.probing import place_of, precision_of, run, same
-from qnotes.networks.tracing import words_of_python
+from qnotes.networks.tracing import check_has_values, words_of_python
 
 aten = torch.ops.aten
 
@@ -298,10 +298,7 @@ class _Builder:
         name = self.names[source.name]
         if name not in self.weights:
             tensor = self.program.state_dict.get(name, self.program.constants.get(name))
-            if tensor.is_meta:
-                raise QnotesError(
-                    f"{node.name}: its {name} is on the meta device and has no values; load them"
-                )
+            check_has_values(f"{node.name}: its {name}", tensor)
             own = tensor.detach().clone().cpu()
             self.weights[name] = nn.Parameter(own, requires_grad=False)
         return self.weights[name]

@@ -335,12 +335,12 @@ def _batch_norm_of_onnx() -> type:
 
 
 def _pad_of_onnx() -> type:
-    """Padding with zeros, which cuts where a number is negative; onnx's own stops there."""
+    """Padding that cuts where a number is negative; onnx's own stops there."""
 
     class Pad(_onnx("reference.op_run").OpRun):
         op_domain = ""
 
-        def _run(self, x, pads=None, value=None, axes=None, mode=None, paddings=None):
+        def _run(self, x, pads=None, value=None, axes=None, mode="constant", paddings=None):
             pads = [int(size) for size in (paddings if pads is None else pads)]
             widths = [(0, 0)] * x.ndim
             chosen = range(x.ndim) if axes is None else axes
@@ -348,7 +348,9 @@ def _pad_of_onnx() -> type:
                 cut = slice(max(0, -before), x.shape[axis] + min(0, after))
                 x = x[(*(slice(None),) * (axis % x.ndim), cut)]
                 widths[axis] = (max(0, before), max(0, after))
-            return (np.pad(x, widths),)
+            constant = mode == "constant" and value is not None
+            filled = {"constant_values": value} if constant else {}
+            return (np.pad(x, widths, mode, **filled),)
 
     return Pad
 

@@ -160,8 +160,12 @@ def check_evaluation(network: nn.Module, what: str = "the network") -> None:
 def check_values(network: nn.Module) -> None:
     """Refuse a network that is about to run and of which a part has no values, by name."""
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-        if tensor.is_meta:
-            raise QnotesError(f"{name}: is on the meta device and has no values; load them")
+        check_has_values(f"{name}: it", tensor)
+
+
+def check_has_values(what: str, tensor: torch.Tensor) -> None:
+    if tensor.is_meta:
+        raise QnotesError(f"{what} is on the meta device and has no values; load them")
 
 
 def _check_parts(network: nn.Module) -> None:
@@ -218,8 +222,7 @@ def _check_tensor(name: str, kind: str, tensor: torch.Tensor, *, trained: bool) 
             f"{name}: its {kind} is {what}, not a plain tensor; pass the network as it was before "
             "its weights were converted"
         )
-    if tensor.is_meta:
-        raise QnotesError(f"{name}: its {kind} is on the meta device and has no values; load them")
+    check_has_values(f"{name}: its {kind}", tensor)
     if tensor.is_complex():
         raise UnsupportedOperation(
             f"{name}: the network has complex weights; the theory is about real ones"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import NamedTuple
@@ -157,12 +157,18 @@ class Ellipsoids(Domain):
     ) -> None:
         self.pair, self.region, self.diagonals = pair, region, diagonals
         self.exact, self.cache = small is None, cache
-        self.tori = tori(pair, small) if cache is None else cache.get(TORI) or tori(pair, small)
-        if cache is not None:
-            cache[TORI] = self.tori
+        self.tori = self._once(TORI, lambda: tori(pair, small))
         self.joints: dict[fx.Node, Joint | Factored] = {}
         self.last = {n: operation for operation in pair.operations for n in operation.inputs}
         self.known = known
+
+    def _once(self, key: object, make: Callable):
+        """What the steps of a descent have in common; made anew where nothing is kept."""
+        if self.cache is None:
+            return make()
+        if key not in self.cache:
+            self.cache[key] = make()
+        return self.cache[key]
 
     # ------------------------------------------------------------ keeping joints
 
@@ -185,8 +191,7 @@ class Ellipsoids(Domain):
     def _solid(self, node: fx.Node) -> Joint:
         """What a value is in, as one matrix for each frequency, for rules that ask for that."""
         joint = self.joints[node]
-        if isinstance(joint, Factored):
-            self._store(joint.solid(), joint)
+        self._store(joint.solid(), joint)
         return self.joints[node]
 
     def _store(self, joint: Joint | Factored, before: Joint | Factored | None = None) -> None:
@@ -235,7 +240,7 @@ class Ellipsoids(Domain):
         fine, sides = joint.members[source].sides, self.tori[node]
         coarse = tuple(map(math.gcd, joint.sides, sides))
         form = kept_form(
-            module, getattr(joint, "columns", 0), (joint.sides, coarse, fine, sides),
+            module, joint.columns, (joint.sides, coarse, fine, sides),
             kept, source, joint.members | {node: Member(sides, len(ours))},
         )  # fmt: skip
         if form == FILTERED:
@@ -243,11 +248,9 @@ class Ellipsoids(Domain):
         else:
             moved = joint if joint.sides == coarse else joint.solid().coarser(coarse)
         key = (node.name, moved.sides)  # a module may be called at several nodes
-        if self.cache is None or key not in self.cache:
-            made = self._maps(moved, module, fine, sides, (ours, theirs), form == FILTERED)
-            if self.cache is not None:
-                self.cache[key] = made
-        maps, bounds = made if self.cache is None else self.cache[key]
+        maps, bounds = self._once(
+            key, lambda: self._maps(moved, module, fine, sides, (ours, theirs), form == FILTERED)
+        )
         member = Member(sides, len(ours))
         taps = ours[0, 0].numel()
         if form == FILTERED:
@@ -394,7 +397,7 @@ class Ellipsoids(Domain):
         kept = self._kept(operation, joint) if node is not read else \
             [n for n in joint.members if n is not read]  # fmt: skip
         scale = _positive(joint.numbers(read).amax((0, 1)))
-        shape, level = self.diagonals.of(name, scale, even=isinstance(joint, Joint))
+        shape, level = self.diagonals.of(name, scale, even=not joint.columns)
         shape = scale * shape.exp()
         numbers = shape * joint.top(read, shape) * (0.5 + level.exp())
         for _ in range(TRIES):

@@ -140,6 +140,7 @@ class Joint(Together):
     matrix: Tensor
     exact: bool
     terms = 0  # of sums that `carried` adds to those of a matrix
+    columns = 0  # of a factor
 
     @property
     def finite(self) -> bool:

@@ -41,6 +41,7 @@ from qnotes.threads import one_thread
 from tests.random_networks import (
     ARCHITECTURES,
     BLOCKS,
+    Residual,
     activation,
     change_weights,
     convolution,
@@ -74,7 +75,7 @@ def tiny(rng: random.Random, bias: bool) -> tuple[nn.Module, tuple[int, ...]]:
     channels, side = rng.randint(1, 2), rng.choice([1, 1, 2, 3, 4])  # of one pixel a ball is a box
     if kind == "block":
         side = rng.choice([1, 1, 2, 4])
-        layers = [rng.choice(BLOCKS)(rng, channels, bias)]
+        layers = [rng.choice((*BLOCKS, *[wide_block] * 3))(rng, channels, bias)]
     else:
         layer = convolution(rng, channels, side, bias)
         sides = layer(torch.zeros(1, channels, side, side)).shape[2:]
@@ -82,6 +83,20 @@ def tiny(rng: random.Random, bias: bool) -> tuple[nn.Module, tuple[int, ...]]:
         order = rng.choice([(0,), (0, 1), (1, 0), (0, 1, 2), (0, 2), (1, 0, 2)])
         layers = [layers[place] for place in order]
     return nn.Sequential(*layers), (1, channels, side, side)
+
+
+def wide_block(rng: random.Random, channels: int, bias: bool) -> nn.Module:
+    """To many channels and back, which may be read again beside their own activation."""
+    wide = channels * rng.randint(2, 4)
+    inner = [rng.choice([nn.ReLU, nn.ReLU6])()]
+    if rng.random() < 0.5:
+        around = nn.Conv2d(wide, wide, 3, padding=1, groups=wide, bias=bias)
+        inner += [around, activation(rng)]
+    body = nn.Sequential(*inner)
+    if rng.random() < 0.5:
+        body = Residual(body, nn.Identity(), nn.Identity())
+    first, last = (nn.Conv2d(*both, 1, bias=bias) for both in ((channels, wide), (wide, channels)))
+    return nn.Sequential(first, body, last)
 
 
 @dataclass

@@ -213,6 +213,19 @@ def test_negative_pads_cut(tmp_path, name, opset):
     assert np.array_equal(network(torch.from_numpy(x)).numpy(), cut(x))
 
 
+@pytest.mark.parametrize(("mode", "given"), [("constant", 0.5), ("reflect", 0), ("edge", 0)])
+def test_a_constant_that_is_padded(tmp_path, mode, given):
+    """It is computed while the file is read, whatever the mode."""
+    values = {"w": W, "p": np.int64([0, 0, 2, 1, 0, 0, 0, 2]), "v": np.float32(given)}
+    nodes = [node("Pad", "w p v", "k", mode=mode), node("Conv", "x k")]
+    network = qn.from_onnx(written(tmp_path / "n.onnx", nodes, IMAGE, values))
+    options = {"constant_values": given} if mode == "constant" else {}
+    padded = np.pad(W, ((0, 0), (0, 0), (2, 0), (1, 2)), mode, **options)
+    x = torch.from_numpy(inputs(IMAGE))
+    expected = torch.nn.functional.conv2d(x, torch.from_numpy(padded))
+    assert torch.allclose(network(x), expected, atol=1e-5)
+
+
 ROOT, HALF = np.float32(math.sqrt(2)), np.float32(0.5)
 GELU = {"r": ROOT, "i": np.float32(1) / ROOT, "h": HALF, "one": np.float32(1), "t": np.float32(2)}
 INSIDE = [node("Div", "a r", "d"), node("Erf", "d", "e"), node("Add", "e one", "p")]
