@@ -1,7 +1,7 @@
 """Write the table about balls around test images again: `python -m data.measure_around`, or
 `make around`.
 
-A small CNN and ResNet-20 as they are trained usually, and the CNN trained for small balls; how far
+A small CNN and ResNet-20, as they are trained usually and trained for small balls; how far
 around an image their class provably survives rounding, and what T10, T14 and T15 say of the error.
 Rows that are there stay as they are, so that an interrupted run goes on; `--again` removes all.
 """
@@ -43,15 +43,19 @@ from qnotes.threads import one_thread
 
 from .tables import Rows
 
-FILE, WEIGHTS = "around_an_image.csv", "around_an_image.safetensors"
+FILE = "around_an_image.csv"
 #: What is trained here; ResNet-20 as usual is the stored one.
 STORED = "resnet20"
-PLAIN, FOR_BALLS = "cnn", "cnn-balls"
-NETWORKS = (PLAIN, FOR_BALLS, STORED)
+PLAIN, FOR_BALLS, DEEP_FOR_BALLS = "cnn", "cnn-balls", "resnet20-balls"
+NETWORKS = (PLAIN, FOR_BALLS, STORED, DEEP_FOR_BALLS)
+WEIGHTS = dict.fromkeys((PLAIN, FOR_BALLS), "around_an_image.safetensors")
+WEIGHTS[DEEP_FOR_BALLS] = "around_an_image_resnet20.safetensors"
 SEED, CLASSES = 0, 10
-#: Training for balls: epochs, largest learning rate, and the radius at the end.
-EPOCHS, RATE, RADIUS = 30, 3e-3, 0.1
-EPOCHS_OF_PLAIN = 12
+EPOCHS_OF_PLAIN, RATE = 12, 3e-3
+#: Training for balls: epochs, the radius at the end, and the share of the worst scores in the loss.
+BALLS = {FOR_BALLS: (30, 0.1, 1.0), DEEP_FOR_BALLS: (60, 0.02, 0.5)}
+#: What a residual branch of a deep network is multiplied by before it is trained for balls.
+BRANCH = 0.1
 #: All inputs; the radii that are tried, twenty a decade; T15 looks so many places above T10.
 WITHIN = (-1.0, 1.0)
 RADII = [float(f"{10 ** (-6 + step / 20):.6g}") for step in range(121)]
@@ -168,12 +172,32 @@ def _middle(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     return (low + high) / 2, (high - low) / 2
 
 
+def begin_small(network: fx.GraphModule) -> None:
+    """Draw weights anew with which intervals keep their size from layer to layer (Shi et al. 2021).
+
+    For a Gaussian of this size a row of n weights has E ‖w‖₁ = 2, and a ReLU halves an interval
+    around 0. A residual branch begins small, or each of them would double what it reads.
+    """
+    for operation in operations(network):
+        if operation.kind == AFFINE:
+            layer = operation.module
+            nn.init.normal_(layer.weight, 0, math.sqrt(2 * math.pi) / layer.weight[0].numel())
+            nn.init.zeros_(layer.bias)
+            if operation.name.endswith("conv2"):
+                layer.weight.data *= BRANCH
+
+
 def train_for_balls(
-    network: fx.GraphModule, *, epochs: int, progress: Callable[[], object] = lambda: None
+    network: fx.GraphModule,
+    *,
+    epochs: int,
+    largest: float,
+    share: float,
+    progress: Callable[[], object] = lambda: None,
 ) -> None:
     """Train a network without batch norm in place on the worst scores that T10 leaves possible.
 
-    The radius is 0 in the first quarter, and grows to `RADIUS` in the next two: scores that become
+    The radius is 0 in the first quarter, and grows to `largest` in the next two: scores that become
     uncertain before they mean anything end as constants (Gowal et al. 2018).
     """
     images, labels = qn.digits("train")
@@ -188,11 +212,12 @@ def train_for_balls(
             order = torch.randperm(len(images))
             progress()
         rows = order[step % batches * BATCH :][:BATCH]
-        radius = RADIUS * min(1.0, max(0.0, 2 * step / (epochs * batches) - 0.5))
+        radius = largest * min(1.0, max(0.0, 2 * step / (epochs * batches) - 0.5))
         scores, reach = propagate(graph, Balls(_shifted(images[rows]), radius))
         own = nn.functional.one_hot(labels[rows], CLASSES)
         optimizer.zero_grad()
-        cross_entropy(scores + reach * (1 - 2 * own), labels[rows]).backward()
+        worst = cross_entropy(scores + reach * (1 - 2 * own), labels[rows])
+        (share * worst + (1 - share) * cross_entropy(scores, labels[rows])).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -201,27 +226,31 @@ def train_for_balls(
 def trained(name: str, progress: Callable[[], object] = lambda: None) -> fx.GraphModule:
     """A network of this table, trained from its seed, folded; weights are numbers of 16 bits."""
     with seeded(SEED), one_thread():
-        model = cnn()
+        model = qn.load(STORED) if name == DEEP_FOR_BALLS else cnn()
         if name == PLAIN:
             fit(model, *qn.digits("train"), epochs=EPOCHS_OF_PLAIN, progress=progress)
         folded = qn.fold(model.eval()).float()
-        if name == FOR_BALLS:
-            train_for_balls(folded, epochs=EPOCHS, progress=progress)
+        if name == DEEP_FOR_BALLS:
+            begin_small(folded)
+        if name in BALLS:
+            epochs, largest, share = BALLS[name]
+            options = {"epochs": epochs, "largest": largest, "share": share}
+            train_for_balls(folded, **options, progress=progress)
     return folded.half().double()
 
 
-def train(folder: Path, names: Iterable[str]) -> None:
-    """Train those of these networks that are not stored, and store their weights."""
-    path = folder / WEIGHTS
-    tensors = load_file(path) if path.is_file() else {}
-    for name in (PLAIN, FOR_BALLS):
-        if name not in names or any(key.startswith(f"{name}/") for key in tensors):
+def train(folder: Path, names: Iterable[str], *, again: bool = False) -> None:
+    """Train those of these networks that are not stored, or all, and store their weights."""
+    for name, file in WEIGHTS.items():
+        tensors = load_file(folder / file) if (folder / file).is_file() else {}
+        stored = any(key.startswith(f"{name}/") for key in tensors)
+        if name not in names or (stored and not again):
             continue
         with tqdm(desc=name, unit=" epochs") as bar:
             found = trained(name, bar.update).half().state_dict()
         tensors |= {f"{name}/{key}": tensor.contiguous() for key, tensor in found.items()}
         about = {"seed": str(SEED), **{key: str(value) for key, value in versions().items()}}
-        write_whole(folder, {WEIGHTS: to_safetensors(tensors, metadata=about)})
+        write_whole(folder, {file: to_safetensors(tensors, metadata=about)})
 
 
 @cache
@@ -229,8 +258,8 @@ def network(name: str, folder: Path) -> fx.GraphModule:
     """A folded network with its stored weights, float64."""
     if name == STORED:
         return qn.fold(qn.load(STORED))
-    folded = qn.fold(cnn())
-    tensors = load_file(folder / WEIGHTS)
+    folded = qn.fold(qn.load(STORED) if name == DEEP_FOR_BALLS else cnn())
+    tensors = load_file(folder / WEIGHTS[name])
     prefix = f"{name}/"
     own = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
     folded.load_state_dict({key: tensor.double() for key, tensor in own.items()})
@@ -241,7 +270,7 @@ def sha256(name: str, folder: Path) -> str:
     """Of the file with the weights."""
     if name == STORED:
         return provenance(STORED, "digits", 0)["sha256"]
-    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    return hashlib.sha256((folder / WEIGHTS[name]).read_bytes()).hexdigest()
 
 
 # ---------------------------------------------------------------- what survives
@@ -540,11 +569,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=data_folder(), help="folder (%(default)s)")
     options = parser.parse_args(arguments)
     names = options.networks or list(NETWORKS)
-    if options.retrain:
-        (options.data / WEIGHTS).unlink(missing_ok=True)
     table = Table(options.data, again=options.again or options.retrain)
     with one_thread(), tqdm(unit=" tasks") as bar:
-        train(options.data, names)
+        train(options.data, names, again=options.retrain)
         for what, rows in tasks(table, names, options.data):
             bar.set_description(what)
             table.add(rows)

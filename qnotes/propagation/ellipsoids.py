@@ -37,7 +37,7 @@ from qnotes.propagation.centers import Points
 from qnotes.propagation.euclidean import _made, column_sum, log_length, sharing
 from qnotes.propagation.factored import WIDE, Factored, factored
 from qnotes.propagation.intervals import Interval
-from qnotes.propagation.joint import ERROR, Joint, Member, Together, raised
+from qnotes.propagation.joint import BYTES, ERROR, Joint, Member, Together, raised
 from qnotes.propagation.outward import EPSILON, log_up
 from qnotes.propagation.pair import Pair
 from qnotes.propagation.regions import Region
@@ -64,8 +64,6 @@ NOTHING = 1e-120
 LARGEST_SHARE = 0.02
 #: So many copies of the largest joint matrix are alive at once; and of all, for their gradients.
 COPIES, KEPT_COPIES = 12, 4
-#: Bytes of a complex number.
-BYTES = 16
 #: Where a cache has the tori.
 TORI = "tori"
 #: What a convolution makes: a matrix for each frequency, or `factored`, new or filtered.
@@ -352,11 +350,9 @@ class Ellipsoids(Domain):
         joint = self._together(operation, one, other)
         reads = list(dict.fromkeys((one, other)))
         member = joint.members[one]
-        eye = torch.eye(joint.size(member), dtype=torch.complex128) * (3 - len(reads))
-        maps = [eye.expand(len(joint.matrix), -1, -1)] * len(reads)
-        sizes = [matrix.real for matrix in maps]
+        same = [3.0 - len(reads)] * len(reads)
         kept = self._kept(operation, joint)
-        self._store(joint.mapped(node, member, reads, kept, maps, sizes, 4), joint)
+        self._store(joint.mapped(node, member, reads, kept, same, same, 4), joint)
         return result
 
     def _together(self, operation, one: fx.Node, other: fx.Node) -> Joint:
@@ -494,10 +490,8 @@ class Ellipsoids(Domain):
             self._store(joint.renamed(node, source), joint)
             return
         joint = self._solid(source)
-        eye = torch.eye(joint.size(joint.members[source]), dtype=torch.complex128)
-        eye = eye.expand(len(joint.matrix), -1, -1)
         kept = self._kept(operation, joint)
-        moved = joint.mapped(node, joint.members[source], [source], kept, [eye], [eye.real], 1)
+        moved = joint.mapped(node, joint.members[source], [source], kept, [1.0], [1.0], 1)
         self._store(moved, joint)
 
     def flatten(self, operation: Operation, read: Value) -> Value:

@@ -27,6 +27,7 @@ from qnotes.propagation.joint import (
     Together,
     assembled,
     hermitian,
+    is_root,
     raised,
     verified_inverse,
 )
@@ -246,10 +247,11 @@ class Factored(Together):
         # |B|* |H| |B| is at most its trace, and |H| at most twice its diagonal.
         total = inverse.diagonal(dim1=-2, dim2=-1).real * factor.abs().square().sum(-1)
         off = 16 * (factor.shape[1] + n + 32) * EPSILON * (2 * total.sum((1, 2)) + n)
-        # R R* is below the exact gap: what Cholesky is off by is less than what is taken away.
-        off = off + 16 * (n + 4) * EPSILON * n
-        lower, failed = torch.linalg.cholesky_ex(gap - off[:, None, None] * eye)
-        if failed.any():
+        # R R* is below the exact gap: it is off by no more than what is taken away besides.
+        room = 16 * (n + 4) * EPSILON * n
+        below = gap - (off + room)[:, None, None] * eye
+        lower, failed = torch.linalg.cholesky_ex(below)
+        if failed.any() or not is_root(lower, below, room):
             return None
         inverse = torch.linalg.solve_triangular(lower, eye.expand_as(gap), upper=False)
         sizes = [torch.linalg.matrix_norm(matrix) for matrix in (lower, inverse)]
@@ -395,7 +397,8 @@ def _factor(joint: Joint) -> Tensor:
     eye = torch.eye(n, dtype=scaled.dtype)
     least = 16 * n * (n + 16) * EPSILON if joint.exact else SLIGHTLY
     for grown in (1, 16, 256):
-        lower, failed = torch.linalg.cholesky_ex(scaled + grown * least * eye)
-        if not failed.any():
+        above = scaled + grown * least * eye
+        lower, failed = torch.linalg.cholesky_ex(above)
+        if not failed.any() and (not joint.exact or is_root(lower, above, grown * least)):
             return roots[:, :, None] * lower
     raise NotVerified("ellipsoids: a matrix that should be positive could not be factored")

@@ -8,7 +8,7 @@ Matrices are float64 and count as exact; what rounding may have taken is added t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,6 +25,10 @@ SLIGHT = 1e-6
 LARGEST_RESIDUAL = 0.25
 #: Matrices with more rows than this have their largest eigenvalue guessed by powers.
 LARGE = 256
+#: Bytes of a matrix for each frequency; larger ones are made a few frequencies at a time.
+PART = 1 << 28
+#: Of a complex number.
+BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ class Joint(Together):
 
     @property
     def finite(self) -> bool:
-        return bool(self.matrix.isfinite().all())
+        return bool(self.matrix.sum().isfinite())
 
     def carried(self, read: fx.Node, matrix: Tensor) -> Tensor:
         """M Q M* of a value, for a matrix M at each frequency."""
@@ -161,7 +165,16 @@ class Joint(Together):
         kept = {node: member for node, member in self.members.items() if node in nodes}
         if len(kept) == len(self.members):
             return self
-        return replace(self, members=kept, matrix=self._part(list(kept), list(kept)))
+        part = self._by_parts(lambda part, _: part._part(list(kept), list(kept)))
+        return replace(self, members=kept, matrix=part)
+
+    def _by_parts(self, make: Callable[[Joint, slice], Tensor | None]) -> Tensor | None:
+        """What is made of each frequency's matrix alone, or None."""
+
+        def made(where: slice) -> Tensor | None:
+            return make(replace(self, matrix=self.matrix[where]), where)
+
+        return made(slice(None)) if self.matrix.requires_grad else by_parts(self.matrix.shape, made)
 
     def _part(self, rows: list[fx.Node], columns: list[fx.Node]) -> Tensor:
         places = [
@@ -176,28 +189,36 @@ class Joint(Together):
 
     def mapped(
         self, node: fx.Node, member: Member, reads: list[fx.Node], kept: list[fx.Node],
-        maps: list[Tensor], sizes: list[Tensor], terms: int,
+        maps: list[Tensor | float], sizes: list[Tensor | float], terms: int,
     ) -> Joint:  # fmt: skip
         """T14 (a): with a new value, Σ maps · reads.
 
         Args:
-            maps: for each value that is read, (frequencies, rows, its rows).
+            maps: for each value that is read, (frequencies, rows, its rows), or a number.
             sizes: bounds on the absolute values of the entries, that broadcast to the same.
             terms: that an entry is a sum of.
         """
         kept = [other for other in self.members if other in kept]
-        cross, own, reach = 0.0, 0.0, 0.0
-        for read, matrix, size in zip(reads, maps, sizes, strict=True):
-            cross = cross + matrix @ self._part([read], kept)
-            reach = reach + (size @ self._roots([read])[..., None])[..., 0]
-            for second, other in zip(reads, maps, strict=True):
-                own = own + matrix @ self.block(read, second) @ other.mH
-        found = assembled(self._part(kept, kept), cross, hermitian(own))
+        found = self._by_parts(
+            lambda part, at: part._mapped(reads, kept, [_at(m, at) for m in maps])
+        )
         if self.exact:
+            reach = sum(
+                _times(size, self._roots([read])[..., None])[..., 0]
+                for read, size in zip(reads, sizes, strict=True)
+            )
             reach = torch.cat([self._roots(kept), reach], -1)
-            found = raised(found, reach, terms + sum(m.shape[-1] for m in maps))
+            found = raised(found, reach, terms + sum(self.size(self.members[r]) for r in reads))
         members = {other: self.members[other] for other in kept} | {node: member}
         return replace(self, members=members, matrix=found)
+
+    def _mapped(self, reads, kept, maps) -> Tensor:
+        cross, own = 0.0, 0.0
+        for read, matrix in zip(reads, maps, strict=True):
+            cross = cross + _times(matrix, self._part([read], kept))
+            for second, other in zip(reads, maps, strict=True):
+                own = own + _times(other, _times(matrix, self.block(read, second)).mH).mH
+        return assembled(self._part(kept, kept), cross, hermitian(own))
 
     def _roots(self, nodes: list[fx.Node]) -> Tensor:
         """√ of the diagonal, (frequencies, rows)."""
@@ -220,29 +241,32 @@ class Joint(Together):
         """
         member, kept = self.members[read], [other for other in self.members if other in kept]
         root = diagonal.reshape(-1).repeat(self.size(member) // diagonal.numel()).sqrt()
+        found = self._by_parts(lambda part, _: part._activated(read, kept, root))
+        members = {other: self.members[other] for other in kept} | {node: member}
+        return None if found is None else replace(self, members=members, matrix=found)
+
+    def _activated(self, read: fx.Node, kept: list[fx.Node], root: Tensor) -> Tensor | None:
         scaled = self.block(read) / (root[:, None] * root)
         off = 8 * EPSILON * (2 + scaled.diagonal(dim1=-2, dim2=-1).real.sum(-1))
         gap = 2 * torch.eye(len(root), dtype=scaled.dtype) - scaled
-        x = self._part(kept, [read]) / root
-        own = torch.diag(root).to(scaled.dtype).expand(len(gap), -1, -1)
-        columns = torch.cat([x, own], 1)
-        before = torch.nn.functional.pad(self._part(kept, kept), (0, len(root)) * 2)
-        members = {other: self.members[other] for other in kept} | {node: member}
+        x, before = self._part(kept, [read]) / root, self._part(kept, kept)
         if not self.exact:
             factor, failed = torch.linalg.cholesky_ex(gap)
             if failed.any():
                 return None
+            own = torch.diag(root).to(scaled.dtype).expand(len(gap), -1, -1)
+            columns = torch.cat([x, own], 1)
             half_way = torch.linalg.solve_triangular(factor, columns.mH, upper=False)
-            found = before + half_way.mH @ half_way
-            return replace(self, members=members, matrix=found)
+            found = half_way.mH @ half_way
+            return found + torch.nn.functional.pad(before, (0, len(root)) * 2)
         inverse = verified_inverse(gap, off)
         if inverse is None:
             return None
-        found = before + columns @ inverse @ columns.mH
-        reach = (columns.abs() @ _root_diagonal(inverse)[..., None])[..., 0]
-        reach = reach + torch.cat([self._roots(kept), torch.zeros(len(gap), len(root))], 1)
-        found = raised(hermitian(found), reach, 2 * len(root))
-        return replace(self, members=members, matrix=found)
+        through, roots = x @ inverse, _root_diagonal(inverse)
+        own = root[:, None] * inverse * root
+        found = assembled(hermitian(before + through @ x.mH), root[:, None] * through.mH, own)
+        reach = self._roots(kept) + (x.abs() @ roots[..., None])[..., 0]
+        return raised(found, torch.cat([reach, root * roots], 1), 2 * len(root))
 
     def plus(self, node: fx.Node, vectors: Tensor, share: Tensor) -> Joint:
         """T14 (b): with a vector added to a value.
@@ -255,14 +279,15 @@ class Joint(Together):
         if shared is None:
             return self
         alpha, columns = shared
-        added = hermitian(columns[:, :, None] * columns[:, None].conj())
-        outside = (where.start, self.matrix.shape[-1] - where.stop)
         grown = 1 + 32 * EPSILON
-        matrix = self.matrix * (grown / alpha)
-        matrix = matrix + torch.nn.functional.pad(added * grown, outside * 2)
-        if self.exact:
-            matrix = raised(matrix, _root_diagonal(matrix), 16)
-        return replace(self, matrix=matrix)
+
+        def made(part: Joint, at: slice) -> Tensor:
+            matrix = part.matrix * (grown / alpha)
+            added = hermitian(columns[at, :, None] * columns[at, None].conj())
+            matrix[:, where, where] += added * grown
+            return raised(matrix, _root_diagonal(matrix), 16) if self.exact else matrix
+
+        return replace(self, matrix=self._by_parts(made))
 
     def blurred(self, node: fx.Node, moved: float, error: float) -> Joint:
         """T14 (b): with anything that is as short added to S' - S'(c) and to Δ of a value.
@@ -307,10 +332,16 @@ class Joint(Together):
             mirrored.append(flipped[..., None].expand_as(row).flatten(1))
             places.append(torch.stack([block, row, same]).flatten(2))
         block, row, same = torch.cat(places, -1)
-        found = self.matrix[block[:, :, None], row[:, :, None], row[:, None, :]]
-        found = torch.where(torch.cat(mirrored, -1)[:, :, None], found.conj(), found)
-        found = torch.where(same[:, :, None] == same[:, None, :], found, 0)
-        return replace(new, matrix=found)
+        mirrored = torch.cat(mirrored, -1)
+
+        def made(at: slice) -> Tensor:
+            found = self.matrix[block[at, :, None], row[at, :, None], row[at, None, :]]
+            found = torch.where(mirrored[at, :, None], found.conj(), found)
+            return torch.where(same[at, :, None] == same[at, None, :], found, 0)
+
+        shape = (*row.shape, row.shape[-1])
+        grows = self.matrix.requires_grad
+        return replace(new, matrix=made(slice(None)) if grows else by_parts(shape, made))
 
     def numbers(self, node: fx.Node) -> Tensor:
         found = self.matrix[:, self.rows(node), self.rows(node)].diagonal(dim1=-2, dim2=-1).real
@@ -348,6 +379,38 @@ class Joint(Together):
         return torch.stack(found) * (1 + 1e-12)
 
 
+def by_parts(shape: Sequence[int], make: Callable[[slice], Tensor | None]) -> Tensor | None:
+    """What `make` makes for frequencies, of a few at a time where all of them take much memory.
+
+    Args:
+        shape: of matrices for all frequencies, about as large as what is made.
+
+    Returns:
+        None as soon as a part is None.
+    """
+    count, each = shape[0], max(1, PART // (BYTES * math.prod(shape[1:])))
+    if each >= count:
+        return make(slice(None))
+    found = None
+    for start in range(0, count, each):
+        where = slice(start, start + each)
+        part = make(where)
+        if part is None:
+            return None
+        if found is None:
+            found = torch.empty(count, *part.shape[1:], dtype=part.dtype)
+        found[where] = part
+    return found
+
+
+def _times(matrix: Tensor | float, values: Tensor) -> Tensor:
+    return matrix @ values if isinstance(matrix, Tensor) else matrix * values
+
+
+def _at(matrix: Tensor | float, where: slice) -> Tensor | float:
+    return matrix[where] if isinstance(matrix, Tensor) else matrix
+
+
 def assembled(kept: Tensor, cross: Tensor, own: Tensor) -> Tensor:
     above = torch.cat([kept, cross.mH], -1)
     return torch.cat([above, torch.cat([cross, own], -1)], -2)
@@ -372,6 +435,16 @@ def raised(matrix: Tensor, reach: Tensor, terms: int) -> Tensor:
 def hermitian(matrix: Tensor) -> Tensor:
     """Of a matrix that is Hermitian but for rounding, a Hermitian one."""
     return (matrix + matrix.mH) / 2
+
+
+def is_root(lower: Tensor, matrix: Tensor, room: float) -> bool:
+    """Whether L L* is, with its rounding, within `room` of each matrix, in the spectral norm.
+
+    Args:
+        lower, matrix: (batch, n, n).
+    """
+    lost = 8 * (lower.shape[-1] + 4) * EPSILON * torch.linalg.matrix_norm(lower).square()
+    return bool((torch.linalg.matrix_norm(lower @ lower.mH - matrix) + lost <= room).all())
 
 
 def verified_inverse(gap: Tensor, off: Tensor) -> Tensor | None:

@@ -2,7 +2,6 @@
 
 import hashlib
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -14,7 +13,9 @@ from data.measure_around import (
     FILE,
     HERE,
     LARGEST,
+    NETWORKS,
     RADII,
+    STORED,
     WEIGHTS,
     WITHIN,
     Balls,
@@ -60,9 +61,11 @@ def test_every_row_says_what_it_is_about():
     key = ["question", "network", "bits", "method", "image", "radius"]
     assert not TABLE.duplicated(key).any()
     assert not LARGEST_ROWS.duplicated(key[:-1]).any()
-    ours = hashlib.sha256((FOLDER / WEIGHTS).read_bytes()).hexdigest()[:12]
-    theirs = read_manifest(FOLDER / "manifest.json")["resnet20"]["sha256"][:12]
-    assert (TABLE["sha256"] == np.where(TABLE["network"] == "resnet20", theirs, ours)).all()
+    files = {name: hashlib.sha256((FOLDER / file).read_bytes()) for name, file in WEIGHTS.items()}
+    expected = {name: digest.hexdigest() for name, digest in files.items()}
+    expected[STORED] = read_manifest(FOLDER / "manifest.json")[STORED]["sha256"]
+    assert (TABLE["sha256"] == TABLE["network"].map(expected).str[:12]).all()
+    assert set(TABLE["network"]) == set(NETWORKS)
     assert set(LARGEST_ROWS["radius"].dropna()) <= set(RADII)
     assert (LARGEST_ROWS["radius"].notna() == LARGEST_ROWS["survives"]).all()
 
@@ -85,6 +88,7 @@ def test_training_for_balls_makes_them_larger():
     mine = mine.assign(radius=mine["radius"].fillna(0).where(mine["right"], 0))
     median = mine.groupby("network")["radius"].median()
     assert median["cnn-balls"] > 2 * median["cnn"] > 0
+    assert median["resnet20-balls"] > 1 / 255 > median["resnet20"] == 0
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -184,7 +188,7 @@ def test_training_sees_all_that_can_be_in_a_ball(subjects):
 
 @pytest.mark.medium
 def test_what_is_there_is_not_computed_again(tmp_path, monkeypatch):
-    (tmp_path / WEIGHTS).write_bytes((FOLDER / WEIGHTS).read_bytes())
+    (tmp_path / WEIGHTS["cnn"]).write_bytes((FOLDER / WEIGHTS["cnn"]).read_bytes())
     monkeypatch.setattr(measure_around, "IMAGES", 2)
     monkeypatch.setattr(measure_around, "IMAGES_OF_T15", 1)
     monkeypatch.setattr(measure_around, "CURVE_OF_T15", [])

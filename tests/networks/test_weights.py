@@ -144,6 +144,7 @@ def test_data_folder_is_small_and_holds_nothing_else():
         "__init__.py",
         "around_an_image.csv",
         "around_an_image.safetensors",
+        "around_an_image_resnet20.safetensors",
         "paper_numbers.csv",
         "LICENSE-weights.txt",
     }

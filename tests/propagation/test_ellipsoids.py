@@ -386,6 +386,18 @@ def test_what_is_needed_is_known_before(kind):
         assert max(foretold) <= 9 * max(found), seed
 
 
+@pytest.mark.parametrize("kind", ["convolutional", "residual"])
+def test_a_few_frequencies_at_a_time_say_the_same(kind, monkeypatch):
+    for seed in range(6):
+        network, changed, shape, radius = drawn(kind, seed, "parts ")
+        options = {"input_shape": shape, "radius": radius, **OPTIONS}
+        whole = qn.certify(network, changed, **options)
+        monkeypatch.setattr(joints, "PART", 1)
+        parts = qn.certify(network, changed, **options)
+        monkeypatch.undo()
+        assert parts.bound == pytest.approx(whole.bound, rel=1e-9)
+
+
 def test_memory_is_kept(monkeypatch):
     """Less of it, and T14 finds no diagonals; still less, and it has no bound; T15 goes on."""
     descents = []

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import qnotes as qn
+from qnotes.errors import NotVerified
 from qnotes.propagation import ellipsoids, joint
 from qnotes.propagation.factored import Factored, factored
 from qnotes.propagation.joint import Joint, Member, hermitian
@@ -126,6 +127,25 @@ def test_what_is_not_verified_is_refused(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(joint, "verified_definite", lambda matrices, margin: False)
     assert parts.activated("a", "z", ["x"], top * shape) is None
+
+
+@pytest.mark.parametrize("wrong", [0.999, 1.001])
+def test_a_factor_is_multiplied_out(monkeypatch, wrong):
+    """Cholesky's own word is not taken for it, neither at first nor in an activation."""
+    start, (_, parts) = narrow(0), both_forms(0)
+    shape = parts.numbers("z").amax((0, 1))
+    top = parts.top("z", shape)
+    decompose = torch.linalg.cholesky_ex
+
+    def off(matrix):
+        lower, failed = decompose(matrix)
+        return wrong * lower, failed
+
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", off)
+    assert parts.activated("a", "z", ["x"], top * shape) is None
+    matrix = complex_normal(len(start.matrix), 14, 4, seed=1)
+    with pytest.raises(NotVerified, match="could not be factored"):
+        factored(start, "z", Member(SIDES, 7), "y", ["x"], matrix, matrix.abs(), 4)
 
 
 @pytest.mark.parametrize("seed", range(3))
