@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import NamedTuple
@@ -62,8 +62,9 @@ LEAST = 1e-140
 NOTHING = 1e-120
 #: 1 - α at first, at most: 1/α enlarges everything that is alive.
 LARGEST_SHARE = 0.02
-#: So many copies of the largest joint matrix are alive at once; and of all, for their gradients.
-COPIES, KEPT_COPIES = 12, 4
+#: So many copies of the largest joint matrix are alive at once; where one is factored, which is not
+#: made in parts; and of all, for their gradients.
+COPIES, FACTORED_COPIES, KEPT_COPIES = 4, 12, 4
 #: Where a cache has the tori.
 TORI = "tori"
 #: What a convolution makes: a matrix for each frequency, or `factored`, new or filtered.
@@ -709,15 +710,22 @@ def check_memory(pair: Pair, memory: float) -> None:
     Args:
         memory: bytes.
     """
-    needs = Needs(pair)
-    for visit in walk(pair.operations, needs):
-        needed = COPIES * BYTES * visit.result
+    for name, needed in needed_memory(pair):
         if needed > memory:
             raise NotVerified(
-                f"{visit.operation.name}: ellipsoids need about {needed / 1e9:.1f} GB here, and "
+                f"{name}: ellipsoids need about {needed / 1e9:.1f} GB here, and "
                 f"memory={memory:.3g} bytes are allowed; they are for smaller images, fewer "
                 "channels, or more memory"
             )
+
+
+def needed_memory(pair: Pair) -> Iterator[tuple[str, int]]:
+    """Names of operations, and about the bytes that each takes."""
+    needs = Needs(pair)
+    for visit in walk(pair.operations, needs):
+        numbers = visit.result
+        factored = any(columns for *_, columns in needs.joints.values())
+        yield visit.operation.name, (FACTORED_COPIES if factored else COPIES) * BYTES * numbers
 
 
 def gradient_memory(pair: Pair, small: int) -> int:

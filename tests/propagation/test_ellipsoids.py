@@ -14,13 +14,12 @@ from qnotes.errors import NotVerified, UnsupportedOperation
 from qnotes.propagation import certifying
 from qnotes.propagation import joint as joints
 from qnotes.propagation.ellipsoids import (
-    BYTES,
-    COPIES,
     Diagonals,
     Ellipsoids,
     Needs,
     at_center,
     gradient_memory,
+    needed_memory,
     tori,
 )
 from qnotes.propagation.joint import Joint, Member, verified_inverse
@@ -407,7 +406,7 @@ def test_memory_is_kept(monkeypatch):
     network = nn.Sequential(nn.Conv2d(1, 3, 1), *middle, nn.Conv2d(3, 1, 3)).eval()
     networks = (network, qn.quantize(network, bits=3).model)
     pair = checked_pair(*networks, input_shape=(1, 1, 6, 6), radius=0.3)
-    least = COPIES * BYTES * max(visit.result for visit in walk(pair.operations, Needs(pair)))
+    least = max(needed for _, needed in needed_memory(pair))
     most = gradient_memory(pair, certifying.SECOND)
     assert least < most
     options = {"center": torch.zeros(1, 1, 6, 6), "radius": 0.3, "seconds": 0.1}
