@@ -130,9 +130,9 @@ def certify(
             224 × 224 has T8, T10 and T11. T15 takes part around images, and in small networks. At
             radius 0 both networks are computed in rational numbers: nothing is rounded.
         seconds: for finding the diagonals of T14; more make the bound smaller. With 0 they are
-            multiples of λ_max, or of Z's diagonal where few channels became many. The evaluation
-            that follows takes its own time. T15 is tried with more and more symbols, until so many
-            seconds would be over for all images.
+            multiples of the largest eigenvalue, or of Z's diagonal where few channels became many.
+            The evaluation that follows takes its own time. T15 is tried with more and more symbols,
+            until so many seconds would be over for all images.
         memory: bytes, about, that T14's matrices and T15's generators may take at once: where T14
             needs more it is refused before it begins, or has no descent, and T15 has fewer symbols.
         diagonals: where finding them starts, such as the `diagonals` of a certificate of the same
