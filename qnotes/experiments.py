@@ -106,9 +106,9 @@ def sweep(
             on, or random inputs for a network that has seen none.
         bits: width of a code.
         equalization: None, or a method of `equalize`: ``cle``, ``path`` or ``even``.
-        radius: D; inputs lie in [-D, D]^N_0. None is the smallest that holds all images: 1 for
-            digits and random weights, 2.64 for most of ImageNet's (`preprocessing`); 1 for own
-            networks.
+        radius: D; inputs lie in :math:`[-D, D]^{N_0}`. None is the smallest that holds all images:
+            1 for digits and random weights, 2.64 for most of ImageNet's (`preprocessing`); 1 for
+            own networks.
         seed: of random inputs, of random weights, and of what is random in a scheme.
         input_shape: of the own networks, batch dimension first, such as (1, 3, 224, 224).
         relu6: ``relu`` lets `equalize` replace ReLU6 by ReLU. Errors of equalized cells are then

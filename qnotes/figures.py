@@ -25,6 +25,8 @@ from matplotlib.ticker import (
 BLUE, SKY, GREEN, ORANGE = "#0072B2", "#56B4E9", "#009E73", "#E69F00"
 RED, PINK, YELLOW, GREY, BLACK = "#D55E00", "#CC79A7", "#F0E442", "#999999", "#333333"
 
+THIN = "\u202f"  # a thin space that does not break, between thousands
+
 #: Label, colour and marker of each bound, by (theorem, bound): markers tell them apart in print.
 SERIES = {
     ("P1", "entrywise bound"): ("P1, entrywise", GREY, "v"),
@@ -119,7 +121,7 @@ def plain_numbers(axis: Axis) -> None:
     steps = {1: (1, 2, 3, 5), 2: (1, 3)}.get(math.ceil(math.log10(high / low)), (1,))
     ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
     axis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.7g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.7g}".replace(",", THIN)))
     axis.set_minor_locator(LogLocator(subs=range(2, 10)))
     axis.set_minor_formatter(NullFormatter())
     axis.grid(visible=True, which="minor", color="#eeeeee", linewidth=0.6)

@@ -51,13 +51,18 @@ class KnownErrors:
     All errors are in the maximum norm of the outputs. Inputs lie in the box of all images.
 
     Attributes:
-        network, weights, bits, granularity, seed: what was quantized; symmetric, to nearest.
+        network: name of what was quantized, symmetric and to nearest.
+        weights: ``digits``, ``imagenet`` or ``random``.
+        bits: width of a code.
+        granularity: ``channel`` or ``tensor``.
+        seed: of random weights and random inputs.
         sha256: of the weights' file; None for random weights.
         images: ``digits`` (all 599 test images), ``photographs`` (random parts of those for tests)
             or None.
         image_count: how many.
-        median, largest: of the errors on images.
-        promised: an error that at most 1 % of such images exceed, with 95 % confidence (T16).
+        median: of the errors on images.
+        largest: of the errors on images.
+        promised: an error that at most 1% of such images exceed, with 95% confidence (T16).
         size: median over images of the largest absolute output of the reference.
         margin: median distance of the two largest outputs of the reference; None for features.
         agreement: share of images whose top class stays; None for features.
@@ -70,7 +75,8 @@ class KnownErrors:
         start: where that search began.
         evaluations: at how many inputs it ran the networks, forward or backward.
         stopped: why it ended.
-        qnotes, torch: versions.
+        qnotes: version of this package.
+        torch: version of torch.
     """
 
     network: str

@@ -35,7 +35,7 @@ def fold(network: nn.Module, *, input_shape: tuple[int, ...] | None = None) -> f
     instance norm with running statistics is a batch norm.
 
     A batch norm that does not follow a layer of its own, as in DenseNet, becomes a layer: a
-    depthwise convolution of size 1, under its own name (theory, T17). For a vector it is a linear
+    depthwise convolution of size 1, under its own name (T17). For a vector it is a linear
     layer with a diagonal matrix. `qnotes.quantize` rounds it, too, unless told to keep it.
 
     A batch norm normalizes dimension 1, which is the one that a linear layer makes only if there is

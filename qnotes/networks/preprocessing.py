@@ -68,7 +68,7 @@ class Preprocessing:
 
     @property
     def radius(self) -> float:
-        """D: the largest absolute number that a pixel becomes, so that [-D, D] has every image."""
+        """The largest absolute number that a pixel becomes, so that [-radius, radius] has all."""
         return max(self.radii)
 
     def _extreme(self, number: float) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ def random_inputs(
     Args:
         input_shape: shape of one batch; its first entry is not used.
         count: how many inputs, at least 2.
-        radius: D.
+        radius: of the box [-radius, radius].
         seed: of a generator of its own.
     """
     shape, count = checked_shape(input_shape), check_whole("count", count, 1)

@@ -72,7 +72,7 @@ class Observation:
             for E.
         rounding: what float64 may have added to that distance.
         proven: whether that is proven, by a bound that runs along with the two networks. In deep
-            networks such a bound says too little, and `rounding` is an estimate: 64 times 2^-29 of
+            networks such a bound says too little, and `rounding` is an estimate: 64 times 2⁻²⁹ of
             what float32 adds, or what all operations add to their own results, if that is more.
         sampled: the same for the random inputs alone, before the ascent.
         input: the input that reaches `error`, of shape (1, ...), float64, on the CPU.
@@ -116,7 +116,8 @@ def observe(
 ) -> Observation:
     """Search for the input with the largest error: a lower bound for E.
 
-    The domain is [-radius, radius]^N_0, or the ball around `center` in the maximum norm.
+    The domain is :math:`[-r, r]^{N_0}` with the radius r, or the ball around `center` in the
+    maximum norm.
 
     1. Starts: random points, plain inputs from the lowest to the highest, the same with noise, the
        given images; and for single outputs the corners that would be the worst if both networks

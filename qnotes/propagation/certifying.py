@@ -92,7 +92,7 @@ class Certificate:
 
     @property
     def largest(self) -> float:
-        """log10 of the largest: it bounds E."""
+        """log10 of the largest bound, which bounds E."""
         return float(self.log10.max())
 
 
@@ -112,7 +112,7 @@ def certify(
     provenance: Mapping[str, object] | None = None,
     progress: bool = False,
 ) -> Certificate:
-    """An upper bound on the error of each output, for all inputs of a region (theory, section 5).
+    """An upper bound on the error of each output, for all inputs of a region.
 
     Args:
         network: the reference, with batch norms folded (`qnotes.fold`).
@@ -120,7 +120,8 @@ def certify(
         input_shape: shape of one batch, batch dimension first; not needed with `center`.
         radius: D, or a number for each channel of the input.
         center: images, (images, ...): then the region is the ball of this radius, in the maximum
-            norm, around each of them; radius 0 is the image alone. Without it, it is [-D, D]^N_0.
+            norm, around each of them; radius 0 is the image alone. Without it, it is
+            :math:`[-D, D]^{N_0}`.
         within: the values that inputs can have at all, such as (0, 1).
         method: ``norms`` (T2), ``channels`` (T8), ``intervals`` (T10), ``euclidean`` (T11),
             ``ellipsoids`` (T14), ``affine`` (T15, made for balls); or ``best``: after each
@@ -129,9 +130,9 @@ def certify(
             224 × 224 has T8, T10 and T11. T15 takes part around images, and in small networks. At
             radius 0 both networks are computed in rational numbers: nothing is rounded.
         seconds: for finding the diagonals of T14; more make the bound smaller. With 0 they are
-            multiples of λ_max, or of Z's diagonal where few channels became many. The evaluation
-            that follows takes its own time. T15 is tried with more and more symbols, until so many
-            seconds would be over for all images.
+            multiples of the largest eigenvalue, or of Z's diagonal where few channels became many.
+            The evaluation that follows takes its own time. T15 is tried with more and more symbols,
+            until so many seconds would be over for all images.
         memory: bytes, about, that T14's matrices and T15's generators may take at once: where T14
             needs more it is refused before it begins, or has no descent, and T15 has fewer symbols.
         diagonals: where finding them starts, such as the `diagonals` of a certificate of the same

@@ -33,11 +33,11 @@ def profile(
         quantized: the same network with other weights, such as `qnotes.quantize(...).model`. A
             bias that only one of the two has is zero in the other.
         input_shape: shape of one batch, batch dimension first.
-        radius: D; inputs lie in [-D, D]^N_0.
+        radius: D; inputs lie in :math:`[-D, D]^{N_0}`.
         provenance: anything worth remembering: weights, seed, bits, versions.
 
     Returns:
-        The profile, a layer of the chain each (theory, sections 0 and 4).
+        The profile, with an entry for each layer of the chain.
 
     Raises:
         UnsupportedOperation: for an operation that the theory does not cover, by name.

@@ -30,8 +30,8 @@ def bounds(
     Those on the graph, T8, T10, T11 and T14, need the networks: `qnotes.certify` has them for each
     output, here their largest is listed.
 
-    Every row bounds the same number: the largest distance, over inputs in [-D, D]^N_0, between the
-    outputs of the two networks, in the maximum norm.
+    Every row bounds the same number: the largest distance between the outputs of the two networks,
+    in the maximum norm, over inputs in :math:`[-D, D]^{N_0}`.
 
     Args:
         profile: from `qnotes.profile`, or read from JSON.
@@ -71,8 +71,8 @@ def gain_factors(profile: Profile) -> pd.Series:
         profile: from `qnotes.profile`, or read from JSON.
 
     Returns:
-        Decades by factor: ``depth``, the sum over layers instead of L²; ``width``, fan-ins instead
-        of the largest feature map; ``norms``, a norm for each layer instead of the largest.
+        Decades by factor. ``depth`` is for the sum over layers instead of L², ``width`` for fan-ins
+        instead of the largest feature map, ``norms`` for a norm a layer instead of the largest.
 
     Raises:
         QnotesError: for anything but a profile.

@@ -25,7 +25,7 @@ STORED_SEEDS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class Layer:
-    """One affine layer of the chain, for a network and its quantized copy.
+    r"""One affine layer of the chain, for a network and its quantized copy.
 
     `qnotes.theorems.notation.QUANTITIES` says which symbol is made of which of these numbers.
 
@@ -36,21 +36,22 @@ class Layer:
     Attributes:
         name: the layers of the network that it is made of, such as ``layer1.0.conv1``.
         kind: ``dense``, ``convolution``, or ``sum`` for a sum without weights.
-        fan_in: n_ℓ, most weights that one output coordinate reads.
+        fan_in: :math:`n_\ell`, most weights that one output coordinate reads.
         reads: coordinates of the largest feature map that its weights read.
         row: most entries in one row, those of skip connections included; where two summands read
             the same coordinate, it counts twice.
-        width: N_ℓ, coordinates after the layer, carried ones included.
-        norm: r_ℓ, largest row sum of the absolute weights.
+        width: :math:`N_\ell`, coordinates after the layer, carried ones included.
+        norm: :math:`r_\ell`, largest row sum of the absolute weights.
         joint_norm: largest row sum of the absolute weights and bias together.
-        gap: ε_ℓ, largest change of one weight.
-        gap_norm: δ_ℓ, largest row sum of the absolute changes of the weights.
-        bias_norm: β_ℓ, largest absolute bias.
+        gap: :math:`\varepsilon_\ell`, largest change of one weight.
+        gap_norm: :math:`\delta_\ell`, largest row sum of the absolute changes of the weights.
+        bias_norm: :math:`\beta_\ell`, largest absolute bias.
         bias_gap: largest change of one bias.
         peak: largest absolute entry, weights and biases.
-        slope: κ_ℓ, largest slope of the activations after the layer (theory, T17). An activation
-            σ with slope κ and σ(0) = c is 1-Lipschitz after κ W and κ b, so all other numbers are
-            those of κ W and κ b, and the size of c is a bias: in joint_norm, bias_norm, peak.
+        slope: :math:`\kappa_\ell`, largest slope of the activations after the layer (T17). An
+            activation σ with slope κ and σ(0) = c is 1-Lipschitz after κ W and κ b, so all other
+            numbers are those of κ W and κ b, and the size of c is a bias: in joint_norm,
+            bias_norm, peak.
     """
 
     name: str
@@ -85,8 +86,8 @@ class Profile:
 
     Attributes:
         layers: the chain, input first.
-        input_width: N_0, number of input coordinates.
-        radius: D; inputs lie in [-D, D]^N_0.
+        input_width: :math:`N_0`, number of input coordinates.
+        radius: D; inputs lie in :math:`[-D, D]^{N_0}`.
         provenance: weights, seed, scheme and versions, as far as they are known.
     """
 

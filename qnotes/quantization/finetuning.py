@@ -55,7 +55,7 @@ def finetune(
         options: of `qnotes.quantize` that choose grid, range and granularity.
 
     Returns:
-        A network with the trained weights and biases, *not* rounded, in float64: quantize it with
+        A network with the trained weights and biases, *not* rounded, in float64; quantize it with
         the same bits and options.
 
     Raises:

@@ -46,7 +46,7 @@ class QuantizedLayer:
 
     @property
     def scale(self) -> Tensor | None:
-        """Distance of two levels: of shape (1,), (channels,) or (channels, groups).
+        """Distance of two levels, of shape (1,), (channels,) or (channels, groups).
 
         On a log2 grid the largest level; None for a codebook, whose levels are `grid.levels`.
         """

@@ -47,8 +47,8 @@ ENTRYWISE = Theorem(
         NORMS,
         Hypothesis(
             "every weight and bias of both networks, κ times, is at most R, a bias with σ(0), and "
-            "R ≥ 1; a row has at most W weights, and κ times no change of a weight or bias is "
-            "above ε",
+            "R ≥ 1; a row of the chain has at most $W_{\\mathrm{chain}}$ weights, and κ times no "
+            "change of a weight or bias is above ε",
             facts={
                 "row": le(r[ell], sp.Sum(w[ell, i], ENTRIES), LAYERS),
                 "row entries": le(w[ell, i], R, LAYERS, ENTRIES),

@@ -88,7 +88,7 @@ PROMISE = Promise(
     also=(_LARGEST,),
     hypotheses=(
         Hypothesis(
-            "n inputs, drawn independently of each other from one distribution; M_k is the k-th "
+            "n inputs, drawn independently of each other from one distribution; $M_k$ is the k-th "
             "largest of their errors, F(m) the share of the distribution whose error is at most m. "
             "So the promise fails exactly if fewer than k errors are at least t, the smallest "
             "number with F(t) ≥ p; the number of these errors has a binomial law",

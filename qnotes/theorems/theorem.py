@@ -135,7 +135,7 @@ class Result:
     conclusion: sp.Rel | None = None
     whose: str = "ours"
 
-    #: Whether a profile gives it a value: then it has `evaluate`, `assumptions` and `shares`.
+    #: Whether a profile gives it a value; then it has `evaluate`, `assumptions` and `shares`.
     computable = False
 
     @property
