@@ -114,7 +114,7 @@ def test_numbers_in_print():
     values = map(math.log10, (53, 802816, 1.2e34))
     assert [*map(cells.printed, values), cells.printed(math.nan)] == [
         "53",
-        "802,816",
+        "802\u202f816",
         "10^34.1",
         "–",
     ]
