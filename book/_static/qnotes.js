@@ -1,3 +1,20 @@
+// A mark after a formula, and a bracket before it, stay on its line.
+function keepMarks() {
+  for (const formula of document.querySelectorAll(".bd-article span.math")) {
+    const { previousSibling: before, nextSibling: after } = formula;
+    const mark = after?.nodeType == Node.TEXT_NODE ? after.data.match(/^[.,;:!?)\]’”…-]+/)?.[0] : "";
+    const bracket = before?.nodeType == Node.TEXT_NODE ? before.data.match(/[([“‘]+$/)?.[0] : "";
+    if (!mark && !bracket) continue;
+    const kept = document.createElement("span");
+    kept.className = "kept";
+    formula.replaceWith(kept);
+    kept.append(bracket ?? "", formula, mark ?? "");
+    if (bracket) before.data = before.data.slice(0, -bracket.length);
+    if (mark) after.data = after.data.slice(mark.length);
+  }
+}
+window.addEventListener("DOMContentLoaded", keepMarks);
+
 // "The code of this figure" leads to a folded cell: unfold it.
 function unfold() {
   const target = location.hash.startsWith("#code-") && document.getElementById(location.hash.slice(1));
@@ -30,7 +47,8 @@ function markWide() {
   for (const formula of document.querySelectorAll(".bd-article mjx-container:not([display])")) {
     formula.classList.remove("wide");
     const line = formula.closest("p, li, dd, td, figcaption, section").clientWidth;
-    formula.classList.toggle("wide", formula.getBoundingClientRect().width > line && line > 0);
+    const kept = formula.closest(".kept") ?? formula;  // with the mark that follows it
+    formula.classList.toggle("wide", kept.getBoundingClientRect().width > line && line > 0);
   }
   document.querySelectorAll(SCROLLERS).forEach(markEdges);
 }
