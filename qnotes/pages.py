@@ -77,9 +77,7 @@ def _show(name: str, caption: str, rows: list[str], html: str) -> None:
 
 
 BETWEEN = "\x1f"  # two cells of a row; no cell has it
-NUMBER = re.compile(
-    r"[-+−<]?\d[\d.,%\s\u202f⁰¹²³⁴⁵⁶⁷⁸⁹⁻]*|[-+−]?\d[\d.]*e[-+]\d+|nan|–|"
-)
+NUMBER = re.compile(r"[-+−<]?\d[\d.,%\s\u202f⁰¹²³⁴⁵⁶⁷⁸⁹⁻]*|[-+−]?\d[\d.]*e[-+]\d+|nan|–|")
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 

@@ -57,8 +57,28 @@ function wrapPictures() {
     const box = document.createElement("div");
     box.className = "picture";
     picture.replaceWith(box);
-    box.append(picture);
+    box.append(picture, ...pieces(picture, box.parentElement.className));
   }
+}
+// A figure of the class cut-30-60 parts there, in percent of its width: on a phone its pieces stand one
+// below the other.
+function pieces(picture, names) {
+  const cuts = names.match(/\bcut((?:-\d+)+)\b/)?.[1].split("-").slice(1).map(Number) ?? [];
+  if (!cuts.length) return [];
+  picture.classList.add("whole");
+  return [0, ...cuts].map((from, at) => {
+    const piece = picture.cloneNode(), part = ([...cuts, 100][at] - from) / 100;
+    piece.className = "piece";
+    if (at) piece.alt = `Part ${at + 1} of this figure`;
+    piece.style.objectPosition = `${from / (1 - part)}% 0`;
+    const shape = () => {
+      piece.style.maxWidth = `${part * piece.naturalWidth}px`;
+      piece.style.aspectRatio = (part * piece.naturalWidth) / piece.naturalHeight;
+    };
+    if (piece.complete && piece.naturalWidth) shape();
+    piece.addEventListener("load", shape);
+    return piece;
+  });
 }
 window.addEventListener("DOMContentLoaded", wrapPictures);
 window.addEventListener("load", () => (window.MathJax?.startup?.promise ?? Promise.resolve()).then(markWide));
