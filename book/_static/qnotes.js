@@ -61,15 +61,17 @@ function wrapPictures() {
   }
 }
 // A figure of the class cut-30-60 parts there, in percent of its width: on a phone its pieces stand one
-// below the other.
+// below the other, in one scale.
 function pieces(picture, names) {
   const cuts = names.match(/\bcut((?:-\d+)+)\b/)?.[1].split("-").slice(1).map(Number) ?? [];
   if (!cuts.length) return [];
   picture.classList.add("whole");
-  return [0, ...cuts].map((from, at) => {
-    const piece = picture.cloneNode(), part = ([...cuts, 100][at] - from) / 100;
+  const parts = [...cuts, 100].map((to, at) => (to - (at && cuts[at - 1])) / 100);
+  return parts.map((part, at) => {
+    const piece = picture.cloneNode(), from = at && cuts[at - 1];
     piece.className = "piece";
     if (at) piece.alt = `Part ${at + 1} of this figure`;
+    piece.style.width = `${(100 * part) / Math.max(...parts)}%`;
     piece.style.objectPosition = `${from / (1 - part)}% 0`;
     const shape = () => {
       piece.style.maxWidth = `${part * piece.naturalWidth}px`;
