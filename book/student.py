@@ -40,6 +40,7 @@ OF_THE_PAGE = re.compile(
 )
 # On a page: an element with a name, or the number of the last one before it.
 NUMBERED = re.compile(r'\bid="([^"]+)"|<span class="(?:caption-number|eqno)">([^<]+)<')
+TABLE = re.compile(r'\bpages\.table\(\s*"([\w-]+)"')  # a cell that makes one
 GLUED = "application/papermill.record/text/plain"
 # What an exercise asks for, at its beginning; and the stub of one that asks for code.
 MARK = re.compile(r"\*(By hand|By machine|Research), (easy|medium|hard)\.\* ")
@@ -140,16 +141,19 @@ def references(book: Path, site: Path | None) -> References:
         found.documents[path.stem] = texts[0].splitlines()[0].lstrip("# ")
         for text in texts:
             found.names |= labels(text)
+        tables = TABLE.findall("\n".join(_texts(path, "code")))
+        found.names |= {f"tab-{name}": (KINDS["table"], "") for name in tables}
     for path in site.glob("*.html") if site else []:
         found.numbers |= numbers(path.read_text(encoding="utf-8"))
     return found
 
 
-def _texts(path: Path) -> list[str]:
+def _texts(path: Path, kind: str = "markdown") -> list[str]:
+    """The cells of one kind; a page of Markdown is one text, without code."""
     if path.suffix == ".md":
-        return [path.read_text(encoding="utf-8")]
+        return [path.read_text(encoding="utf-8")] if kind == "markdown" else []
     cells = nbformat.read(path, as_version=4).cells
-    return [cell.source for cell in cells if cell.cell_type == "markdown"]
+    return [cell.source for cell in cells if cell.cell_type == kind]
 
 
 def labels(text: str) -> dict[str, tuple[str, str]]:
@@ -239,7 +243,14 @@ class Edition:
         self.cells.append(cell)
 
     def _table(self, data: dict) -> None:
-        """Jupyter shows the HTML; only its caption lacks the number of the page."""
+        """Jupyter shows the HTML; only its caption lacks the number of the page.
+
+        Not all that show notebooks set formulae in HTML, but all set those in Markdown.
+        """
+        if "$" in data["text/html"]:
+            del data["text/html"]
+            data["text/markdown"] = self.text(data["text/markdown"])
+            return
         (name,) = labels(data.pop("text/markdown"))
         number = self.books.numbers.get(name, KINDS["table"])
         data["text/html"] = data["text/html"].replace("<caption>", f"<caption>{number}. ", 1)
@@ -369,7 +380,7 @@ def figure(edition: Edition, part: Directive) -> str:
 
 def table(edition: Edition, part: Directive) -> str:
     """A table of Markdown, its caption above it as on the page."""
-    number = edition.books.number(part.options["name"])
+    number = edition.books.numbers.get(part.options["name"]) or KINDS[part.name]
     return f"**{number}.** {edition.plain(part.argument)}\n\n{edition.text(part.body)}"
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import re
+from html import escape
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -52,9 +53,10 @@ def figure(name: str, drawn: Figure) -> None:
 def numbers(section: str, **values: object) -> None:
     """Show numbers; ``numbers("gain", low="3.1")`` is ``{glue:text}`gain-low``` in the text.
 
-    They are text or whole numbers; an underscore in a name becomes a dash.
+    They are text or whole numbers; an underscore in a name becomes a dash. A text that is a number
+    is shown as people print it.
     """
-    named = {f"{section}-{name.replace('_', '-')}": value for name, value in values.items()}
+    named = {f"{section}-{name.replace('_', '-')}": in_print(v) for name, v in values.items()}
     for name, value in named.items():
         glue(name, value, display_too=False)
     display(Markdown(", ".join(f"`{name}` = {value}" for name, value in named.items())))
@@ -63,16 +65,33 @@ def numbers(section: str, **values: object) -> None:
 def table(name: str, shown: Styler, caption: str) -> None:
     """Show a table under its caption; the page numbers it, and knows it as ``tab-name``.
 
-    Jupyter takes the HTML. The page takes the Markdown, whose directive the build understands.
+    An index that is shown needs a name, which heads its column: ``table.rename_axis("network")``.
     """
-    options = f":name: tab-{name}\n"
-    page = "\n".join([f"```{{table}} {caption}", options, *_rows(shown), "```"])
-    html = shown.set_caption(caption).to_html()
+    _show(name, caption, _rows(shown), shown.set_caption(caption).to_html())
+
+
+def _show(name: str, caption: str, rows: list[str], html: str) -> None:
+    """Jupyter takes the HTML; the page the Markdown, whose directive the build understands."""
+    page = "\n".join([f"```{{table}} {caption}", f":name: tab-{name}\n", *rows, "```"])
     display({"text/html": html, "text/markdown": page}, raw=True)
 
 
 BETWEEN = "\x1f"  # two cells of a row; no cell has it
-NUMBER = re.compile(r"[-+−<]?\d[\d.,%\s\u202f⁰¹²³⁴⁵⁶⁷⁸⁹⁻]*|\d[\d.]*e[-+]\d+|nan|–|")
+NUMBER = re.compile(r"[-+−<]?\d[\d.,%\s\u202f⁰¹²³⁴⁵⁶⁷⁸⁹⁻]*|[-+−]?\d[\d.]*e[-+]\d+|nan|–|")
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def in_print(value: object) -> object:
+    """A number that is text, as people print it; all else as it is.
+
+    It has a minus and no hyphen, thin spaces that do not break between thousands, and a power of
+    ten for an exponent: ``-1,234`` is −1 234, and ``2e-16`` is 2 · 10⁻¹⁶.
+    """
+    if not isinstance(value, str) or not NUMBER.fullmatch(value.strip()):
+        return value
+    number, _, exponent = re.sub(r",(?=\d{3}\b)", "\u202f", value).partition("e")
+    power = f"\u202f·\u202f10{str(int(exponent)).translate(RAISED)}" if exponent else ""
+    return number.replace("-", "−") + power
 
 
 def _rows(shown: Styler) -> list[str]:
@@ -84,6 +103,7 @@ def _rows(shown: Styler) -> list[str]:
     columns = zip(*body, strict=True)
     numeric = [all(NUMBER.fullmatch(cell.strip()) for cell in cells) for cells in columns]
     rule = ["---:" if each else "---" for each in numeric]
+    body = [[in_print(cell.strip()) for cell in row] for row in body]
     return [f"| {' | '.join(row)} |" for row in (_escaped(head), rule, *map(_escaped, body))]
 
 
@@ -98,15 +118,29 @@ def statements(*keys: str) -> None:
         glue(key.replace(" ", "-"), Math(theorems()[key].latex()))
 
 
-def symbols(key: str | None = None) -> Markdown:
-    """The symbols that a profile supplies, with their meanings: those of a theorem, or all."""
+def symbols(key: str | None = None) -> None:
+    """Show the symbols that a profile supplies, with their meanings: those of a theorem, or all.
+
+    On the page the table is ``tab-symbols``, and that of a theorem ``tab-symbols-T2``.
+    """
     meanings = {symbol: quantity.meaning for symbol, quantity in sy.QUANTITIES.items()}
-    found = meanings if key is None else theorems()[key].symbols()
+    found, name, caption = meanings, "symbols", "Symbols that a profile supplies."
+    if key is not None:
+        theorem = theorems()[key]
+        found, name = theorem.symbols(), f"symbols-{theorem.number}"
+        caption = f"Symbols of {theorem.number} that a profile supplies."
+    shown = {
+        to_latex(symbol[sy.ell] if isinstance(symbol, IndexedBase) else symbol): meaning
+        for symbol, meaning in found.items()
+    }
     rows = ["| symbol | meaning |", "|---|---|"]
-    for symbol, text in found.items():
-        shown = symbol[sy.ell] if isinstance(symbol, IndexedBase) else symbol
-        rows.append(f"| ${to_latex(shown)}$ | {text} |")
-    return Markdown("\n".join(rows))
+    rows += [f"| ${latex}$ | {meaning} |" for latex, meaning in shown.items()]
+    cells = "".join(
+        f"<tr><td>${escape(latex)}$</td><td>{escape(meaning)}</td></tr>"
+        for latex, meaning in shown.items()
+    )
+    head = f"<caption>{caption}</caption><tr><th>symbol</th><th>meaning</th></tr>"
+    _show(name, caption, rows, f"<table>{head}{cells}</table>")
 
 
 #: What the word means that stands over each chain.

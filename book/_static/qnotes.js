@@ -1,3 +1,20 @@
+// A mark after a formula, and a bracket before it, stay on its line.
+function keepMarks() {
+  for (const formula of document.querySelectorAll(".bd-article span.math")) {
+    const { previousSibling: before, nextSibling: after } = formula;
+    const mark = after?.nodeType == Node.TEXT_NODE ? after.data.match(/^[.,;:!?)\]’”…-]+/)?.[0] : "";
+    const bracket = before?.nodeType == Node.TEXT_NODE ? before.data.match(/[([“‘]+$/)?.[0] : "";
+    if (!mark && !bracket) continue;
+    const kept = document.createElement("span");
+    kept.className = "kept";
+    formula.replaceWith(kept);
+    kept.append(bracket ?? "", formula, mark ?? "");
+    if (bracket) before.data = before.data.slice(0, -bracket.length);
+    if (mark) after.data = after.data.slice(mark.length);
+  }
+}
+window.addEventListener("DOMContentLoaded", keepMarks);
+
 // "The code of this figure" leads to a folded cell: unfold it.
 function unfold() {
   const target = location.hash.startsWith("#code-") && document.getElementById(location.hash.slice(1));
@@ -30,7 +47,8 @@ function markWide() {
   for (const formula of document.querySelectorAll(".bd-article mjx-container:not([display])")) {
     formula.classList.remove("wide");
     const line = formula.closest("p, li, dd, td, figcaption, section").clientWidth;
-    formula.classList.toggle("wide", formula.getBoundingClientRect().width > line && line > 0);
+    const kept = formula.closest(".kept") ?? formula;  // with the mark that follows it
+    formula.classList.toggle("wide", kept.getBoundingClientRect().width > line && line > 0);
   }
   document.querySelectorAll(SCROLLERS).forEach(markEdges);
 }
@@ -39,8 +57,30 @@ function wrapPictures() {
     const box = document.createElement("div");
     box.className = "picture";
     picture.replaceWith(box);
-    box.append(picture);
+    box.append(picture, ...pieces(picture, box.parentElement.className));
   }
+}
+// A figure of the class cut-30-60 parts there, in percent of its width: on a phone its pieces stand one
+// below the other, in one scale.
+function pieces(picture, names) {
+  const cuts = names.match(/\bcut((?:-\d+)+)\b/)?.[1].split("-").slice(1).map(Number) ?? [];
+  if (!cuts.length) return [];
+  picture.classList.add("whole");
+  const parts = [...cuts, 100].map((to, at) => (to - (at && cuts[at - 1])) / 100);
+  return parts.map((part, at) => {
+    const piece = picture.cloneNode(), from = at && cuts[at - 1];
+    piece.className = "piece";
+    if (at) piece.alt = `Part ${at + 1} of this figure`;
+    piece.style.width = `${(100 * part) / Math.max(...parts)}%`;
+    piece.style.objectPosition = `${from / (1 - part)}% 0`;
+    const shape = () => {
+      piece.style.maxWidth = `${part * piece.naturalWidth}px`;
+      piece.style.aspectRatio = (part * piece.naturalWidth) / piece.naturalHeight;
+    };
+    if (piece.complete && piece.naturalWidth) shape();
+    piece.addEventListener("load", shape);
+    return piece;
+  });
 }
 window.addEventListener("DOMContentLoaded", wrapPictures);
 window.addEventListener("load", () => (window.MathJax?.startup?.promise ?? Promise.resolve()).then(markWide));

@@ -112,6 +112,35 @@ def test_a_table_has_its_caption_in_jupyter_and_on_the_page(monkeypatch):
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("-0.5", "−0.5"),
+        ("16,384", "16\u202f384"),
+        ("2e-16", "2\u202f·\u202f10⁻¹⁶"),
+        ("-8.7e-06", "−8.7\u202f·\u202f10⁻⁶"),
+        ("12%", "12%"),
+        ("features.0-1", "features.0-1"),  # a name
+        ("–", "–"),
+        (-3, -3),
+    ],
+)
+def test_numbers_look_as_people_print_them(text, printed):
+    assert pages.in_print(text) == printed
+
+
+def test_symbols_have_a_caption(monkeypatch):
+    shown = []
+    monkeypatch.setattr(pages, "display", lambda data, **options: shown.append(data))
+    pages.symbols("T2")
+    lines = shown[0]["text/markdown"].splitlines()
+    assert lines[:2] == [
+        "```{table} Symbols of T2 that a profile supplies.",
+        ":name: tab-symbols-T2",
+    ]
+    assert lines.count("```") == 1 and "<caption>Symbols of T2" in shown[0]["text/html"]
+
+
 def test_a_head_of_two_lines_becomes_one(monkeypatch):
     columns = pd.MultiIndex.from_product([["one", "two"], ["x", "y"]])
     data = shown_table(pd.DataFrame([[1, 2, 3, 4]], columns=columns), monkeypatch)

@@ -13,6 +13,7 @@ from urllib.parse import urljoin
 
 import nbformat
 import pytest
+from matplotlib.image import imread
 from playwright.sync_api import sync_playwright
 
 from tests.book.test_sources import CHAPTERS, pages, stated_by_key
@@ -206,6 +207,20 @@ def test_an_address_opens_the_code_of_its_figure(page, address, name):
         read(page, f"{address}{name}.html{place}")
         cell = page.locator(place).locator("xpath=following::div[contains(@class, 'cell')][1]")
         cell.locator("div.cell_input").first.wait_for(state="visible")
+
+
+CUT = re.compile(r'<figure class="[^"]*\bcut-([\d-]+)[^"]*".*?<img[^>]*src="([^"]+)"', re.DOTALL)
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_figures_are_cut_between_their_panels(name):
+    """On a phone they come apart there, so nothing may be drawn at these columns."""
+    html = (SITE / f"{name}.html").read_text(encoding="utf-8")
+    for cuts, source in CUT.findall(html):
+        picture = imread(SITE / source)[..., :3]
+        for cut in map(int, cuts.split("-")):
+            column = picture[:, round(cut / 100 * picture.shape[1])]
+            assert column.min() > 0.97, (source, cut)
 
 
 def test_what_is_cut_is_seen(page, address):

@@ -188,6 +188,27 @@ def test_a_table_of_a_cell_has_the_number_of_the_page():
     assert output.data == {"text/html": "<table><caption>Table 3.4. All.</caption></table>"}
 
 
+def test_a_table_with_formulae_is_shown_as_markdown():
+    data = {
+        "text/html": "<table><caption>All.</caption><tr><td>$x$</td></tr></table>",
+        "text/markdown": fence("{table} All.", ":name: tab-b\n\n| $x$ |\n|---|"),
+    }
+    shown = new_output("display_data", data)
+    (output,) = edition(new_code_cell("pages.symbols()", outputs=[shown])).cells[3].outputs
+    assert output.data == {"text/markdown": "**Table 3.4.** All.\n\n| $x$ |\n|---|"}
+
+
+def test_a_table_of_a_cell_can_be_referred_to_without_a_site(tmp_path):
+    (tmp_path / "references.bib").touch()
+    made = new_code_cell('pages.table(\n    "found", shown, "What was found.",\n)')
+    text = new_markdown_cell("# A chapter\n\nSee {numref}`tab-found`.")
+    nbformat.write(new_notebook(cells=[text, made]), tmp_path / "one.ipynb")
+    books = student.references(tmp_path, None)
+    assert books.number("tab-found") == "Table"
+    with pytest.raises(student.StudentError, match="tab-lost"):
+        books.number("tab-lost")
+
+
 EXERCISES = "\n\n".join(
     [
         fence("{exercise} Half", ":label: ex-half\n\n*By machine, easy.* Compute it.", "````"),
