@@ -39,7 +39,11 @@ DESCENT = {
     "resnet110": 120,
     "mobilenet_v2_x0_25": 120,
     "mobilenet_v2_x0_5": 60,
+    "resnet18": 0,
 }
+#: On images of 224 × 224, with random weights: no descent, at `AT` bits, about 16 GB.
+FULL_SIZE = ("resnet18",)
+MEMORY = 2e10
 AT = 8
 BITS = (AT, 12, 16, 4)
 CHEAP = ("norms", "channels", "intervals", "euclidean")
@@ -52,17 +56,18 @@ MOST_BITS, QUANTIZED_BITS = 51, 16
 
 @dataclass(frozen=True)
 class Row:
-    """A bound on the errors of a digits network, for all inputs of the box of all images.
+    """A bound on the errors of a network, for all inputs of the box of all images.
 
     Attributes:
-        network, bits: what was rounded to nearest: symmetric, a scale a channel.
+        network, bits: what was rounded to nearest: symmetric, a scale a channel. Weights are those
+            for digits; those of `FULL_SIZE` are random.
         method: of `qnotes.certify`.
         descent: seconds for the diagonals of T14, all at `AT` bits; 0 for multiples of λ_max.
         log10: of the bound on the largest output error, rounded up.
         seconds: that the row took, with the descent if it made one. ``best`` and ``ellipsoids``
             with the same bits and descent are one run, and have its seconds.
         radius: D.
-        sha256: of the weights' file.
+        sha256: of the weights' file; none where they are random.
         qnotes, torch: versions.
     """
 
@@ -73,17 +78,19 @@ class Row:
     log10: float
     seconds: float
     radius: float
-    sha256: str
+    sha256: str | None
     qnotes: str
     torch: str
 
 
 class Network:
-    """A digits network and what was found about it: diagonals, and rows as they come."""
+    """A network and what was found about it: diagonals, and rows as they come."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.folded = name, qn.fold(qn.load(name))
-        self.radius = qn.preprocessing(name, "digits").radius
+        self.name, self.large = name, name in FULL_SIZE
+        self.weights = "random" if self.large else "digits"
+        self.folded = qn.fold(qn.load(name, weights=self.weights))
+        self.radius = qn.preprocessing(name, "imagenet" if self.large else "digits").radius
         self.diagonals: dict[float, Diagonals] = {}
 
     def rows(self, bits: int, method: str, descent: float = 0) -> list[Row]:
@@ -101,12 +108,13 @@ class Network:
         return [self.row(bits, key, descent, log10, found) for key, log10 in said.items()]
 
     def certified(self, other: nn.Module, **options) -> qn.Certificate:
-        shape = qn.input_shape(self.name)
+        shape = qn.input_shape(self.name, self.weights)
         options = {"input_shape": shape, "radius": self.radius, **options}
+        options |= {"memory": MEMORY} if self.large else {}
         return qn.certify(self.folded, other, **options)
 
     def row(self, bits: int, method: str, descent: float, log10: float, found) -> Row:
-        sha256 = provenance(self.name, "digits", 0)["sha256"]
+        sha256 = provenance(self.name, self.weights, 0)["sha256"]
         about = {key: value for key, value in versions().items() if key != "python"}
         return Row(
             self.name, bits, method, descent, math.ceil(log10 * 1e6) / 1e6, round(found.seconds, 2),
@@ -136,6 +144,9 @@ def rounded(folded: nn.Module, bits: int) -> nn.Module:
 
 def tasks(names: list[str], descent: dict[str, float]) -> Iterator[tuple]:
     """(network, bits, method, descent), the cheapest first."""
+    large = [name for name in names if name in FULL_SIZE]
+    yield from ((name, AT, method, 0) for name in large for method in (*CHEAP, "ellipsoids"))
+    names = [name for name in names if name not in FULL_SIZE]
     for method in CHEAP:
         yield from ((name, bits, method, 0) for name in names for bits in BITS)
     yield from ((name, AT, "best", 0) for name in names)
@@ -181,7 +192,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Certify all networks, or some of them; each row is stored as soon as it is there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", help=f"of {', '.join(DESCENT)} (all)")
-    parser.add_argument("--methods", nargs="*", default=[*CHEAP, "best"], help="%(default)s")
+    methods = [*CHEAP, "ellipsoids", "best"]
+    parser.add_argument("--methods", nargs="*", default=methods, help="%(default)s")
     parser.add_argument("--bits", nargs="*", type=int, default=BITS, help="%(default)s")
     parser.add_argument("--seconds", type=float, help="of descent, in place of those of the script")
     parser.add_argument("--again", action="store_true", help="replace the rows that are there")
