@@ -62,9 +62,9 @@ LEAST = 1e-140
 NOTHING = 1e-120
 #: 1 - α at first, at most: 1/α enlarges everything that is alive.
 LARGEST_SHARE = 0.02
-#: So many copies of the largest joint matrix are alive at once; where one is factored, which is not
-#: made in parts; and of all, for their gradients.
-COPIES, FACTORED_COPIES, KEPT_COPIES = 4, 12, 4
+#: So many copies of the largest joint matrix are alive at once; and of all, for their gradients.
+#: Of one that is factored, and not made in parts, so many times as many.
+COPIES, KEPT_COPIES, FACTORED_TIMES = 4, 4, 3
 #: Where a cache has the tori.
 TORI = "tori"
 #: What a convolution makes: a matrix for each frequency, or `factored`, new or filtered.
@@ -721,11 +721,8 @@ def check_memory(pair: Pair, memory: float) -> None:
 
 def needed_memory(pair: Pair) -> Iterator[tuple[str, int]]:
     """Names of operations, and about the bytes that each takes."""
-    needs = Needs(pair)
-    for visit in walk(pair.operations, needs):
-        numbers = visit.result
-        factored = any(columns for *_, columns in needs.joints.values())
-        yield visit.operation.name, (FACTORED_COPIES if factored else COPIES) * BYTES * numbers
+    for visit in walk(pair.operations, Needs(pair, factored=FACTORED_TIMES)):
+        yield visit.operation.name, COPIES * BYTES * visit.result
 
 
 def gradient_memory(pair: Pair, small: int) -> int:
@@ -735,9 +732,15 @@ def gradient_memory(pair: Pair, small: int) -> int:
 
 
 class Needs(Domain):
-    """Numbers of the joint matrix at each operation, by what `Ellipsoids` keeps together."""
+    """Numbers of the joint matrix at each operation, by what `Ellipsoids` keeps together.
 
-    def __init__(self, pair: Pair, small: int | None = None) -> None:
+    Args:
+        small: as that of `Ellipsoids`.
+        factored: what each number of a factored one counts.
+    """
+
+    def __init__(self, pair: Pair, small: int | None = None, *, factored: int = 1) -> None:
+        self.factored = factored
         self.pair, self.tori = pair, tori(pair, small)
         self.last = {n: operation for operation in pair.operations for n in operation.inputs}
         #: Sides, members, and columns where they are factored.
@@ -803,7 +806,8 @@ class Needs(Domain):
 
     def _numbers(self, sides: tuple[int, ...], members, columns: int) -> int:
         rows = self._rows(sides, members)
-        return (math.prod(sides) // 2 + 1) * rows * (columns + 2 if columns else rows)
+        numbers = self.factored * (columns + 2) if columns else rows
+        return (math.prod(sides) // 2 + 1) * rows * numbers
 
 
 def tori(pair: Pair, small: int | None = None) -> dict[fx.Node, tuple[int, ...]]:
