@@ -171,10 +171,10 @@ def ladder(panel: Axes, table: pd.DataFrame) -> None:
             lw=2,
         )
         panel.plot([], [], marker + "-", color=colour, label=label, lw=2)
-    labels = [f"{title(network)}\n({title(weights)})" for network, weights in columns]
-    panel.set_xticks(range(len(columns)), labels)
+    names = [(title(network).replace("-Lite", "-\nLite"), title(w)) for network, w in columns]
+    labels = [f"{name}\n({weights})" for name, weights in names]
+    panel.set_xticks(range(len(columns)), labels, fontsize=8)
     panel.set_xlim(-0.5, len(columns) - 0.5)
     panel.grid(axis="x", visible=False)
     panel.set_ylabel("error of the output")
     decades(panel.yaxis)
-    panel.legend(loc="upper center", ncols=3, bbox_to_anchor=(0.5, -0.16))
