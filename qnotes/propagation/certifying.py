@@ -181,7 +181,7 @@ def _check_options(
     if time_left is None or not time_left >= 0:
         raise QnotesError(f"seconds must be a number, 0 or larger; got {seconds!r}")
     if room is None or not room > 0:
-        raise QnotesError(f"memory must be a number of bytes, such as 8e9; got {memory!r}")
+        raise QnotesError(f"memory must be a positive number of bytes, such as 8e9; got {memory!r}")
     if not isinstance(diagonals, Diagonals | None):
         what = type(diagonals).__name__
         raise QnotesError(f"diagonals must be those of a certificate; got {what}")

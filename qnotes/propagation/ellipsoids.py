@@ -713,7 +713,7 @@ def check_memory(pair: Pair, memory: float) -> None:
     for name, needed in needed_memory(pair):
         if needed > memory:
             raise NotVerified(
-                f"{name}: ellipsoids need about {needed / 1e9:.1f} GB here, and "
+                f"{name}: ellipsoids need about {needed / 1e9:.3g} GB here, and "
                 f"memory={memory:.3g} bytes are allowed; they are for smaller images, fewer "
                 "channels, or more memory"
             )

@@ -55,6 +55,7 @@ def checked_region(
     within: tuple[float, float] | None,
 ) -> Region:
     """The region that a call of `certify` names; refuses one that makes no sense."""
+    middle = "the middle of the box, 0," if center is None else "center"
     if center is None:
         if input_shape is None:
             raise QnotesError("without center, input_shape is needed, such as (1, 3, 224, 224)")
@@ -73,7 +74,7 @@ def checked_region(
         return Region(low, high)
     least, most = _checked_ends(within)
     if not (center.min() >= least and center.max() <= most):
-        raise QnotesError(f"center has values outside within={within!r}")
+        raise QnotesError(f"{middle} has values outside within={within!r}")
     return Region(low.clamp_min(least), high.clamp_max(most))
 
 

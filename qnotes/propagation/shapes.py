@@ -171,7 +171,7 @@ class Shapes(Domain):
 def _misfit(operation: Operation, expected: list, shape: Shape) -> QnotesError:
     return QnotesError(
         f"{operation.name}: {type(operation.module).__name__} expects an input of shape "
-        f"({', '.join(map(str, expected))}); got {shape}. Check input_shape."
+        f"({', '.join(map(str, expected))}); got {shape}. Check input_shape, or center."
     )
 
 
