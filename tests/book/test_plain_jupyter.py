@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
+from bs4 import BeautifulSoup
 from IPython.display import Math
 
 from qnotes import pages
@@ -76,16 +77,24 @@ def test_shows_the_numbers_of_the_page(student_of):
 
 
 def shown(cell) -> list:
-    """What a cell shows: the kind of each output, and numbers as they are.
-
-    A table has the number of the page in the edition alone.
-    """
+    """What a cell shows: the kind of each output, and its numbers as they are."""
     kept = [output for output in cell.outputs if "data" in output and not student._hidden(output)]
-    tables = ["text/html" in output.data for output in kept]
     return [
-        table or (sorted(output.data), output.data.get("text/markdown"))
-        for table, output in zip(tables, kept, strict=True)
+        rows(output.data) or (sorted(output.data), output.data.get("text/markdown"))
+        for output in kept
     ]
+
+
+def rows(data: dict) -> list[str]:
+    """The rows of a table, which an edition has in HTML or, where it has formulae, in Markdown.
+
+    Its caption is left out, which has the number of the page in the edition alone.
+    """
+    found = BeautifulSoup(data.get("text/html", ""), "html.parser").find_all("tr")
+    cells = [[cell.get_text().strip() for cell in row.find_all(["th", "td"])] for row in found]
+    lines = data.get("text/markdown", "").splitlines()
+    ruled = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+    return cells or [row for row in ruled if set(row[0]) != {"-"}]
 
 
 def shown_table(table: pd.DataFrame, monkeypatch, **look) -> dict:
