@@ -19,6 +19,10 @@ STUBS = {
     "ex-ful-images": ([], "def ladder(side): return NOTHING"),
     "ex-trusting-bound": ([], "def only(folded, quant, layer): return quant.model"),
     "ex-draws": ([], "def draws(fraction, confidence): return 299"),
+    "ex-largest-ball": (
+        ["survives", "network", "rounded", "image"],
+        "def largest_ball(network, rounded, image): return 1e-3",
+    ),
 }
 NOTHING = pd.Series(0.0, [("P2", "one norm for all layers"), ("T5", "mean form")])
 
