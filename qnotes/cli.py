@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import logging
 import math
 import os
 import re
@@ -468,12 +469,15 @@ def _from_program(path: Path, given: tuple[int, ...] | None) -> _Chosen:
 
     from qnotes.networks.exported import exported_input_shape
 
+    logging.disable(logging.WARNING)  # it logs a traceback of its own besides what it raises
     try:
         program = torch.export.load(path)
     except Exception as error:  # of many kinds, whatever the file holds
         raise qn.QnotesError(
             f"{path} is no program that torch.export.save wrote: {error}"
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)
     own = exported_input_shape(program)
     if given is not None and given[1:] != own[1:]:
         raise qn.QnotesError(f"{path} takes inputs of shape {own}; leave --input-shape out")

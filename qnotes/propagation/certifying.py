@@ -37,7 +37,7 @@ from qnotes.propagation.smallest import Known, Smallest, known, winner
 from qnotes.propagation.walk import Domain, Visit, walk
 
 BEST = "best"
-#: What each method walks with, cheap ones; and where its theorem is.
+#: What each cheap method walks with.
 CHEAP = {
     "norms": lambda pair, region: Norms(pair),
     "channels": lambda pair, region: Channels(pair),
@@ -47,6 +47,7 @@ CHEAP = {
 ELLIPSOIDS = "ellipsoids"
 AFFINE = "affine"
 METHODS = (BEST, *CHEAP, ELLIPSOIDS, AFFINE)
+THEOREMS = dict(zip(METHODS[1:], ("T2", "T8", "T10", "T11", "T14", "T15"), strict=True))
 #: What ``best`` says at radius 0, where both networks can be computed in rational numbers.
 EXACT = "exact"
 #: Symbols of T15, at first: so many, or more where a form then has no more numbers than that.
@@ -82,6 +83,11 @@ class Certificate:
     said: Mapping[str, float] = field(default_factory=dict)
     diagonals: Diagonals | None = field(default=None, repr=False)
     left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """One line; the parts have names of their own."""
+        about = f"largest bound about {self.bound.max():.4g} (log10 {self.largest:.4f})"
+        return f"Certificate(method={self.method!r}, {about}, {self.seconds:.2g} s)"
 
     @property
     def bound(self) -> np.ndarray:
@@ -177,7 +183,8 @@ def _check_options(
     method: object, seconds: object, memory: object, diagonals: object, provenance: object
 ) -> None:
     if not isinstance(method, str) or method not in METHODS:
-        raise QnotesError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+        known_ones = ", ".join(f"{name} ({theorem})" for name, theorem in THEOREMS.items())
+        raise QnotesError(f"method must be one of {BEST}, {known_ones}; got {method!r}")
     time_left, room = real(seconds), real(memory)
     if time_left is None or not time_left >= 0:
         raise QnotesError(f"seconds must be a number, 0 or larger; got {seconds!r}")
@@ -190,13 +197,13 @@ def _check_options(
         raise QnotesError(f"provenance must be a mapping; got {type(provenance).__name__}")
 
 
-#: Bounds on the graph: theorem, its name, and the method that has it.
-ON_THE_GRAPH = (
-    ("T8", "vector form", "channels"),
-    ("T10", "intervals with signs", "intervals"),
-    ("T11", "Euclidean norms", "euclidean"),
-    ("T14", "ellipsoids", ELLIPSOIDS),
-)
+#: Methods that bound the graph, for boxes, and what their bounds are called.
+ON_THE_GRAPH = {
+    "channels": "vector form",
+    "intervals": "intervals with signs",
+    "euclidean": "Euclidean norms",
+    ELLIPSOIDS: "ellipsoids",
+}
 
 
 def graph_bounds(
@@ -204,12 +211,12 @@ def graph_bounds(
 ) -> list[tuple[str, str, float, str]]:
     """For each bound on the graph: theorem, name, log10 of the largest, and why it has none."""
     rows = []
-    for theorem, name, method in ON_THE_GRAPH:
+    for method, name in ON_THE_GRAPH.items():
         try:
             found, reason = certify(network, quantized, method=method, **options).largest, ""
         except (UnsupportedOperation, NotVerified) as error:
             found, reason = math.nan, str(error)
-        rows.append((theorem, name, found, reason))
+        rows.append((THEOREMS[method], name, found, reason))
     return rows
 
 

@@ -272,13 +272,14 @@ def test_options_beside_a_stored_profile(tmp_path, capsys):
     assert "--bits, --affine will not do" in capsys.readouterr().err
 
 
-def test_files_that_are_no_programs_and_no_profiles(tmp_path, program, capsys):
+def test_files_that_are_no_programs_and_no_profiles(tmp_path, program, capsys, caplog):
     for name in ("damaged.pt2", "damaged.json"):
         (tmp_path / name).write_text("nothing")
         assert main(["bounds", str(tmp_path / name)]) == 2
     printed = capsys.readouterr().err
     assert "is no program that torch.export.save wrote" in printed
     assert "this is not a profile that qnotes wrote" in printed
+    assert caplog.text == ""  # torch logs tracebacks
     assert main(["bounds", str(program[1]), "--input-shape", "1,2,7,7"]) == 2
     assert "takes inputs of shape (1, 2, 6, 6)" in capsys.readouterr().err
 

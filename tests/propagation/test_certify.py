@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -105,9 +106,21 @@ def test_inputs_outside_of_what_there_is_do_not_count():
     assert whole.bound == pytest.approx(np.array([[1.25]]))
 
 
+def test_prints_in_one_line():
+    network = nn.Sequential(nn.Linear(2, 1)).double().eval()
+    changed = copy.deepcopy(network)
+    changed[0].weight.data.add_(50.0)
+    found = certify(network, changed, input_shape=(1, 2), method="channels")
+    said = r"Certificate\(method='channels', largest bound about 100 \(log10 2\.0000\), .* s\)"
+    assert re.fullmatch(said, repr(found))
+    same = certify(network, network, input_shape=(1, 2), method="channels")
+    assert "about 0 (log10 -inf)" in repr(same)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"input_shape": (1, 2), "method": "T15"}, r"euclidean \(T11\), .*; got 'T15'"),
         ({"input_shape": (1, 2), "method": "magic"}, "method must be one of"),
         ({}, "input_shape is needed"),
         ({"input_shape": (1, 2), "radius": -1}, "radius must be"),
