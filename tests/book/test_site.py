@@ -30,7 +30,7 @@ FLAGS = [
 ]
 SCREENS = {"desk": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 # The front page is opened under its own name: index.html only sends the browser on to it.
-OTHERS = ["search", "genindex", "prf-prf"]
+OTHERS = ["search", "genindex"]
 
 pytestmark = [
     pytest.mark.medium,
