@@ -17,11 +17,20 @@ from math import inf, sqrt
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from qnotes.networks.operations import Operation
 from qnotes.propagation.euclidean import column_sum
-from qnotes.propagation.intervals import TINY, Interval, Intervals, Signed, linear, met, outward
+from qnotes.propagation.intervals import (
+    TINY,
+    Interval,
+    Intervals,
+    Signed,
+    linear,
+    met,
+    outward,
+    where,
+)
 from qnotes.propagation.outward import EPSILON
 from qnotes.propagation.pair import Pair
 from qnotes.propagation.regions import Region
@@ -32,6 +41,10 @@ from qnotes.propagation.weights import bias_of
 SHORT = 1e-140
 #: A coordinate so much smaller than the largest gets no symbol.
 NEGLIGIBLE = 1e-12
+
+
+#: Of the lines of S' and of Δ, behind each activation.
+Slopes = dict[fx.Node, tuple[Tensor, Tensor]]
 
 
 class Form(NamedTuple):
@@ -198,6 +211,8 @@ class Affine(Domain):
         region: one box of inputs.
         budget: of symbols; its `kept` is told.
         norms: spectral norms of W, W' and W - W' of an operation, upper bounds.
+        slopes: where units bend; all between 0 and 1 are sound. Those that are missing are put in,
+            as they would be without.
     """
 
     def __init__(
@@ -206,8 +221,9 @@ class Affine(Domain):
         region: Region,
         budget: Budget,
         norms: Callable[[Operation], Sequence[float]],
+        slopes: Slopes | None = None,
     ) -> None:
-        self.pair, self.budget, self.norms = pair, budget, norms
+        self.pair, self.budget, self.norms, self.slopes = pair, budget, norms, slopes
         self.intervals = Intervals(pair, region)
 
     def apply(self, operation: Operation, reads: tuple[Forms, ...]) -> Forms:
@@ -261,9 +277,23 @@ class Affine(Domain):
             _wider(read.signed.error, read.error.slip),
         )
         after = self.intervals.activation(operation, forms).error
-        theirs = self._bent(read.theirs, *_chord(forms.theirs, cap))
+        change = _Change.of(forms, after, cap)
+        slopes = self._slopes(operation.node, forms.theirs, change, cap)
+        theirs = self._bent(read.theirs, *_beside(slopes[0], forms.theirs, cap))
         error = read.error._replace(slip=both)
-        return theirs, self._bent(error, *_of_difference(forms, after, cap))
+        return theirs, self._bent(error, slopes[1], change.beside(slopes[1]))
+
+    def _slopes(
+        self, node: fx.Node, values: Interval, change: _Change, cap: float
+    ) -> tuple[Tensor, ...]:
+        """The chord for S', and for Δ what leaves least; or what is given, where units bend."""
+        plain = _chord(values, cap), change.best
+        if self.slopes is None:
+            return plain
+        left = change.beside(plain[1])
+        free = (plain[0] > 0) & (plain[0] < 1), left.high > left.low
+        own = self.slopes.setdefault(node, tuple(s.clone().requires_grad_() for s in plain))
+        return tuple(map(torch.where, free, (slope.clamp(0, 1) for slope in own), plain))
 
     def average_pool(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, Form]:
         stretch = sqrt(column_sum(operation, self.pair)) * (1 + 4 * EPSILON)
@@ -322,46 +352,81 @@ def _wider(values: Interval, slip: float) -> Interval:
     return outward(values.low - slip, values.high + slip) if slip else values
 
 
-def _chord(values: Interval, cap: float) -> tuple[Tensor, Interval]:
-    """A slope s, and where σ(x) - s x lies, for σ(x) = min(max(x, 0), cap) on an interval."""
-    low, high = values
-    below, above = low.clamp(0, cap), high.clamp(0, cap)
+def _chord(values: Interval, cap: float) -> Tensor:
+    """The slope between both ends of the graph of σ(x) = min(max(x, 0), cap) on an interval."""
+    low, high = (end.detach() for end in values)
     width = high - low
-    slope = torch.where(width > 0, (above - below) / width, (low > 0).double()).clamp(0, 1)
-    slope = torch.where((low >= 0) & (high <= cap), torch.ones_like(slope), slope)
+    slope = (high.clamp(0, cap) - low.clamp(0, cap)) / width
+    slope = torch.where(width > 0, slope, (low > 0).double()).clamp(0, 1).nan_to_num(0.0)
+    return torch.where((low >= 0) & (high <= cap), torch.ones_like(slope), slope)
+
+
+def _beside(slope: Tensor, values: Interval, cap: float) -> tuple[Tensor, Interval]:
+    """The slope s, and where σ(x) - s x lies on an interval; s = 0 where it has no ends."""
+    low, high = values
     bends = [low, high, torch.zeros_like(low).clamp(low, high)]
     if cap < inf:
         bends.append(torch.full_like(low, cap).clamp(low, high))
     over = torch.stack([point.clamp(0, cap) - slope * point for point in bends])
-    size = torch.maximum(low.abs(), high.abs()) * (4 * EPSILON)
     curved = (slope > 0) & (slope < 1)
-    size = torch.where(curved, size, torch.zeros_like(size))
-    unknown = ~over.isfinite().all(0)  # of an interval without ends
+    size = (values.size * (4 * EPSILON)).masked_fill(~curved, 0.0)
+    unknown = ~over.isfinite().all(0)
     low = (over.amin(0) - size).masked_fill(unknown, 0.0)
     high = (over.amax(0) + size).masked_fill(unknown, cap)
     return slope.masked_fill(unknown, 0.0), Interval(low, high)
 
 
-def _of_difference(before: Signed, after: Interval, cap: float) -> tuple[Tensor, Interval]:
-    """A slope s, and where Δ⁺ - s Δ lies; of the slopes 0, 1/2 and 1 the one that leaves least.
+class _Change(NamedTuple):
+    """Where Δ lies before an activation, Δ⁺ behind it, and Δ⁺ - Δ."""
 
-    0: T10 says where Δ⁺ lies. 1/2: Δ⁺ lies between 0 and Δ. 1: so it does, and where x is small
-    below 0, max(x, 0) - x is small.
-    """
-    half = before.error.size / 2
-    rising = Interval(-before.error.high.clamp_min(0), -before.error.low.clamp_max(0))
-    if cap == inf:
-        under = [Interval(-v.high.clamp_max(0), -v.low.clamp_max(0)) for v in before[:2]]
-        rising = rising & under[0].plus(-under[1])
-    straight = [(values.low >= 0) & (values.high <= cap) for values in before[:2]]
-    rising = _zero_where(straight[0] & straight[1], rising)
-    flat = [(values.high <= 0, values.low >= cap) for values in before[:2]]
-    after = _zero_where((flat[0][0] & flat[1][0]) | (flat[0][1] & flat[1][1]), after)
-    rests = [after, Interval(-half, half), rising]
-    widths = torch.stack([rest.high - rest.low for rest in rests]).nan_to_num(inf, inf)
-    best = widths.argmin(0, keepdim=True)
-    ends = (torch.stack([getattr(rest, end) for rest in rests]) for end in ("low", "high"))
-    return best[0].double() / 2, Interval(*(end.gather(0, best)[0] for end in ends))
+    before: Interval
+    after: Interval
+    rising: Interval
+
+    @classmethod
+    def of(cls, before: Signed, after: Interval, cap: float) -> _Change:
+        """T10 says where Δ⁺ lies. Where x is small below 0, max(x, 0) - x is small."""
+        rising = Interval(-before.error.high.clamp_min(0), -before.error.low.clamp_max(0))
+        if cap == inf:
+            under = [Interval(-v.high.clamp_max(0), -v.low.clamp_max(0)) for v in before[:2]]
+            rising = rising & under[0].plus(-under[1])
+        straight = [(values.low >= 0) & (values.high <= cap) for values in before[:2]]
+        rising = _zero_where(straight[0] & straight[1], rising)
+        flat = [(values.high <= 0, values.low >= cap) for values in before[:2]]
+        off = (flat[0][0] & flat[1][0]) | (flat[0][1] & flat[1][1])
+        return cls(before.error, _zero_where(off, after), rising)
+
+    @property
+    def best(self) -> Tensor:
+        """Of the slopes 0, 1/2 and 1 the one that leaves least."""
+        rests = [self.beside(torch.full_like(self.after.low, share)) for share in (0.0, 0.5, 1.0)]
+        widths = torch.stack([rest.high - rest.low for rest in rests]).nan_to_num(inf, inf)
+        return widths.argmin(0).double() / 2
+
+    def beside(self, slope: Tensor) -> Interval:
+        """Where Δ⁺ - s Δ lies: it is (θ - s) Δ with θ in [0, 1], and (1 - s) Δ⁺ + s (Δ⁺ - Δ)."""
+        (low, high), other = self.before, 1 - slope
+        shares = Interval(
+            torch.minimum(_times(other, low), -_times(slope, high)),
+            torch.maximum(_times(other, high), -_times(slope, low)),
+        )
+        ends = zip(self.after, self.rising, strict=True)
+        mixed = Interval(*(_times(other, end) + _times(slope, more) for end, more in ends))
+        size = _times(other, self.after.size) + _times(slope, self.rising.size)
+        found = _looser(shares, self.before.size) & _looser(mixed, size)
+        for share, exactly in ((0, self.after), (1, self.rising)):
+            found = where(slope == share, exactly, found)
+        return found
+
+
+def _looser(values: Interval, size: Tensor) -> Interval:
+    """Ends that are off by what some operations on numbers of this size lose."""
+    return outward(values.low - size * (4 * EPSILON), values.high + size * (4 * EPSILON))
+
+
+def _times(share: Tensor, values: Tensor) -> Tensor:
+    """0 times infinity is 0."""
+    return torch.where(share > 0, share * values, torch.zeros_like(values))
 
 
 def _zero_where(condition: Tensor, values: Interval) -> Interval:

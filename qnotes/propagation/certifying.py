@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from qnotes.errors import NotVerified, QnotesError, UnsupportedOperation, real
 from qnotes.networks.operations import Operation
 from qnotes.networks.tracing import check_module
-from qnotes.propagation.affine import Affine, Budget
+from qnotes.propagation.affine import Affine, Budget, Slopes
 from qnotes.propagation.channels import Channels
 from qnotes.propagation.ellipsoids import (
     Diagonals,
@@ -28,7 +29,7 @@ from qnotes.propagation.ellipsoids import (
 from qnotes.propagation.euclidean import Euclidean
 from qnotes.propagation.intervals import Intervals
 from qnotes.propagation.norms import Norms
-from qnotes.propagation.optimizing import optimize
+from qnotes.propagation.optimizing import Told, better_slopes, optimize
 from qnotes.propagation.outward import log_up
 from qnotes.propagation.pair import Pair, checked_pair
 from qnotes.propagation.rationals import exact
@@ -52,6 +53,8 @@ THEOREMS = dict(zip(METHODS[1:], ("T2", "T8", "T10", "T11", "T14", "T15"), stric
 EXACT = "exact"
 #: Symbols of T15, at first: so many, or more where a form then has no more numbers than that.
 SYMBOLS, NUMBERS = 256, 1 << 22
+#: What a step on the slopes of T15 takes, for each symbol and coordinate.
+SLOPE_BYTES = 200
 #: Coordinates of the largest value of a network so small that T15 costs next to nothing.
 LITTLE = 2048
 #: Frequencies of each axis on which diagonals are found first, and then.
@@ -139,7 +142,7 @@ def certify(
         seconds: for finding the diagonals of T14; more make the bound smaller. With 0 they are
             multiples of the largest eigenvalue, or of Z's diagonal where few channels became many.
             The evaluation that follows takes its own time. T15 is tried with more and more symbols,
-            until so many seconds would be over for all images.
+            and then with better slopes, until so many seconds would be over for all images.
         memory: bytes, about, that T14's matrices and T15's generators may take at once: where T14
             needs more it is refused before it begins, or has no descent, and T15 has fewer symbols.
         diagonals: where finding them starts, such as the `diagonals` of a certificate of the same
@@ -242,6 +245,17 @@ class _Effort:
         visits = walk(pair.operations, domain)
         return iter(tqdm(visits, desc=name, disable=not self.progress, **options))
 
+    @contextmanager
+    def steps(self, name: str) -> Iterator[Told]:
+        """What shows the steps of a descent."""
+        with tqdm(desc=name, unit=" steps", disable=not self.progress, leave=False) as bar:
+
+            def told(step: int, log10: float) -> None:
+                bar.set_postfix_str(f"log10 about {log10:.2f}", refresh=False)
+                bar.update()
+
+            yield told
+
 
 def _certified(pair: Pair, region: Region, method: str, effort: _Effort, *, around: bool) -> _Steps:
     if method == BEST:
@@ -276,12 +290,7 @@ def _ellipsoids(pair: Pair, region: Region, effort: _Effort) -> dict[fx.Node, Kn
 
 
 def _descend(pair: Pair, region: Region, effort: _Effort) -> None:
-    with tqdm(desc="diagonals", unit=" steps", disable=not effort.progress, leave=False) as bar:
-
-        def told(step: int, log10: float) -> None:
-            bar.set_postfix_str(f"log10 about {log10:.2f}", refresh=False)
-            bar.update()
-
+    with effort.steps("diagonals") as told:
         for share, small in ((0.6, FIRST), (0.4, SECOND)):
             seconds = share * effort.seconds
             optimize(pair, region, effort.diagonals, seconds=seconds, small=small, told=told)
@@ -316,26 +325,43 @@ def _with_more_symbols(
     effort: _Effort,
     seconds: float,
 ) -> dict[fx.Node, Known]:
-    """Four times as many symbols each time, while they are wanted, and there is time and room."""
+    """Four times as many symbols each time, while they are wanted, and there is time and room.
+
+    Where there is a symbol for everything, what is left of the time goes into the slopes.
+    """
     end = time.perf_counter() + seconds
     room = max(1, int(min(effort.memory, 1e18) / (48 * _coordinates(pair))))
     symbols, facts = min(max(SYMBOLS, NUMBERS // _coordinates(pair)), room), {}
-    while True:
-        start = time.perf_counter()
+
+    def evaluate(slopes: Slopes | None = None) -> Budget:
         budget = Budget(symbols)
-        for visit in effort.walk(pair, Affine(pair, region, budget, norms), AFFINE):
+        for visit in effort.walk(pair, Affine(pair, region, budget, norms, slopes), AFFINE):
             node = visit.operation.node
             mine = known(visit.result.signed, pair.shapes[node])
             facts[node] = mine & facts[node] if node in facts else mine
+        return budget
+
+    while True:
+        start = time.perf_counter()
+        budget = evaluate()
         now = time.perf_counter()
+        if budget.kept:
+            break
         symbols *= 4
-        if budget.kept or now + 4 * (now - start) > end or symbols > room:
+        if now + 4 * (now - start) > end or symbols > room:
             return facts
+    left = end - now - (now - start)  # one more evaluation follows
+    if left > 0 and SLOPE_BYTES * budget.used * _coordinates(pair, sum) <= effort.memory:
+        with effort.steps("slopes") as told:
+            slopes = better_slopes(pair, region, norms, symbols, seconds=left, told=told)
+        if slopes:
+            evaluate(slopes)
+    return facts
 
 
-def _coordinates(pair: Pair) -> int:
-    """Of the largest value."""
-    return max(math.prod(shape[1:]) for shape in pair.shapes.values())
+def _coordinates(pair: Pair, of: Callable = max) -> int:
+    """Of the largest value, or the sum of all."""
+    return of(math.prod(shape[1:]) for shape in pair.shapes.values())
 
 
 def _stacked(facts: list[Known]) -> Known:

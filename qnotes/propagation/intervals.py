@@ -71,9 +71,17 @@ def outward(low: Tensor, high: Tensor) -> Interval:
 
     What overflowed, and has no number any more, may be anything.
     """
-    infinite = torch.full_like(low, inf)
     low, high = low.nan_to_num(-inf, inf, -inf), high.nan_to_num(inf, inf)
-    return Interval(torch.nextafter(low, -infinite), torch.nextafter(high, infinite))
+    return Interval(_next(low, -inf), _next(high, inf))
+
+
+def _next(values: Tensor, end: float) -> Tensor:
+    """The next number of float64; the step to it has no gradient, the values keep theirs."""
+    plain = values.detach()
+    found = torch.nextafter(plain, torch.full_like(plain, end))
+    if not values.requires_grad:
+        return found
+    return values + (found - plain).nan_to_num(0.0)  # exact: both are neighbours
 
 
 class Intervals(Domain):
@@ -114,12 +122,12 @@ class Intervals(Domain):
         shrunk = Interval(read.error.low.clamp_max(0), read.error.high.clamp_min(0))
         cap = 6.0 if six else inf
         straight = [(values.low >= 0) & (values.high <= cap) for values in read[:2]]
-        error = _where(straight[0] & straight[1], read.error, shrunk)
+        error = where(straight[0] & straight[1], read.error, shrunk)
         if not six:
             # Where S ≥ 0, S - max(S', 0) = min(Δ, S); where S' ≥ 0, max(S, 0) - S' = max(Δ, -S').
             first = Interval(*map(torch.minimum, read.error, read.ours))
             second = Interval(*map(torch.maximum, read.error, -read.theirs))
-            error = error & _where(straight[0], first, error) & _where(straight[1], second, error)
+            error = error & where(straight[0], first, error) & where(straight[1], second, error)
         return met(ours, theirs, error)
 
     def max_pool(self, operation: Operation, read: Signed) -> Signed:
@@ -196,7 +204,8 @@ def met(ours: Interval, theirs: Interval, error: Interval) -> Signed:
     return Signed(ours & theirs.plus(error), theirs & ours.plus(-error), error)
 
 
-def _where(condition: Tensor, one: Interval, other: Interval) -> Interval:
+def where(condition: Tensor, one: Interval, other: Interval) -> Interval:
+    """The one where the condition holds, the other where it does not."""
     return Interval(*(torch.where(condition, a, b) for a, b in zip(one, other, strict=True)))
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import qnotes as qn
-from qnotes.propagation import affine
+from qnotes.propagation import affine, certifying, intervals
 from qnotes.propagation.affine import Budget, Form, added, layer
-from qnotes.propagation.intervals import Interval
+from qnotes.propagation.intervals import Interval, Signed
 from tests.random_networks import ARCHITECTURES, drawn
 
 DOUBLE = {"dtype": torch.float64}
@@ -74,31 +74,83 @@ def test_whatever_gets_no_symbol_is_kept_in_the_interval(most):
     assert torch.allclose(wider.reach, far, rtol=1e-12)
 
 
+@pytest.mark.parametrize("slope", [None, 0.0, 1e-9, 0.3, 0.5, 1.0])
 @pytest.mark.parametrize("cap", [math.inf, 6.0])
-def test_the_line_and_the_rest_hold_the_activation(cap):
+def test_the_line_and_the_rest_hold_the_activation(cap, slope):
     ends = torch.tensor([-9.0, -7.0, -1.0, -1e-300, 0.0, 1e-3, 2.0, 6.0, 8.0], **DOUBLE)
     low, high = (part.flatten() for part in torch.meshgrid(ends, ends, indexing="ij"))
     low, high = low[low <= high], high[low <= high]
-    slope, rest = affine._chord(Interval(low, high), cap)
+    values = Interval(low, high)
+    chord = affine._chord(values, cap)
+    slope, rest = affine._beside(chord if slope is None else chord * 0 + slope, values, cap)
     for share in torch.linspace(0, 1, 101, **DOUBLE):
         x = (low + share * (high - low)).clamp(low, high)
         left = x.clamp(0, cap) - slope * x
         assert (left >= rest.low).all()
         assert (left <= rest.high).all()
-    straight = (low >= 0) & (high <= cap)
-    assert (rest.high - rest.low)[straight].abs().max() == 0
+    straight = (low >= 0) & (high <= cap) & (slope == 1)
+    assert (rest.high - rest.low)[straight].abs().sum() == 0
 
 
 def test_without_ends_the_rest_is_all_that_an_activation_can_give():
-    slope, rest = affine._chord(Interval(*torch.tensor([[-math.inf], [math.inf]], **DOUBLE)), 6.0)
+    values = Interval(*torch.tensor([[-math.inf], [math.inf]], **DOUBLE))
+    slope, rest = affine._beside(affine._chord(values, 6.0), values, 6.0)
     assert slope.item() == 0
     assert (rest.low.item(), rest.high.item()) == (0, 6)
 
 
+@pytest.mark.parametrize("cap", [math.inf, 6.0])
+@pytest.mark.parametrize("scale", [1e-5, 1.0, 20.0])
+def test_whatever_the_slope_what_is_beside_it_holds_the_change(cap, scale):
+    torch.manual_seed(0)
+    middle, reach = 8 * torch.randn(2, 4000, **DOUBLE), torch.rand(2, 4000, **DOUBLE)
+    ours = torch.randn(50, 4000, **DOUBLE) * reach[0] + middle[0]
+    theirs = ours + scale * (torch.randn(50, 4000, **DOUBLE) * reach[1] + middle[1] / 8)
+    error = ours - theirs
+    before = Signed(*(Interval(v.amin(0), v.amax(0)) for v in (ours, theirs, error)))
+    moved = ours.clamp(0, cap) - theirs.clamp(0, cap)
+    after = Interval(moved.amin(0), moved.amax(0))
+    change = affine._Change.of(before, after, cap)
+    narrowest = change.beside(change.best)
+    for share in (0.0, 1e-12, 0.2, 0.5, 0.7, 1 - 2**-53, 1.0):
+        rest = change.beside(torch.full_like(middle[0], share))
+        left = moved - share * error
+        lost = 4e-16 * (moved.abs() + error.abs())  # by these two lines
+        assert (left >= rest.low - lost).all() and (left <= rest.high + lost).all()
+        if share in (0, 0.5, 1):
+            assert ((narrowest.high - narrowest.low) <= (rest.high - rest.low)).all()
+    assert torch.equal(change.beside(torch.ones_like(middle[0])).low, change.rising.low)
+
+
+def test_a_gradient_goes_through_ends_that_are_rounded():
+    ends = torch.tensor([-1.0, 0.0, 2.0, math.inf], **DOUBLE, requires_grad=True)
+    rounded = intervals.outward(-ends, ends)
+    plain = intervals.outward(-ends.detach(), ends.detach())
+    assert all(map(torch.equal, rounded, plain))
+    rounded.high[:3].sum().backward()
+    assert ends.grad.tolist() == [1, 1, 1, 0]
+
+
+def test_better_slopes_make_the_bound_smaller(monkeypatch):
+    torch.manual_seed(0)
+    sizes = ((40, 30), (30, 30), (30, 3))
+    layers = [module for size in sizes for module in (nn.Linear(*size), nn.ReLU())]
+    folded = qn.fold(nn.Sequential(*layers[:-1]).eval())
+    quantized = qn.quantize(folded, bits=6).model
+    options = {"center": torch.rand(1, 40), "radius": 0.1, "method": "affine"}
+    plain = qn.certify(folded, quantized, **options, seconds=0)
+    moved = qn.certify(folded, quantized, **options, seconds=3)
+    assert moved.largest < plain.largest - 0.005
+    assert (moved.log10 <= plain.log10).all()
+    inputs = options["center"].double() + 0.1 * (2 * torch.rand(5000, 40, **DOUBLE) - 1).sign()
+    assert qn.output_errors(folded, quantized, inputs).max() <= moved.bound.max()
+    monkeypatch.setattr(certifying, "SLOPE_BYTES", 10**9)  # no room for steps
+    again = qn.certify(folded, quantized, **options, seconds=3)
+    assert again.largest == plain.largest
+
+
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_more_symbols_are_never_worse(kind, monkeypatch):
-    from qnotes.propagation import certifying
-
     network, changed, shape, radius = drawn(kind, 0, "certify ")
     center = torch.zeros(1, *shape[1:], **DOUBLE)
     options = {"center": center, "radius": 0.1 * radius, "method": "affine"}
@@ -109,14 +161,13 @@ def test_more_symbols_are_never_worse(kind, monkeypatch):
 
 
 def test_a_small_network_has_all_the_symbols_it_wants_at_once(monkeypatch):
-    from qnotes.propagation import certifying
-
     torch.manual_seed(0)
     sizes = ((784, 60), (60, 60), (60, 3))
     layers = [module for size in sizes for module in (nn.Linear(*size), nn.ReLU())]
     folded = qn.fold(nn.Sequential(*layers[:-1]).eval())
     quantized = qn.quantize(folded, bits=8).model
     options = {"center": torch.rand(1, 784), "radius": 0.02, "method": "affine"}
+    monkeypatch.setattr(certifying, "SLOPE_BYTES", 10**9)  # symbols alone
     found = [qn.certify(folded, quantized, **options, seconds=s).largest for s in (0, 60)]
     assert found[0] == found[1]
     monkeypatch.setattr(certifying, "NUMBERS", 1)  # 256 symbols for 784 pixels
