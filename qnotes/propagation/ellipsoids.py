@@ -37,7 +37,7 @@ from qnotes.propagation.centers import Points
 from qnotes.propagation.euclidean import _made, column_sum, log_length, sharing
 from qnotes.propagation.factored import WIDE, Factored, factored
 from qnotes.propagation.intervals import Interval
-from qnotes.propagation.joint import BYTES, ERROR, Joint, Member, Together, raised
+from qnotes.propagation.joint import BYTES, ERROR, PART, Joint, Member, Together, raised
 from qnotes.propagation.outward import EPSILON, log_up
 from qnotes.propagation.pair import Pair
 from qnotes.propagation.regions import Region
@@ -62,9 +62,10 @@ LEAST = 1e-140
 NOTHING = 1e-120
 #: 1 - α at first, at most: 1/α enlarges everything that is alive.
 LARGEST_SHARE = 0.02
-#: So many copies of the largest joint matrix are alive at once; and of all, for their gradients.
+#: So many copies of the largest joint matrix are alive at once, and of what is made in one piece as
+#: many more; and of all, for their gradients.
 #: Of one that is factored, and not made in parts, so many times as many.
-COPIES, KEPT_COPIES, FACTORED_TIMES = 4, 4, 3
+COPIES, KEPT_COPIES, FACTORED_TIMES = 4, 7, 3
 #: Where a cache has the tori.
 TORI = "tori"
 #: What a convolution makes: a matrix for each frequency, or `factored`, new or filtered.
@@ -219,6 +220,7 @@ class Ellipsoids(Domain):
         total = lengths.square().sum()
         weights = torch.where(lengths > 0, lengths, 1e-9 * lengths.max().clamp_min(1e-300))
         numbers = weights * weights.sum() * (1 + 1e-12) if channels > 1 else total[None]
+        numbers = numbers.clamp_min(LEAST**2)  # smaller squares are lost
         numbers = torch.cat([numbers, torch.zeros_like(numbers)])
         frequencies = len(half(self.tori[operation.node])[0])
         matrix = torch.diag(numbers).to(torch.complex128).expand(frequencies, -1, -1)
@@ -447,7 +449,7 @@ class Ellipsoids(Domain):
     def average_pool(self, operation: Operation, read: Value) -> Value:
         shape, made = (self.pair.shapes[n] for n in (operation.inputs[0], operation.node))
         whole = set(made[2:]) == {1} and made[1] == shape[1]
-        if whole and _covers(operation, shape):
+        if whole and _covers(operation, self.pair):
             return self._global(operation, read)
         module = None if whole else _uniform(operation.module, shape)
         if module is None:
@@ -475,7 +477,8 @@ class Ellipsoids(Domain):
         node, source = operation.node, operation.inputs[0]
         joint = self._solid(source)
         member = joint.members[source]
-        first = torch.tensor([list(operation.module.padding[::2])[::-1]])
+        before = list(operation.module.padding[::2])[::-1]  # of the last axes, maybe not of all
+        first = torch.tensor([[0] * (len(member.sides) - len(before)) + before])
         frequencies = joint.aliases(member.sides)
         shift = waves(-first, frequencies.flatten(0, 1), member.sides).view(*frequencies.shape[:2])
         maps = torch.diag_embed(shift.repeat_interleave(2 * member.channels, 1))
@@ -650,10 +653,13 @@ def _aliased(maps: Tensor, same: Tensor) -> Tensor:
     return full.transpose(2, 3).flatten(3).flatten(1, 2)
 
 
-def _covers(operation: Operation, shape: tuple[int, ...]) -> bool:
-    """Whether average pooling to one position takes all positions alike."""
+def _covers(operation: Operation, pair: Pair) -> bool:
+    """Whether average pooling to one position takes all positions alike, and no other channel."""
     if type(operation.module) in ADAPTIVE_AVERAGE_POOLS:
         return True
+    if not _pools_positions(operation, pair):
+        return False
+    shape = pair.shapes[operation.inputs[0]]
     columns = torch.ones(1, 1, *shape[2:], dtype=torch.float64, requires_grad=True)
     with torch.enable_grad():
         (columns,) = torch.autograd.grad(operation.module(columns).sum(), columns)
@@ -722,7 +728,8 @@ def check_memory(pair: Pair, memory: float) -> None:
 def needed_memory(pair: Pair) -> Iterator[tuple[str, int]]:
     """Names of operations, and about the bytes that each takes."""
     for visit in walk(pair.operations, Needs(pair, factored=FACTORED_TIMES)):
-        yield visit.operation.name, COPIES * BYTES * visit.result
+        size = BYTES * visit.result
+        yield visit.operation.name, COPIES * (size + min(size, PART))
 
 
 def gradient_memory(pair: Pair, small: int) -> int:

@@ -395,10 +395,10 @@ def _factor(joint: Joint) -> Tensor:
     roots = joint.matrix.detach().diagonal(dim1=-2, dim2=-1).real.clamp_min(1e-280).sqrt()
     scaled = joint.matrix / roots[:, :, None] / roots[:, None]
     eye = torch.eye(n, dtype=scaled.dtype)
-    least = 16 * n * (n + 16) * EPSILON if joint.exact else SLIGHTLY
+    least = 32 * n * (n + 16) * EPSILON if joint.exact else SLIGHTLY  # half for rounding to `above`
     for grown in (1, 16, 256):
         above = scaled + grown * least * eye
         lower, failed = torch.linalg.cholesky_ex(above)
-        if not failed.any() and (not joint.exact or is_root(lower, above, grown * least)):
+        if not failed.any() and (not joint.exact or is_root(lower, above, grown * least / 2)):
             return roots[:, :, None] * lower
     raise NotVerified("ellipsoids: a matrix that should be positive could not be factored")

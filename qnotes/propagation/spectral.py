@@ -80,7 +80,7 @@ def index(frequencies: Tensor, sides: Sequence[int]) -> Tensor:
 
 
 def waves(positions: Tensor, frequencies: Tensor, sides: Sequence[int]) -> Tensor:
-    """exp(2πi ω·x / T), (frequencies, positions); each off by at most 8 EPSILON.
+    """exp(2πi ω·x / T), (frequencies, positions); off by at most 8 EPSILON an axis.
 
     The angle of each axis is reduced in whole numbers, so that it is at most 2π.
     """

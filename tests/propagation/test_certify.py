@@ -106,6 +106,63 @@ def test_inputs_outside_of_what_there_is_do_not_count():
     assert whole.bound == pytest.approx(np.array([[1.25]]))
 
 
+@pytest.mark.parametrize(
+    ("first", "pool", "shape"),
+    [
+        (nn.Conv1d, nn.AvgPool2d((3, 6), 1, (1, 0), count_include_pad=False), (1, 2, 6)),
+        (nn.Conv1d, nn.AvgPool2d(3, 1, 1), (1, 2, 6)),
+        (nn.Conv1d, nn.AdaptiveAvgPool2d((2, 1)), (1, 2, 6)),
+        (nn.Conv1d, nn.MaxPool2d((2, 6), 1), (1, 2, 6)),
+        (nn.Conv2d, nn.AvgPool3d((3, 5, 5), 1, (1, 0, 0), count_include_pad=False), (1, 2, 5, 5)),
+        (nn.Conv2d, nn.MaxPool3d(3, 1, 1), (1, 2, 5, 5)),
+    ],
+)
+def test_a_pool_that_takes_channels_for_positions(first, pool, shape):
+    torch.manual_seed(1)
+    network = nn.Sequential(first(2, 4, 3, padding=1), pool).double().eval()
+    network[0].weight.data[0] *= 1e3
+    changed = copy.deepcopy(network)
+    rows = network[0].weight.data.flatten(1).abs().amax(1)  # errors of channels differ by far
+    changed[0].weight.data += 0.1 * rows.view(-1, *[1] * (len(shape) - 1))
+    inputs = torch.cat([hard_inputs(shape, 1.0, seed) for seed in range(3)])
+    errors = (network(inputs) - changed(inputs)).abs().amax(0).detach().numpy()
+    for method in certifying.METHODS:
+        try:
+            found = certify(network, changed, input_shape=shape, method=method, seconds=0).bound
+        except qn.UnsupportedOperation as error:
+            assert method == "ellipsoids" and "pooling over channels" in str(error)
+        else:
+            assert (errors <= found * (1 + SLACK)).all(), method
+
+
+@pytest.mark.parametrize("radius", [1e-170, 1e-160, 1e-150])
+@pytest.mark.parametrize("weights", [(1e100, 1.0), (1e60, 1.0), (1e38, 1e38), (1.0, 1e100)])
+def test_a_radius_whose_square_is_no_number(radius, weights):
+    network = nn.Sequential(*[nn.Conv2d(1, 1, 1, bias=False) for _ in weights]).double().eval()
+    for layer, weight in zip(network, weights, strict=True):
+        layer.weight.data.fill_(weight)
+    changed = copy.deepcopy(network)
+    changed[0].weight.data *= 1.01
+    error = radius * (changed[0].weight.item() - weights[0]) * weights[1]
+    for method in certifying.METHODS:
+        options = {"input_shape": (1, 1, 1, 1), "radius": radius, "seconds": 0}
+        assert certify(network, changed, **options, method=method).bound.max() >= error, method
+
+
+@pytest.mark.parametrize("method", certifying.METHODS)
+def test_padding_of_some_axes_only(method):
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 2, 3, padding=1), nn.ZeroPad1d((2, 1)), nn.ReLU(), nn.Conv2d(2, 2, 3)
+    network = nn.Sequential(*layers).double().eval()
+    changed = copy.deepcopy(network)
+    changed[0].weight.data += 0.01
+    inputs = torch.cat([hard_inputs((1, 1, 4, 5), 1.0, seed) for seed in range(3)])
+    errors = (network(inputs) - changed(inputs)).abs().amax(0).detach().numpy()
+    found = certify(network, changed, input_shape=(1, 1, 4, 5), method=method).bound
+    assert (errors <= found * (1 + SLACK)).all()
+    assert errors.max() > 0.01 * found.max()
+
+
 def test_prints_in_one_line():
     network = nn.Sequential(nn.Linear(2, 1)).double().eval()
     changed = copy.deepcopy(network)
