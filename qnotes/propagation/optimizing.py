@@ -132,6 +132,8 @@ def descend(
                     best, kept = value.item(), [number.detach().clone() for number in free]
                 descent.zero_grad()
                 value.backward()
+                if not any(number.grad is not None and number.grad.any() for number in free):
+                    break  # nothing moves it
                 descent.step()
                 with torch.no_grad():
                     limit()

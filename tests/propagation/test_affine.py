@@ -144,6 +144,8 @@ def test_better_slopes_make_the_bound_smaller(monkeypatch):
     assert (moved.log10 <= plain.log10).all()
     inputs = options["center"].double() + 0.1 * (2 * torch.rand(5000, 40, **DOUBLE) - 1).sign()
     assert qn.output_errors(folded, quantized, inputs).max() <= moved.bound.max()
+    inside = qn.certify(folded, quantized, **options | {"radius": 1e-9}, seconds=60)
+    assert inside.seconds < 30  # no unit bends: nothing to be found
     monkeypatch.setattr(certifying, "SLOPE_BYTES", 10**9)  # no room for steps
     again = qn.certify(folded, quantized, **options, seconds=3)
     assert again.largest == plain.largest
