@@ -41,8 +41,6 @@ from qnotes.propagation.weights import bias_of
 SHORT = 1e-140
 #: A coordinate so much smaller than the largest gets no symbol.
 NEGLIGIBLE = 1e-12
-
-
 #: Of the lines of S' and of Δ, behind each activation.
 Slopes = dict[fx.Node, tuple[Tensor, Tensor]]
 

@@ -84,7 +84,7 @@ class Certificate:
     provenance: Mapping[str, object] = field(default_factory=dict)
     seconds: float = 0.0
     said: Mapping[str, float] = field(default_factory=dict)
-    diagonals: Diagonals | None = field(default=None, repr=False)
+    diagonals: Diagonals | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:

@@ -421,7 +421,7 @@ class Ellipsoids(Domain):
 
     def _pooled(self, operation: Operation, grown: float) -> Value:
         node, source = operation.node, operation.inputs[0]
-        if not _pools_positions(operation, self.pair):
+        if not _pools_positions(operation.module, self.pair.shapes[source]):
             raise UnsupportedOperation(
                 f"{operation.name}: pooling over channels has no rule in ellipsoids"
             )
@@ -449,7 +449,7 @@ class Ellipsoids(Domain):
     def average_pool(self, operation: Operation, read: Value) -> Value:
         shape, made = (self.pair.shapes[n] for n in (operation.inputs[0], operation.node))
         whole = set(made[2:]) == {1} and made[1] == shape[1]
-        if whole and _covers(operation, self.pair):
+        if whole and _covers(operation.module, shape):
             return self._global(operation, read)
         module = None if whole else _uniform(operation.module, shape)
         if module is None:
@@ -653,16 +653,15 @@ def _aliased(maps: Tensor, same: Tensor) -> Tensor:
     return full.transpose(2, 3).flatten(3).flatten(1, 2)
 
 
-def _covers(operation: Operation, pair: Pair) -> bool:
+def _covers(module: nn.Module, shape: tuple[int, ...]) -> bool:
     """Whether average pooling to one position takes all positions alike, and no other channel."""
-    if type(operation.module) in ADAPTIVE_AVERAGE_POOLS:
+    if type(module) in ADAPTIVE_AVERAGE_POOLS:
         return True
-    if not _pools_positions(operation, pair):
+    if not _pools_positions(module, shape):
         return False
-    shape = pair.shapes[operation.inputs[0]]
     columns = torch.ones(1, 1, *shape[2:], dtype=torch.float64, requires_grad=True)
     with torch.enable_grad():
-        (columns,) = torch.autograd.grad(operation.module(columns).sum(), columns)
+        (columns,) = torch.autograd.grad(module(columns).sum(), columns)
     return bool((columns - 1 / math.prod(shape[2:])).abs().max() <= 1e-15)
 
 
@@ -670,9 +669,9 @@ def _uniform(module: nn.Module, shape: tuple[int, ...]) -> nn.Module | None:
     """Average pooling as a convolution; None where windows differ."""
     if type(module) in ADAPTIVE_AVERAGE_POOLS or module.ceil_mode:
         return None
-    axes = len(shape) - 2
-    if axes != int(type(module).__name__[-2]):
+    if not _pools_positions(module, shape):
         return None
+    axes = len(shape) - 2
     kernel, stride, padding = (
         (option,) * axes if isinstance(option, int) else tuple(option)
         for option in (module.kernel_size, module.stride, module.padding)
@@ -885,10 +884,9 @@ def _stride(pair: Pair, operation: Operation) -> tuple[int, ...] | None:
     return (stride,) * axes if isinstance(stride, int) else tuple(stride)
 
 
-def _pools_positions(operation: Operation, pair: Pair) -> bool:
-    """Whether a pool takes the axes of images for its own."""
-    axes = int(type(operation.module).__name__[-2])
-    return len(pair.shapes[operation.inputs[0]]) == axes + 2
+def _pools_positions(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether a pool takes the axes of images for its own, and no channels."""
+    return len(shape) == int(type(module).__name__[-2]) + 2
 
 
 def _convolution(operation: Operation, pair: Pair) -> nn.Module | None:

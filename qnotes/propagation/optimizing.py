@@ -60,8 +60,9 @@ def optimize(
         for _, level in diagonals.found.values():
             level.clamp_(LEAST_LEVEL, 3.0)
 
-    free, options = (lambda: diagonals.numbers), {"step": STEP, "limit": limit, "told": told}
-    return descend(objective, free, seconds=seconds, **options)
+    return descend(
+        objective, lambda: diagonals.numbers, seconds=seconds, step=STEP, limit=limit, told=told
+    )
 
 
 def better_slopes(
@@ -88,8 +89,8 @@ def better_slopes(
         for slope in free():
             slope.clamp_(0, 1)
 
-    options = {"step": SLOPE_STEP, "limit": limit, "told": told}
-    return found if descend(objective, free, seconds=seconds, **options) else {}
+    steps = descend(objective, free, seconds=seconds, step=SLOPE_STEP, limit=limit, told=told)
+    return found if steps else {}
 
 
 def descend(

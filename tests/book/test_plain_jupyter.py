@@ -85,7 +85,7 @@ def shown(cell) -> list:
     ]
 
 
-def rows(data: dict) -> list[str]:
+def rows(data: dict) -> list[list[str]]:
     """The rows of a table, which an edition has in HTML or, where it has formulae, in Markdown.
 
     Its caption is left out, which has the number of the page in the edition alone.

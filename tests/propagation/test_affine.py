@@ -22,6 +22,15 @@ def form(symbols: int, *shape: int, seed: int = 0) -> Form:
     return Form(numbers[:1], numbers[2:], radius, torch.arange(symbols))
 
 
+def dense(inputs: int, units: int, *, bits: int) -> tuple[nn.Module, nn.Module]:
+    """Two hidden layers and three outputs, with random weights, and its rounded copy."""
+    torch.manual_seed(0)
+    sizes = ((inputs, units), (units, units), (units, 3))
+    layers = [module for size in sizes for module in (nn.Linear(*size), nn.ReLU())]
+    folded = qn.fold(nn.Sequential(*layers[:-1]).eval())
+    return folded, qn.quantize(folded, bits=bits).model
+
+
 def points(value: Form, count: int = 200) -> torch.Tensor:
     """Corners of a form, some of each kind."""
     generator = torch.Generator().manual_seed(1)
@@ -132,11 +141,7 @@ def test_a_gradient_goes_through_ends_that_are_rounded():
 
 
 def test_better_slopes_make_the_bound_smaller(monkeypatch):
-    torch.manual_seed(0)
-    sizes = ((40, 30), (30, 30), (30, 3))
-    layers = [module for size in sizes for module in (nn.Linear(*size), nn.ReLU())]
-    folded = qn.fold(nn.Sequential(*layers[:-1]).eval())
-    quantized = qn.quantize(folded, bits=6).model
+    folded, quantized = dense(40, 30, bits=6)
     options = {"center": torch.rand(1, 40), "radius": 0.1, "method": "affine"}
     plain = qn.certify(folded, quantized, **options, seconds=0)
     moved = qn.certify(folded, quantized, **options, seconds=3)
@@ -163,11 +168,7 @@ def test_more_symbols_are_never_worse(kind, monkeypatch):
 
 
 def test_a_small_network_has_all_the_symbols_it_wants_at_once(monkeypatch):
-    torch.manual_seed(0)
-    sizes = ((784, 60), (60, 60), (60, 3))
-    layers = [module for size in sizes for module in (nn.Linear(*size), nn.ReLU())]
-    folded = qn.fold(nn.Sequential(*layers[:-1]).eval())
-    quantized = qn.quantize(folded, bits=8).model
+    folded, quantized = dense(784, 60, bits=8)
     options = {"center": torch.rand(1, 784), "radius": 0.02, "method": "affine"}
     monkeypatch.setattr(certifying, "SLOPE_BYTES", 10**9)  # symbols alone
     found = [qn.certify(folded, quantized, **options, seconds=s).largest for s in (0, 60)]
