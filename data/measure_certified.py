@@ -36,7 +36,7 @@ DESCENT = {
     "resnet32": 90,
     "resnet44": 90,
     "resnet56": 240,
-    "resnet110": 120,
+    "resnet110": 600,
     "mobilenet_v2_x0_25": 120,
     "mobilenet_v2_x0_5": 60,
     "resnet18": 0,
