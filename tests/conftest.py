@@ -1,8 +1,10 @@
 """What all tests share."""
 
+import itertools
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,12 @@ ROOT = Path(__file__).parents[1]
 def root() -> Path:
     """The folder of the project."""
     return ROOT
+
+
+@pytest.fixture
+def ticking(monkeypatch) -> None:
+    """A clock that moves when it is read: what seconds allow is the same on every machine."""
+    monkeypatch.setattr(time, "perf_counter", itertools.count(step=0.01).__next__)
 
 
 @pytest.fixture(scope="session")

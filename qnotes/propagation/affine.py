@@ -90,7 +90,7 @@ class Form(NamedTuple):
     def averaged(self, function: Callable[[Tensor], Tensor], stretch: float) -> Form:
         """Of means of any number of its coordinates, whose ℓ² norm is at most `stretch`."""
         share = (self.center.numel() + 8) * EPSILON
-        lost = length(function(self.center.abs() + self.reach) * share)
+        lost = length(function(self.center.abs() + self.reach) * share + TINY)
         plain = self.mapped(function)
         slip = (stretch * self.slip + lost) * (1 + 4 * EPSILON)
         return plain._replace(radius=plain.radius * (1 + share), slip=slip)
@@ -320,7 +320,7 @@ class Affine(Domain):
         """slope · form + rest, with a symbol for what is left."""
         middle = rest.low / 2 + rest.high / 2
         half = torch.maximum(rest.high - middle, middle - rest.low) * (1 + EPSILON)
-        lost = (slope * (form.center.abs() + form.reach) + middle.abs()) * (4 * EPSILON)
+        lost = (slope * (form.center.abs() + form.reach) + middle.abs()) * (4 * EPSILON) + TINY
         straight = (half == 0) & (middle == 0) & (slope == 1)
         flat = slope == 0  # whatever the form said, it may be infinite, is not needed
         lost = lost.masked_fill(straight, 0.0).masked_fill(flat, 0.0)
@@ -366,12 +366,12 @@ def _beside(slope: Tensor, values: Interval, cap: float) -> tuple[Tensor, Interv
     if cap < inf:
         bends.append(torch.full_like(low, cap).clamp(low, high))
     over = torch.stack([point.clamp(0, cap) - slope * point for point in bends])
-    curved = (slope > 0) & (slope < 1)
-    size = (values.size * (4 * EPSILON)).masked_fill(~curved, 0.0)
+    found = Interval(over.amin(0), over.amax(0))
+    exact = (slope == 0) | ((slope == 1) & (high <= cap))
+    low, high = where(exact, found, _looser(found, values.size))
     unknown = ~over.isfinite().all(0)
-    low = (over.amin(0) - size).masked_fill(unknown, 0.0)
-    high = (over.amax(0) + size).masked_fill(unknown, cap)
-    return slope.masked_fill(unknown, 0.0), Interval(low, high)
+    rest = Interval(low.masked_fill(unknown, 0.0), high.masked_fill(unknown, cap))
+    return slope.masked_fill(unknown, 0.0), rest
 
 
 class _Change(NamedTuple):
