@@ -25,6 +25,7 @@ from qnotes.propagation.ellipsoids import (
     at_center,
     check_memory,
     gradient_memory,
+    thrifty,
 )
 from qnotes.propagation.euclidean import Euclidean
 from qnotes.propagation.intervals import Intervals
@@ -278,6 +279,7 @@ def _ellipsoids(pair: Pair, region: Region, effort: _Effort) -> dict[fx.Node, Kn
     """What T14 says of each value: diagonals for the first image, used around every one."""
     if missing := _missing(Ellipsoids, pair):
         raise UnsupportedOperation(missing)
+    pair = thrifty(pair)
     check_memory(pair, effort.memory)
     fits = gradient_memory(pair, SECOND) <= effort.memory
     if fits and effort.seconds > 0 and bool((region.reach > 0).any()):

@@ -37,7 +37,7 @@ from qnotes.propagation.centers import Points
 from qnotes.propagation.euclidean import _made, column_sum, log_length, sharing
 from qnotes.propagation.factored import WIDE, Factored, factored
 from qnotes.propagation.intervals import Interval
-from qnotes.propagation.joint import BYTES, ERROR, PART, Joint, Member, Together, raised
+from qnotes.propagation.joint import BYTES, ERROR, Joint, Member, Together, raised
 from qnotes.propagation.outward import EPSILON, log_up
 from qnotes.propagation.pair import Pair
 from qnotes.propagation.regions import Region
@@ -62,10 +62,10 @@ LEAST = 1e-140
 NOTHING = 1e-120
 #: 1 - α at first, at most: 1/α enlarges everything that is alive.
 LARGEST_SHARE = 0.02
-#: So many copies of the largest joint matrix are alive at once, and of what is made in one piece as
-#: many more; and of all, for their gradients.
+#: So many copies of the largest joint matrix are alive at once, and as many more of what is made in
+#: one piece, such as the maps of a layer, of up to `PIECE` bytes; and of all, for their gradients.
 #: Of one that is factored, and not made in parts, so many times as many.
-COPIES, KEPT_COPIES, FACTORED_TIMES = 4, 7, 3
+COPIES, PIECE, KEPT_COPIES, FACTORED_TIMES = 4, 1 << 28, 7, 3
 #: Where a cache has the tori.
 TORI = "tori"
 #: What a convolution makes: a matrix for each frequency, or `factored`, new or filtered.
@@ -340,7 +340,7 @@ class Ellipsoids(Domain):
             matrix = raised(matrix, reach, terms)
         # A vector at the origin of a torus has the same transform everywhere, T^-1/2 of itself.
         frequencies = len(half(self.tori[node])[0])
-        self._start(node, matrix.shape[-1] // 2, matrix.expand(frequencies, -1, -1))
+        self._start(node, matrix.shape[-1] // 2, matrix.repeat(frequencies, 1, 1))
 
     def sum(self, operation: Operation, first: Value, second: Value) -> Value:
         node, (one, other) = operation.node, operation.inputs
@@ -442,7 +442,7 @@ class Ellipsoids(Domain):
         )
         numbers = scale.reshape(-1) * top * (grown * (1 + 1e-12))
         frequencies = len(half(self.tori[node])[0])
-        matrix = torch.diag(numbers).to(torch.complex128).expand(frequencies, -1, -1)
+        matrix = torch.diag(numbers).to(torch.complex128).repeat(frequencies, 1, 1)
         self._start(node, channels, matrix)
         return Value(tuple(self.pair.shapes[node][2:]), True)
 
@@ -724,11 +724,31 @@ def check_memory(pair: Pair, memory: float) -> None:
             )
 
 
+def thrifty(pair: Pair) -> Pair:
+    """The same in another order: layers come at once that are the last to read a value.
+
+    It would stay alive through a whole branch, for the projection of its skip. All in all they must
+    make no more numbers than it has.
+    """
+    left, order = list(pair.operations), []
+    while left:
+        readers = left[:1]
+        if left[0].kind == AFFINE:
+            (read,) = left[0].inputs
+            others = [operation for operation in left if read in operation.inputs]
+            made = sum(math.prod(pair.shapes[operation.node]) for operation in others)
+            fewer = made <= math.prod(pair.shapes[read])
+            readers = others if fewer and all(o.kind == AFFINE for o in others) else readers
+        order += readers
+        left = [operation for operation in left if operation not in readers]
+    return replace(pair, operations=tuple(order))
+
+
 def needed_memory(pair: Pair) -> Iterator[tuple[str, int]]:
     """Names of operations, and about the bytes that each takes."""
     for visit in walk(pair.operations, Needs(pair, factored=FACTORED_TIMES)):
         size = BYTES * visit.result
-        yield visit.operation.name, COPIES * (size + min(size, PART))
+        yield visit.operation.name, COPIES * (size + min(size, PIECE))
 
 
 def gradient_memory(pair: Pair, small: int) -> int:

@@ -8,14 +8,21 @@ Matrices are float64 and count as exact; what rounding may have taken is added t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, fx
 
 from qnotes.propagation.outward import EPSILON
-from qnotes.propagation.spectral import grid, half, index, verified_definite
+from qnotes.propagation.spectral import (
+    grid,
+    half,
+    index,
+    powers,
+    quotients,
+    verified_definite,
+)
 
 #: What travels for each channel: S' - S'(c), then Δ.
 MOVED, ERROR = 0, 1
@@ -26,7 +33,7 @@ LARGEST_RESIDUAL = 0.25
 #: Matrices with more rows than this have their largest eigenvalue guessed by powers.
 LARGE = 256
 #: Bytes of a matrix for each frequency; larger ones are made a few frequencies at a time.
-PART = 1 << 28
+PART = 1 << 24
 #: Of a complex number.
 BYTES = 16
 
@@ -213,11 +220,17 @@ class Joint(Together):
         return replace(self, members=members, matrix=found)
 
     def _mapped(self, reads, kept, maps) -> Tensor:
-        cross, own = 0.0, 0.0
-        for read, matrix in zip(reads, maps, strict=True):
-            cross = cross + _times(matrix, self._part([read], kept))
-            for second, other in zip(reads, maps, strict=True):
-                own = own + _times(other, _times(matrix, self.block(read, second)).mH).mH
+        beside = [*kept, *(read for read in dict.fromkeys(reads) if read not in kept)]
+        cross = sum(
+            _times(matrix, self._part([read], beside))
+            for read, matrix in zip(reads, maps, strict=True)
+        )
+        widths = [self.size(self.members[node]) for node in beside]
+        columns = dict(zip(beside, cross.split(widths, -1), strict=True))
+        own = sum(
+            _times(matrix, columns[read].mH).mH for read, matrix in zip(reads, maps, strict=True)
+        )
+        cross = cross[..., : sum(widths[: len(kept)])]
         return assembled(self._part(kept, kept), cross, hermitian(own))
 
     def _roots(self, nodes: list[fx.Node]) -> Tensor:
@@ -269,7 +282,7 @@ class Joint(Together):
         return raised(found, torch.cat([reach, root * roots], 1), 2 * len(root))
 
     def plus(self, node: fx.Node, vectors: Tensor, share: Tensor) -> Joint:
-        """T14 (b): with a vector added to a value.
+        """T14 (b): with a vector added to a value; in place where rounding is made up for.
 
         Args:
             vectors: (frequencies, rows of the value), one vector in all.
@@ -281,28 +294,35 @@ class Joint(Together):
         alpha, columns = shared
         grown = 1 + 32 * EPSILON
 
-        def made(part: Joint, at: slice) -> Tensor:
-            matrix = part.matrix * (grown / alpha)
-            added = hermitian(columns[at, :, None] * columns[at, None].conj())
-            matrix[:, where, where] += added * grown
-            return raised(matrix, _root_diagonal(matrix), 16) if self.exact else matrix
+        def added(matrix: Tensor, at: slice) -> Tensor:
+            own = hermitian(columns[at, :, None] * columns[at, None].conj())
+            matrix[:, where, where] += own * grown
+            return matrix
 
-        return replace(self, matrix=self._by_parts(made))
+        if not self.exact:
+            return replace(self, matrix=added(self.matrix * (grown / alpha), slice(None)))
+        for at in parts(self.matrix.shape):
+            matrix = added(self.matrix[at].mul_(grown / alpha), at)
+            raised(matrix, _root_diagonal(matrix), 16)
+        return self
 
     def blurred(self, node: fx.Node, moved: float, error: float) -> Joint:
         """T14 (b): with anything that is as short added to S' - S'(c) and to Δ of a value.
+
+        In place.
 
         Args:
             moved, error: lengths, positive; so small that α is nearly 1.
         """
         where = self.rows(node)
         grown, added = self._balls(node, moved, error)
-        matrix = self.matrix * grown
-        added = added[:, None].expand(2, self.members[node].channels)
-        matrix[:, where, where].diagonal(dim1=-2, dim2=-1).add_(
-            added.flatten().repeat(self.size(self.members[node]) // added.numel())
-        )
-        return replace(self, matrix=raised(matrix, _root_diagonal(matrix), 16))
+        added = added[:, None].expand(2, self.members[node].channels).flatten()
+        added = added.repeat(self.size(self.members[node]) // len(added))
+        for at in parts(self.matrix.shape):
+            matrix = self.matrix[at].mul_(grown)
+            matrix[:, where, where].diagonal(dim1=-2, dim2=-1).add_(added)
+            raised(matrix, _root_diagonal(matrix), 16)
+        return self
 
     def at_zero(self, node: fx.Node, read: fx.Node, member: Member, scale: float) -> Joint:
         """A multiple of a value's frequency 0, at the origin of a torus: at every frequency."""
@@ -311,7 +331,7 @@ class Joint(Together):
         if self.exact:
             matrix = raised(matrix, _root_diagonal(matrix), 4)
         count = len(half(member.sides)[0])
-        matrix = matrix.to(torch.complex128).expand(count, -1, -1)
+        matrix = matrix.to(torch.complex128).repeat(count, 1, 1)
         return Joint(member.sides, {node: member}, matrix, self.exact)
 
     def coarser(self, sides: tuple[int, ...]) -> Joint:
@@ -349,22 +369,26 @@ class Joint(Together):
 
     def top(self, node: fx.Node, shape: Tensor) -> Tensor:
         """The largest eigenvalue relative to a diagonal: a guess, verified by whoever uses it."""
-        block = self.block(node)
-        root = shape.reshape(-1).repeat(block.shape[-1] // shape.numel()).sqrt()
-        scaled = block / (root[:, None] * root)
+        root = shape.reshape(-1).repeat(self.size(self.members[node]) // shape.numel()).sqrt()
+        if not self.matrix.requires_grad:
+            root = root.detach()
+            return self._by_parts(lambda part, _: part._tops(node, root)).max().clamp_min(1e-12)
+        scaled = self._scaled(node, root)
         with torch.no_grad():
-            if block.shape[-1] > LARGE:
-                vectors = torch.ones_like(scaled[..., :1])
-                for _ in range(12):
-                    vectors = scaled @ vectors
-                    vectors = vectors / torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-            elif not block.requires_grad:
-                return torch.linalg.eigvalsh(scaled)[:, -1].max().clamp_min(1e-12)
-            else:
-                vectors = torch.linalg.eigh(scaled)[1][..., -1:]
-            which = (vectors.mH @ scaled @ vectors).real.argmax()
-            vector = vectors[which]
-        return (vector.mH @ scaled[which] @ vector).real.squeeze().clamp_min(1e-12)
+            vectors = powers(scaled) if len(root) > LARGE else \
+                torch.linalg.eigh(scaled)[1][..., -1:]  # fmt: skip
+            which = quotients(scaled, vectors).argmax()
+        return quotients(scaled[which], vectors[which]).squeeze().clamp_min(1e-12)
+
+    def _scaled(self, node: fx.Node, root: Tensor) -> Tensor:
+        return self.block(node) / (root[:, None] * root)
+
+    def _tops(self, node: fx.Node, root: Tensor) -> Tensor:
+        """About the largest eigenvalue at each frequency."""
+        scaled = self._scaled(node, root)
+        if len(root) <= LARGE:
+            return torch.linalg.eigvalsh(scaled)[:, -1]
+        return quotients(scaled, powers(scaled))[:, 0, 0]
 
     def lengths(self, node: fx.Node) -> Tensor:
         """Bounds on the ℓ² norm of S' - S'(c) and of Δ, by row sums."""
@@ -388,19 +412,21 @@ def by_parts(shape: Sequence[int], make: Callable[[slice], Tensor | None]) -> Te
     Returns:
         None as soon as a part is None.
     """
-    count, each = shape[0], max(1, PART // (BYTES * math.prod(shape[1:])))
-    if each >= count:
-        return make(slice(None))
     found = None
-    for start in range(0, count, each):
-        where = slice(start, start + each)
+    for where in parts(shape):
         part = make(where)
-        if part is None:
-            return None
+        if part is None or len(part) == shape[0]:
+            return part
         if found is None:
-            found = torch.empty(count, *part.shape[1:], dtype=part.dtype)
+            found = torch.empty(shape[0], *part.shape[1:], dtype=part.dtype)
         found[where] = part
     return found
+
+
+def parts(shape: Sequence[int]) -> Iterator[slice]:
+    """A few frequencies at a time, where all of them take much memory."""
+    each = max(1, PART // (BYTES * math.prod(shape[1:])))
+    return (slice(start, start + each) for start in range(0, shape[0], each))
 
 
 def _times(matrix: Tensor | float, values: Tensor) -> Tensor:

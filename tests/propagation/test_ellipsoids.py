@@ -7,11 +7,11 @@ import operator
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import qnotes as qn
 from qnotes.errors import NotVerified, UnsupportedOperation
-from qnotes.propagation import certifying
+from qnotes.propagation import certifying, ellipsoids
 from qnotes.propagation import joint as joints
 from qnotes.propagation.ellipsoids import (
     Diagonals,
@@ -454,3 +454,37 @@ def test_a_network_without_free_numbers_needs_no_time(network):
     options = {"input_shape": (1, 2), "method": "ellipsoids"}
     found = qn.certify(folded, changed, seconds=0.2, **options)
     assert found.largest <= qn.certify(folded, changed, seconds=0, **options).largest + 1e-12
+
+
+class Projected(nn.Module):
+    """A residual block whose skip is projected, after a block whose skip is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 2, 1)
+        self.same = nn.Conv2d(2, 2, 3, padding=1)
+        self.body = nn.Conv2d(2, 3, 3, stride=2, padding=1)
+        self.last = nn.Conv2d(3, 3, 3, padding=1)
+        self.skip = nn.Conv2d(2, 3, 1, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.first(x))
+        h = torch.relu(h + self.same(h))
+        return self.last(torch.relu(self.body(h))) + self.skip(h)
+
+
+def test_a_projection_comes_at_once(monkeypatch):
+    """It reads what the branch reads, which can be forgotten then; the bound is about the same."""
+    torch.manual_seed(0)
+    network = Projected().double().eval()
+    networks, shape = (network, qn.quantize(network, bits=3).model), (1, 1, 6, 6)
+    pair = checked_pair(*networks, input_shape=shape, radius=1.0)
+    named = [operation.name for operation in ellipsoids.thrifty(pair).operations]
+    assert named.index("skip") == named.index("body") + 1
+    assert sorted(named) == sorted(operation.name for operation in pair.operations)
+    assert named.index("same") == named.index("first") + 2  # an addition reads it again, last
+    found = qn.certify(*networks, input_shape=shape, **OPTIONS)
+    monkeypatch.setattr(certifying, "thrifty", lambda pair: pair)
+    assert found.log10 == pytest.approx(
+        qn.certify(*networks, input_shape=shape, **OPTIONS).log10, abs=1e-3
+    )
