@@ -15,14 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from qnotes.propagation.outward import EPSILON
-from qnotes.propagation.spectral import (
-    grid,
-    half,
-    index,
-    powers,
-    quotients,
-    verified_definite,
-)
+from qnotes.propagation.spectral import grid, half, index, verified_definite
 
 #: What travels for each channel: S' - S'(c), then Δ.
 MOVED, ERROR = 0, 1
@@ -375,10 +368,10 @@ class Joint(Together):
             return self._by_parts(lambda part, _: part._tops(node, root)).max().clamp_min(1e-12)
         scaled = self._scaled(node, root)
         with torch.no_grad():
-            vectors = powers(scaled) if len(root) > LARGE else \
+            vectors = _powers(scaled) if len(root) > LARGE else \
                 torch.linalg.eigh(scaled)[1][..., -1:]  # fmt: skip
-            which = quotients(scaled, vectors).argmax()
-        return quotients(scaled[which], vectors[which]).squeeze().clamp_min(1e-12)
+            which = _quotients(scaled, vectors).argmax()
+        return _quotients(scaled[which], vectors[which]).squeeze().clamp_min(1e-12)
 
     def _scaled(self, node: fx.Node, root: Tensor) -> Tensor:
         return self.block(node) / (root[:, None] * root)
@@ -388,7 +381,7 @@ class Joint(Together):
         scaled = self._scaled(node, root)
         if len(root) <= LARGE:
             return torch.linalg.eigvalsh(scaled)[:, -1]
-        return quotients(scaled, powers(scaled))[:, 0, 0]
+        return _quotients(scaled, _powers(scaled))[:, 0, 0]
 
     def lengths(self, node: fx.Node) -> Tensor:
         """Bounds on the ℓ² norm of S' - S'(c) and of Δ, by row sums."""
@@ -427,6 +420,20 @@ def parts(shape: Sequence[int]) -> Iterator[slice]:
     """A few frequencies at a time, where all of them take much memory."""
     each = max(1, PART // (BYTES * math.prod(shape[1:])))
     return (slice(start, start + each) for start in range(0, shape[0], each))
+
+
+def _powers(matrices: Tensor) -> Tensor:
+    """Vectors near those of the largest eigenvalues, (batch, n, 1)."""
+    vectors = torch.ones_like(matrices[..., :1])
+    for _ in range(12):
+        vectors = matrices @ vectors
+        vectors = vectors / torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    return vectors
+
+
+def _quotients(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """Of Rayleigh, for vectors of length 1, (batch, 1, 1)."""
+    return (vectors.mH @ matrices @ vectors).real
 
 
 def _times(matrix: Tensor | float, values: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,6 @@ from qnotes.propagation.outward import EPSILON, up
 BATCH_NUMBERS = 1 << 24
 #: More than products of numbers below 1 can lose to underflow.
 UNDERFLOW = 2.0**-900
-#: Matrices with fewer rows have all their eigenvalues computed; of larger ones so many, at first.
-LEAST_ROWS, TRIED = 32, 8
 
 
 def paddings(module: nn.Module) -> list[tuple[int, int]]:
@@ -147,39 +145,16 @@ def largest_eigenvalue(matrices: Tensor, margin: Tensor) -> float:
         NotVerified: where the verification fails.
     """
     n = matrices.shape[-1]
+    guess = torch.linalg.eigvalsh(matrices)[:, -1].max().item()
     slack = 32 * (n + 4) * n * EPSILON
-    for some in _promising(matrices):
-        guess = torch.linalg.eigvalsh(some)[:, -1].max().item()
-        for loosened in (slack, 16 * slack, 1e-6):
-            candidate = up(guess * (1 + loosened) + 2 * (1 + n) * margin.max().item(), 4)
-            eye = torch.eye(n, dtype=matrices.dtype)
-            if candidate == 0 and not matrices.abs().max():
-                return 0.0
-            if verified_definite(candidate * eye - matrices, margin + candidate * EPSILON):
-                return candidate
+    for loosened in (slack, 16 * slack, 1e-6):
+        candidate = up(guess * (1 + loosened) + 2 * (1 + n) * margin.max().item(), 4)
+        eye = torch.eye(n, dtype=matrices.dtype)
+        if candidate == 0 and not matrices.abs().max():
+            return 0.0
+        if verified_definite(candidate * eye - matrices, margin + candidate * EPSILON):
+            return candidate
     raise NotVerified(f"an eigenvalue near {guess:.3g} could not be verified")
-
-
-def _promising(matrices: Tensor) -> Iterator[Tensor]:
-    """Those that seem to have the largest eigenvalue, and then all."""
-    if matrices.shape[-1] >= LEAST_ROWS and len(matrices) > 2 * TRIED:
-        seem = quotients(matrices, powers(matrices)).flatten().nan_to_num(0.0)
-        yield matrices[seem.topk(TRIED).indices]
-    yield matrices
-
-
-def powers(matrices: Tensor) -> Tensor:
-    """Vectors near those of the largest eigenvalues, (batch, n, 1)."""
-    vectors = torch.ones_like(matrices[..., :1])
-    for _ in range(12):
-        vectors = matrices @ vectors
-        vectors = vectors / torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-    return vectors
-
-
-def quotients(matrices: Tensor, vectors: Tensor) -> Tensor:
-    """Of Rayleigh, for vectors of length 1, (batch, 1, 1)."""
-    return (vectors.mH @ matrices @ vectors).real
 
 
 def spectral_norm(
