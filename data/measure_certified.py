@@ -41,7 +41,7 @@ DESCENT = {
     "mobilenet_v2_x0_5": 60,
     "resnet18": 0,
 }
-#: On images of 224 × 224, with random weights: no descent, at `AT` bits, at most 16 GB in use.
+#: On images of 224 × 224, with random weights: no descent, at `AT` bits, 12 GB in use.
 FULL_SIZE = ("resnet18",)
 MEMORY = 20 * 2**30
 AT = 8

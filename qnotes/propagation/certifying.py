@@ -136,10 +136,10 @@ def certify(
         method: ``norms`` (T2), ``channels`` (T8), ``intervals`` (T10), ``euclidean`` (T11),
             ``ellipsoids`` (T14), ``affine`` (T15, made for balls); or ``best``: after each
             operation the smallest of what all say goes on, of those that have a rule for every
-            operation of the network, and for T14 the memory: on images of 224 × 224 it takes 20 GB
-            and half an hour for ResNet-18, and more for most others. T15 takes part around images,
-            and in small networks. At radius 0 both networks are computed in rational numbers:
-            nothing is rounded.
+            operation of the network, and for T14 the memory: on images of 224 × 224 it asks for
+            20 GiB and takes ten minutes for ResNet-18, and more for most others. T15 takes part
+            around images, and in small networks. At radius 0 both networks are computed in
+            rational numbers: nothing is rounded.
         seconds: for finding the diagonals of T14; more make the bound smaller. With 0 they are
             multiples of the largest eigenvalue, or of Z's diagonal where few channels became many.
             The evaluation that follows takes its own time. T15 is tried with more and more symbols,
