@@ -137,8 +137,8 @@ def certify(
             ``ellipsoids`` (T14), ``affine`` (T15, made for balls); or ``best``: after each
             operation the smallest of what all say goes on, of those that have a rule for every
             operation of the network, and for T14 the memory: on images of 224 × 224 it asks for
-            20 GiB and takes ten minutes for ResNet-18, and more for most others. T15 takes part
-            around images, and in small networks. At radius 0 both networks are computed in
+            20 GiB and takes ten minutes or more for ResNet-18, and more for most others. T15 takes
+            part around images, and in small networks. At radius 0 both networks are computed in
             rational numbers: nothing is rounded.
         seconds: for finding the diagonals of T14; more make the bound smaller. With 0 they are
             multiples of the largest eigenvalue, or of Z's diagonal where few channels became many.
