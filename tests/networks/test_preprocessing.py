@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torchvision.transforms import v2
 
 import qnotes as qn
 from qnotes.networks.photographs import PHOTOGRAPHS
@@ -40,6 +39,8 @@ def test_every_image_lies_in_the_box(kind, dtype):
 
 
 def test_as_torchvision_does():
+    from torchvision.transforms import v2  # which `qnotes` makes importable on every machine
+
     image = torch.randint(256, (3, 300, 400), dtype=torch.uint8, generator=torch.Generator())
     theirs = v2.Compose(
         [
