@@ -205,10 +205,11 @@ class Ellipsoids(Domain):
         """What else is read later."""
         return [node for node in joint.members if self.last.get(node) is not operation]
 
-    def _start(self, node: fx.Node, channels: int, matrix: Tensor, exact=None) -> None:
+    def _start(self, node: fx.Node, channels: int, matrix: Tensor) -> None:
+        """A value by itself, with one matrix, (1, rows, rows), at every frequency of its torus."""
         sides = self.tori[node]
-        member = Member(sides, channels)
-        self._store(Joint(sides, {node: member}, matrix, self.exact))
+        matrix = matrix.to(torch.complex128).repeat(len(half(sides)[0]), 1, 1)  # changed in place
+        self._store(Joint(sides, {node: Member(sides, channels)}, matrix, self.exact))
 
     # ------------------------------------------------------------ the rules
 
@@ -222,9 +223,7 @@ class Ellipsoids(Domain):
         numbers = weights * weights.sum() * (1 + 1e-12) if channels > 1 else total[None]
         numbers = numbers.clamp_min(LEAST**2)  # smaller squares are lost
         numbers = torch.cat([numbers, torch.zeros_like(numbers)])
-        frequencies = len(half(self.tori[operation.node])[0])
-        matrix = torch.diag(numbers).to(torch.complex128).expand(frequencies, -1, -1)
-        self._start(operation.node, channels, matrix)
+        self._start(operation.node, channels, torch.diag(numbers)[None])
         return Value(tuple(image), True)
 
     def affine(self, operation: Operation, read: Value) -> Value:
@@ -339,8 +338,7 @@ class Ellipsoids(Domain):
             terms = terms + joint.terms + maps.shape[-1] + len(maps)
             matrix = raised(matrix, reach, terms)
         # A vector at the origin of a torus has the same transform everywhere, T^-1/2 of itself.
-        frequencies = len(half(self.tori[node])[0])
-        self._start(node, matrix.shape[-1] // 2, matrix.repeat(frequencies, 1, 1))
+        self._start(node, matrix.shape[-1] // 2, matrix)
 
     def sum(self, operation: Operation, first: Value, second: Value) -> Value:
         node, (one, other) = operation.node, operation.inputs
@@ -441,9 +439,7 @@ class Ellipsoids(Domain):
             else torch.linalg.eigvalsh(scaled).max()
         )
         numbers = scale.reshape(-1) * top * (grown * (1 + 1e-12))
-        frequencies = len(half(self.tori[node])[0])
-        matrix = torch.diag(numbers).to(torch.complex128).repeat(frequencies, 1, 1)
-        self._start(node, channels, matrix)
+        self._start(node, channels, torch.diag(numbers)[None])
         return Value(tuple(self.pair.shapes[node][2:]), True)
 
     def average_pool(self, operation: Operation, read: Value) -> Value:
