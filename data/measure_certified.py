@@ -216,7 +216,8 @@ def main(arguments: list[str] | None = None) -> None:
             network = networks.get(name) or Network(name)
             for seconds in (0, descent[name]):
                 print(name, seconds, certified_bits(network, table, seconds), "bits")
-    table.finish(names)
+    whole = {*options.bits} >= {*BITS} and {*options.methods} >= {*methods}
+    table.finish(names if whole else ())
 
 
 if __name__ == "__main__":

@@ -55,12 +55,13 @@ class Rows:
         write_whole(self.path.parent, {self.path.name: text.encode()})
 
     def finish(self, names: Iterable[str]) -> None:
-        """Put what was computed again into the place of all that was stored of these networks."""
+        """Put what was computed again into its place; of these networks nothing else is kept."""
         if self.again:
             stored = type(self)(self.path.parent)
             rows = [row for row in stored.kept.values() if row.network not in names]
             stored.kept = {}
-            stored.add([*rows, *self.kept.values()])
+            stored._keep(rows)
+            stored.add(self.kept.values())
             self.path.unlink()
 
     def _keep(self, rows: Iterable) -> None:

@@ -387,7 +387,7 @@ class _Change(NamedTuple):
         rising = Interval(-before.error.high.clamp_min(0), -before.error.low.clamp_max(0))
         if cap == inf:
             under = [Interval(-v.high.clamp_max(0), -v.low.clamp_max(0)) for v in before[:2]]
-            rising = rising & under[0].plus(-under[1])
+            rising = rising & under[0].minus(under[1])
         straight = [(values.low >= 0) & (values.high <= cap) for values in before[:2]]
         rising = _zero_where(straight[0] & straight[1], rising)
         flat = [(values.high <= 0, values.low >= cap) for values in before[:2]]

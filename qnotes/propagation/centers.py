@@ -44,7 +44,7 @@ class Points(Domain):
         module: nn.Module = operation.quantized if self.quantized else operation.module
         weight = module.weight.detach().double()
         here = Interval(read.value, read.value)
-        return _middle(layer(operation.module, [(weight, here)], bias_of(module)))
+        return _middle(layer(operation.module, weight, here, bias_of(module)))
 
     def sum(self, operation: Operation, first: Point, second: Point) -> Point:
         one, other = (Interval(point.value, point.value) for point in (first, second))

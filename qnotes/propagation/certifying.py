@@ -35,7 +35,7 @@ from qnotes.propagation.outward import log_up
 from qnotes.propagation.pair import Pair, checked_pair
 from qnotes.propagation.rationals import exact
 from qnotes.propagation.regions import Region, checked_region
-from qnotes.propagation.smallest import Known, Smallest, known, winner
+from qnotes.propagation.smallest import Known, Smallest, known, peak, winner
 from qnotes.propagation.walk import Domain, Visit, walk
 
 BEST = "best"
@@ -270,8 +270,8 @@ def _certified(pair: Pair, region: Region, method: str, effort: _Effort, *, arou
     rows = []
     for visit in effort.walk(pair, CHEAP[method](pair, region), method):
         shape = pair.shapes[visit.operation.node]
-        facts = known(visit.result, shape)
-        rows.append((visit.operation.name, method, _largest(facts)))
+        rows.append((visit.operation.name, method, float(_log10(peak(visit.result, shape)))))
+    facts = known(visit.result, shape)
     return _Steps(_outputs(facts, region, shape), rows, {method: _largest(facts)})
 
 

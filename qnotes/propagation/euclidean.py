@@ -43,7 +43,7 @@ class Lengths(NamedTuple):
     def gap(self) -> Tensor:
         """Sizes of the difference of both references, (images, ...)."""
         ours, theirs = (Interval(point.value, point.value) for point in self.center)
-        return ours.plus(-theirs).size
+        return ours.minus(theirs).size
 
 
 class Euclidean(Domain):
@@ -142,7 +142,7 @@ def _made(operation: Operation, values: Interval) -> Interval:
     """(W - W') S'(c) + (b - b')."""
     ours, theirs = (m.weight.detach().double() for m in (operation.module, operation.quantized))
     bias = bias_of(operation.module) - bias_of(operation.quantized)
-    return layer(operation.module, [(ours - theirs, values)], bias)
+    return layer(operation.module, ours - theirs, values, bias)
 
 
 def sharing(operation: Operation, pair: Pair) -> int:

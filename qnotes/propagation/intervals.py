@@ -32,16 +32,19 @@ class Interval(NamedTuple):
     low: Tensor
     high: Tensor
 
-    def __neg__(self) -> Interval:
-        return Interval(-self.high, -self.low)
-
     def __and__(self, other: Interval) -> Interval:
         """What lies in both; they have a number in common."""
         return Interval(torch.maximum(self.low, other.low), torch.minimum(self.high, other.high))
 
-    def plus(self, other: Interval) -> Interval:
-        """The sum, rounded outward."""
-        return outward(self.low + other.low, self.high + other.high)
+    def plus(self, other: Interval, *, room: bool = False) -> Interval:
+        """The sum, rounded outward; or as it is, where the ends have room for its rounding."""
+        ends = self.low + other.low, self.high + other.high
+        return Interval(*ends) if room else _raised(*ends)
+
+    def minus(self, other: Interval, *, room: bool = False) -> Interval:
+        """The difference, likewise."""
+        ends = self.low - other.high, self.high - other.low
+        return Interval(*ends) if room else _raised(*ends)
 
     def times(self, other: Interval) -> Interval:
         """The product, rounded outward; 0 times infinity is 0."""
@@ -58,6 +61,28 @@ class Interval(NamedTuple):
         return torch.maximum(self.low.abs(), self.high.abs())
 
 
+class Ball(NamedTuple):
+    """All numbers that are no farther than a radius from a center: tensors of one shape."""
+
+    center: Tensor
+    radius: Tensor
+
+    @classmethod
+    def of(cls, values: Interval, share: float = 0.0) -> Ball:
+        """A ball around an interval, with room for errors of this share of every number in it.
+
+        Of the center that is once, of the radius four times.
+        """
+        center = values.low.lerp(values.high, 0.5)
+        radius = (values.high - values.low).mul_(0.5 + 2 * (share + EPSILON)).add_(TINY)
+        return cls(center, radius.add_(center.abs(), alpha=share + EPSILON))
+
+    @property
+    def interval(self) -> Interval:
+        """As it is: the radius has room for its rounding."""
+        return Interval(self.center - self.radius, self.center + self.radius)
+
+
 class Signed(NamedTuple):
     """What is known of S, of S' and of Δ = S - S': intervals of shape (images, ...)."""
 
@@ -67,21 +92,19 @@ class Signed(NamedTuple):
 
 
 def outward(low: Tensor, high: Tensor) -> Interval:
-    """An interval whose ends were rounded once, made larger by one unit on both sides.
+    """An interval whose ends were rounded once, made larger by more than that."""
+    return _raised(low - TINY, high + TINY)
+
+
+def _raised(low: Tensor, high: Tensor) -> Interval:
+    """Larger by a unit of the last place: sums that have fewer places are exact.
 
     What overflowed, and has no number any more, may be anything.
     """
-    low, high = low.nan_to_num(-inf, inf, -inf), high.nan_to_num(inf, inf)
-    return Interval(_next(low, -inf), _next(high, inf))
-
-
-def _next(values: Tensor, end: float) -> Tensor:
-    """The next number of float64; the step to it has no gradient, the values keep theirs."""
-    plain = values.detach()
-    found = torch.nextafter(plain, torch.full_like(plain, end))
-    if not values.requires_grad:
-        return found
-    return values + (found - plain).nan_to_num(0.0)  # exact: both are neighbours
+    low, high = low.sub(low.abs(), alpha=EPSILON), high.add(high.abs(), alpha=EPSILON)
+    if (low.sum() + high.sum()).isfinite():
+        return Interval(low, high)
+    return Interval(low.nan_to_num(-inf, inf, -inf), high.nan_to_num(inf, inf, -inf))
 
 
 class Intervals(Domain):
@@ -102,33 +125,42 @@ class Intervals(Domain):
 
     def affine(self, operation: Operation, read: Signed) -> Signed:
         """T1 on intervals: W Δ + (W - W') S' + (b - b'); S and S' as they are."""
-        module = operation.module
-        weights = [m.weight.detach().double() for m in (module, operation.quantized)]
-        biases = [bias_of(m) for m in (module, operation.quantized)]
-        check_sums(operation.name, [operation], [t.sum() for t in (*weights, *biases)])
-        ours = layer(module, [(weights[0], read.ours)], biases[0])
-        theirs = layer(module, [(weights[1], read.theirs)], biases[1])
-        change = (weights[0] - weights[1], read.theirs)
-        error = layer(module, [(weights[0], read.error), change], biases[0] - biases[1])
-        return met(ours, theirs, error)
+        modules = operation.module, operation.quantized
+        ours, theirs = (module.weight.detach().double() for module in modules)
+        weights = [(weight, weight.abs()) for weight in (ours, theirs, ours - theirs)]
+        biases = [bias_of(module) for module in modules]
+        balls = [Ball.of(values, _share(ours)) for values in read]
+        made = (
+            _image(modules[0], [(*weights[0], balls[0])], biases[0]),
+            _image(modules[0], [(*weights[1], balls[1])], biases[1]),
+            _image(
+                modules[0],
+                [(*weights[0], balls[2]), (*weights[2], balls[1])],
+                biases[0] - biases[1],
+            ),
+        )
+        if not all(ball.radius.sum().isfinite() for ball in made):
+            check_sums(operation.name, [operation], [t.sum() for t in (ours, theirs, *biases)])
+        return met(*(ball.interval for ball in made), room=True)
 
     def sum(self, operation: Operation, first: Signed, second: Signed) -> Signed:
-        return met(*(one.plus(other) for one, other in zip(first, second, strict=True)))
+        return met(*map(Interval.plus, first, second))
 
     def activation(self, operation: Operation, read: Signed) -> Signed:
-        """Monotone, slopes in [0, 1], σ(0) = 0; and ReLU or ReLU6, whose pieces are known."""
-        six = isinstance(operation.module, nn.ReLU6)
-        ours, theirs = (values.through(F.relu6 if six else F.relu) for values in read[:2])
-        shrunk = Interval(read.error.low.clamp_max(0), read.error.high.clamp_min(0))
-        cap = 6.0 if six else inf
-        straight = [(values.low >= 0) & (values.high <= cap) for values in read[:2]]
-        error = where(straight[0] & straight[1], read.error, shrunk)
-        if not six:
-            # Where S ≥ 0, S - max(S', 0) = min(Δ, S); where S' ≥ 0, max(S, 0) - S' = max(Δ, -S').
-            first = Interval(*map(torch.minimum, read.error, read.ours))
-            second = Interval(*map(torch.maximum, read.error, -read.theirs))
-            error = error & where(straight[0], first, error) & where(straight[1], second, error)
-        return met(ours, theirs, error)
+        """Of ReLU and ReLU6.
+
+        Where S < 0, Δ becomes -σ(S'); elsewhere a cut at 0 only lowers it. So behind that cut Δ is
+        at most the larger of Δ and -σ(S'), and likewise at least the smaller of Δ and σ(S). A cut
+        at 6 is one at 0, of 6 - S' and 6 - S.
+        """
+        cap = 6.0 if isinstance(operation.module, nn.ReLU6) else inf
+        ours, theirs = (values.through(lambda ends: ends.clamp(0, cap)) for values in read[:2])
+        low = torch.minimum(read.error.low, ours.low)
+        high = torch.maximum(read.error.high, -theirs.low)
+        if cap < inf:  # differences that float64 has rounded once
+            low = torch.minimum(low, (cap - theirs.high) * (1 - EPSILON))
+            high = torch.maximum(high, (ours.high - cap) * (1 - EPSILON))
+        return Signed(ours, theirs, Interval(low, high) & ours.minus(theirs))
 
     def max_pool(self, operation: Operation, read: Signed) -> Signed:
         """max Δ ≥ max S - max S' ≥ min Δ over each window."""
@@ -198,10 +230,16 @@ def _range(module: nn.Module, values: Interval, kappa: float) -> Interval:
     return outward(found.low - slack, found.high + slack)
 
 
-def met(ours: Interval, theirs: Interval, error: Interval) -> Signed:
-    """Each of the three is where the two others put it: Δ = S - S'."""
-    error = error & ours.plus(-theirs)
-    return Signed(ours & theirs.plus(error), theirs & ours.plus(-error), error)
+def met(ours: Interval, theirs: Interval, error: Interval, *, room: bool = False) -> Signed:
+    """Each of the three is where the two others put it: Δ = S - S'.
+
+    Args:
+        ours, theirs, error: what is known of S, of S' and of Δ.
+        room: whether the ends have room for the rounding of a few sums of them.
+    """
+    error = error & ours.minus(theirs, room=room)
+    ours, theirs = ours & theirs.plus(error, room=room), theirs & ours.minus(error, room=room)
+    return Signed(ours, theirs, error)
 
 
 def where(condition: Tensor, one: Interval, other: Interval) -> Interval:
@@ -215,30 +253,44 @@ def _averaged(module: nn.Module, values: Interval, terms: int) -> Interval:
     return outward(module(values.low) - error, module(values.high) + error)
 
 
-def layer(module: nn.Module, terms: list[tuple[Tensor, Interval]], bias: Tensor) -> Interval:
-    """Σ W x + b for x in intervals, by center and radius, rounded outward.
+def _share(weight: Tensor) -> float:
+    """What sums of a row's products may be off by, twice over, of the sum of their sizes.
 
-    A sum of n products in float64 is off by at most n EPSILON of the sum of their sizes, in
-    whatever order it is added up. A weight or a bias may be a difference that was rounded once.
+    In float64, in whatever order they are added up. Each weight may be rounded once before.
     """
-    fan_in = terms[0][0][0].numel()
-    share = (fan_in + 12) * EPSILON
-    middle, radius = 0.0, 0.0
-    for weight, values in terms:
-        center = values.low / 2 + values.high / 2
-        reach = torch.maximum(values.high - center, center - values.low)
-        middle = middle + linear(module, center, weight)
-        radius = radius + linear(module, reach * (1 + share) + center.abs() * share, weight.abs())
-    bias = bias.view(-1, *[1] * (middle.dim() - 2))
-    middle = middle + bias
-    radius = (radius + (middle.abs() + bias.abs()) * 8 * EPSILON) * (1 + 2 * share) + TINY
-    return outward(middle - radius, middle + radius)
+    return (weight[0].numel() + 12) * EPSILON
 
 
-def linear(module: nn.Module, values: Tensor, weight: Tensor) -> Tensor:
-    """What a layer does, with another weight and no bias."""
+def _image(module: nn.Module, terms: list[tuple[Tensor, Tensor, Ball]], bias: Tensor) -> Ball:
+    """Σ W x + b, where each term has W, |W| and a ball with room for the share of W.
+
+    A weight or a bias may be a difference that was rounded once. By half of the room that is left,
+    16 units of 2^-53 of |center| + radius at least, ends and a few sums of them may be rounded.
+    """
+    (weight, size, ball), *others = terms
+    center = linear(module, ball.center, weight, bias)
+    radius = linear(module, ball.radius, size, bias.abs() * _share(weight) + TINY)
+    for weight, size, ball in others:
+        center = center + linear(module, ball.center, weight)
+        radius = radius + linear(module, ball.radius, size)
+    if not (center.sum() + radius.sum()).isfinite():  # what overflowed may be anything
+        unknown = ~(center.isfinite() & radius.isfinite())
+        return Ball(center.masked_fill(unknown, 0.0), radius.masked_fill(unknown, inf))
+    return Ball(center, radius)
+
+
+def layer(module: nn.Module, weight: Tensor, values: Interval, bias: Tensor) -> Interval:
+    """W x + b for x in intervals, by center and radius, rounded outward."""
+    ball = Ball.of(values, _share(weight))
+    return _image(module, [(weight, weight.abs(), ball)], bias).interval
+
+
+def linear(
+    module: nn.Module, values: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """What a layer does, with another weight and bias."""
     if isinstance(module, nn.Linear):
-        return values @ weight.T
+        return F.linear(values, weight, bias)
     convolution = (F.conv1d, F.conv2d, F.conv3d)[len(module.stride) - 1]
     options = (module.stride, module.padding, module.dilation, module.groups)
-    return convolution(values, weight, None, *options)
+    return convolution(values, weight, bias, *options)

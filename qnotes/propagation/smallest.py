@@ -62,6 +62,14 @@ def known(value: object, shape: tuple[int, ...]) -> Known:
     return Known(peaks, value.error, added(theirs, value.theirs.view(-1, *axes)))
 
 
+def peak(value: object, shape: tuple[int, ...]) -> Tensor:
+    """The largest of the peaks; without those of every coordinate, where that is dear."""
+    if isinstance(value, Signed):
+        low, high = value.error
+        return log_up(torch.maximum(-low.min(), high.max()).log())
+    return known(value, shape).peaks.max()
+
+
 def tightened(value: object, facts: Known, shape: tuple[int, ...]) -> object:
     """A value of some domain, made smaller by what is known."""
     if isinstance(value, Bounds):

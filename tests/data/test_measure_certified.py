@@ -171,6 +171,17 @@ def test_rows_that_are_computed_again_replace_the_others_when_all_are_there(modu
     assert len(stored()) == 3
 
 
+@pytest.mark.medium
+def test_what_was_not_computed_again_stays(tmp_path):
+    call = ["resnet20", "--data", str(tmp_path), "--bits"]
+    measure_certified.main([*call, "4", "8", "--methods", "norms", "channels"])
+    before = pd.read_csv(tmp_path / "certified.csv")
+    measure_certified.main([*call, "8", "--methods", "channels", "--again"])
+    after = pd.read_csv(tmp_path / "certified.csv")
+    columns = ["network", "bits", "method", "log10"]
+    assert len(before) == 4 and after[columns].equals(before[columns])
+
+
 class Straight:
     """A network whose bound is a line in bits."""
 

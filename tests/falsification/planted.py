@@ -78,7 +78,7 @@ FAULTS: dict[tuple[str, str], tuple[object, str, object]] = {
     ),
     ("euclidean", "max pool: windows that overlap"): (euclidean, "sharing", lambda *_: 1),
     ("euclidean", "(W - W') S'(c) + b - b' forgotten"): (
-        euclidean, "_made", lambda operation, values: values.plus(-values)
+        euclidean, "_made", lambda operation, values: values.minus(values)
     ),
     ("ellipsoids", "max pool: windows that overlap"): (ellipsoids, "sharing", lambda *_: 1),
     ("ellipsoids", "zeros around an image forgotten"): (
