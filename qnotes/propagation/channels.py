@@ -169,17 +169,16 @@ def weighted_sums(operation: Operation, *channels: Tensor) -> tuple[Tensor, Tens
     Given are ln of the number of each channel that is read, for W, for W' and for W - W'.
     """
     ours, theirs = operation.module.weight, operation.quantized.weight
-    vectors = [_Vector(logs, operation.module) for logs in channels]
-    totals = [torch.empty(len(ours), dtype=torch.float64) for _ in vectors]
+    different = {id(logs): _Vector(logs, operation.module) for logs in channels}
+    vectors = [different[id(logs)] for logs in channels]
+    totals = torch.empty(len(vectors), len(ours), dtype=torch.float64)
     for rows, matrices in absolute_blocks(ours, theirs):
         for matrix, vector, total in zip(matrices, vectors, totals, strict=True):
             total[rows] = vector.product(matrix, rows)
-    check_sums(operation.name, [operation], totals)
-    terms = ours[0].numel()
-    carried, grown, made = (
-        log_up(total.log() + vector.largest, terms, vector.reach)
-        for total, vector in zip(totals, vectors, strict=True)
-    )
+    check_sums(operation.name, [operation], [totals])
+    largest, reach = torch.tensor([(v.largest, v.reach) for v in vectors], dtype=torch.float64).T
+    logs = totals.log() + largest[:, None]
+    carried, grown, made = log_up(logs, ours[0].numel(), reach[:, None])
     return grown, carried, made
 
 

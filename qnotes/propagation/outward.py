@@ -25,7 +25,7 @@ def up(value: Number, terms: int) -> Number:
     return value * (1 + (terms + 2) * EPSILON)
 
 
-def log_up(logs: Tensor, terms: int = 0, reach: float = 0.0) -> Tensor:
+def log_up(logs: Tensor, terms: int = 0, reach: float | Tensor = 0.0) -> Tensor:
     """Logarithms of sums of so many terms, rounded up; -inf, a sum of nothing, stays.
 
     Args:

@@ -63,7 +63,9 @@ def known(value: object, shape: tuple[int, ...]) -> Known:
 
 
 def peak(value: object, shape: tuple[int, ...]) -> Tensor:
-    """The largest of the peaks; without those of every coordinate, where that is dear."""
+    """The largest of the peaks, and nothing else that is known: it costs less."""
+    if isinstance(value, Bounds):
+        return value.error.max()
     if isinstance(value, Signed):
         low, high = value.error
         return log_up(torch.maximum(-low.min(), high.max()).log())
