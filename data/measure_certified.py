@@ -40,9 +40,13 @@ DESCENT = {
     "mobilenet_v2_x0_25": 120,
     "mobilenet_v2_x0_5": 60,
     "resnet18": 0,
+    "resnet50": 0,
+    "mobilenet_v2_features": 0,
 }
-#: On images of 224 × 224, with random weights: no descent, at `AT` bits, 12 GB in use.
-FULL_SIZE = ("resnet18",)
+#: Their weights. On images of 224 × 224: no descent, at `AT` bits, up to 12 GB in use.
+FULL_SIZE = {"resnet18": "random", "resnet50": "random", "mobilenet_v2_features": "imagenet"}
+#: Networks that T14 has no memory for.
+TOO_LARGE = ("resnet50",)
 MEMORY = 20 * 2**30
 AT = 8
 BITS = (AT, 12, 16, 4)
@@ -60,7 +64,7 @@ class Row:
 
     Attributes:
         network, bits: what was rounded to nearest: symmetric, a scale a channel. Weights are those
-            for digits; those of `FULL_SIZE` are random.
+            for digits, or those in `FULL_SIZE`.
         method: of `qnotes.certify`.
         descent: seconds for the diagonals of T14, all at `AT` bits; 0 for multiples of λ_max.
         log10: of the bound on the largest output error, rounded up.
@@ -88,7 +92,7 @@ class Network:
 
     def __init__(self, name: str) -> None:
         self.name, self.large = name, name in FULL_SIZE
-        self.weights = "random" if self.large else "digits"
+        self.weights = FULL_SIZE.get(name, "digits")
         self.folded = qn.fold(qn.load(name, weights=self.weights))
         self.radius = qn.preprocessing(name, "imagenet" if self.large else "digits").radius
         self.diagonals: dict[float, Diagonals] = {}
@@ -145,7 +149,8 @@ def rounded(folded: nn.Module, bits: int) -> nn.Module:
 def tasks(names: list[str], descent: dict[str, float]) -> Iterator[tuple]:
     """(network, bits, method, descent), the cheapest first."""
     large = [name for name in names if name in FULL_SIZE]
-    yield from ((name, AT, method, 0) for name in large for method in (*CHEAP, "ellipsoids"))
+    yield from ((name, AT, method, 0) for name in large for method in CHEAP)
+    yield from ((name, AT, "ellipsoids", 0) for name in large if name not in TOO_LARGE)
     names = [name for name in names if name not in FULL_SIZE]
     for method in CHEAP:
         yield from ((name, bits, method, 0) for name in names for bits in BITS)

@@ -145,7 +145,8 @@ def error_table() -> pd.DataFrame:
 def certified_table() -> pd.DataFrame:
     """Stored bounds of `certify`, which take minutes: a row for each network, bits and method.
 
-    Columns: ``network`` (its digits weights; ResNet-18 has random ones and images of 224 × 224),
+    Columns: ``network`` (its digits weights; on images of 224 × 224, ResNet-18 and -50 have random
+    ones, and ``mobilenet_v2_features`` those of ImageNet),
     ``bits`` (symmetric, a scale a channel, to nearest), ``method``, ``descent`` (seconds for the
     diagonals of T14), ``log10`` of the bound on the largest output error, ``seconds``, ``radius``
     of the box of inputs, ``sha256`` of the weights' file, and versions. ``make certified`` writes
