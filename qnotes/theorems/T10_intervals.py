@@ -2,8 +2,9 @@
 
 `qnotes.propagation.intervals.Intervals` computes these ends on the graph of a network: its rules
 `affine` and `activation`, and what `met` does with Δ. A sum is a layer here, whose weights are 1 in
-both networks and whose χ is 1. That the code also meets the ends of S and S' with those of Δ, and
-ReLU's with ends of Δ that know where S or S' is positive, only makes intervals smaller.
+both networks and whose χ is 1. That the code also meets the ends of S and S' with those of Δ only
+makes intervals smaller, and so do its ends of Δ behind ReLU, max(Δ, -σ(S')) and min(Δ, σ(S)): they
+are those of the lemma on two ReLUs.
 """
 
 import sympy as sp

@@ -1,7 +1,8 @@
 """Lemmas about ReLU: what it does to a difference, its chord, and that a unit may be rescaled.
 
-`qnotes.propagation.affine` draws these lines: `_of_difference` the slopes 0 and 1/2 of Δ, `_chord`
-the line through the ends of an interval.
+`qnotes.propagation.intervals` has the sharper end of a difference in its rule `activation`.
+`qnotes.propagation.affine` draws lines: `_Change` with slopes of Δ, `_chord` through the ends of an
+interval.
 """
 
 import sympy as sp
@@ -40,6 +41,7 @@ RELU = Result(
     also=(
         sp.Le(relu(y) - relu(x), Larger(y - x, 0), evaluate=False),
         sp.Le(size(relu(x) - relu(y) - (x - y) / 2), size(x - y) / 2, evaluate=False),
+        sp.Le(relu(x) - relu(y), Larger(x - y, -relu(y)), evaluate=False),
     ),
 )
 
@@ -47,7 +49,7 @@ RELU = Result(
 @proof_of(RELU)
 def prove(theorem: Result) -> tuple[Step, ...]:
     """Each maximum by its members; between 0 and Δ is no further from Δ/2 than |Δ|/2."""
-    rises, falls, half = theorem.goals()
+    rises, falls, half, sharper = theorem.goals()
     rest = relu(x) - relu(y) - (x - y) / 2
     sizes = ("as large", "as large with the other sign")
     both = (("", x, y, rises, rest, sizes), (", exchanged", y, x, falls, -rest, sizes[::-1]))
@@ -63,6 +65,35 @@ def prove(theorem: Result) -> tuple[Step, ...]:
             Largest(),
             uses=("not far from half", "not far from half, exchanged"),
         ),
+        *_no_more_than_is_cut(sharper),
+    )
+
+
+def _no_more_than_is_cut(goal) -> tuple[Step, ...]:
+    """Where x is cut off, the difference is -max(y, 0); elsewhere no more than x - y."""
+    most = Larger(x - y, -relu(y))
+    return (
+        Step("either the difference", le(x - y, most, *EACH), Largest()),
+        Step("or what is left", le(-relu(y), most, *EACH), Largest()),
+        Step(
+            "where it is kept",
+            le(x, relu(y) + most, *EACH),
+            Algebra(),
+            uses=("the other one", "either the difference"),
+        ),
+        Step(
+            "where it is cut off",
+            le(0, relu(y) + most, *EACH),
+            Algebra(),
+            uses=("or what is left",),
+        ),
+        Step(
+            "kept or cut off",
+            le(relu(x), relu(y) + most, *EACH),
+            Largest(),
+            uses=("where it is kept", "where it is cut off"),
+        ),
+        Step("sharper", goal, Algebra(), uses=("kept or cut off",)),
     )
 
 
