@@ -1,7 +1,7 @@
 """Write the table of certified bounds again: `python -m data.measure_certified`, `make certified`.
 
-Rows that are there stay as they are, so that an interrupted run goes on; `--again` removes those of
-the networks that are named first.
+Rows that are there stay as they are, so that an interrupted run goes on; `--again` computes them
+anew, and without other options nothing else is kept of these networks.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ def main(arguments: list[str] | None = None) -> None:
             network = networks.get(name) or Network(name)
             for seconds in (0, descent[name]):
                 print(name, seconds, certified_bits(network, table, seconds), "bits")
-    whole = {*options.bits} >= {*BITS} and {*options.methods} >= {*methods}
+    whole = options.seconds is None and {*options.bits} >= {*BITS} and {*options.methods} >= {*methods}
     table.finish(names if whole else ())
 
 

@@ -73,8 +73,9 @@ class Ball(NamedTuple):
 
         Of the center that is once, of the radius four times.
         """
-        center = values.low.lerp(values.high, 0.5)
-        radius = (values.high - values.low).mul_(0.5 + 2 * (share + EPSILON)).add_(TINY)
+        low, high = values.low / 2, values.high / 2
+        center = low + high
+        radius = (high - low).mul_(1 + 4 * (share + EPSILON)).add_(TINY)
         return cls(center, radius.add_(center.abs(), alpha=share + EPSILON))
 
     @property
@@ -141,7 +142,11 @@ class Intervals(Domain):
         )
         if not all(ball.radius.sum().isfinite() for ball in made):
             check_sums(operation.name, [operation], [t.sum() for t in (ours, theirs, *biases)])
-        return met(*(ball.interval for ball in made), room=True)
+        ends = [ball.interval for ball in made]
+        found = met(*ends, room=True)
+        if all(end.sum().isfinite() for values in found for end in values):
+            return found
+        return met(*ends)  # what overflowed may be anything
 
     def sum(self, operation: Operation, first: Signed, second: Signed) -> Signed:
         return met(*map(Interval.plus, first, second))
