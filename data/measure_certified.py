@@ -221,7 +221,8 @@ def main(arguments: list[str] | None = None) -> None:
             network = networks.get(name) or Network(name)
             for seconds in (0, descent[name]):
                 print(name, seconds, certified_bits(network, table, seconds), "bits")
-    whole = options.seconds is None and {*options.bits} >= {*BITS} and {*options.methods} >= {*methods}
+    all_bits = {*options.bits} >= {*BITS}
+    whole = options.seconds is None and all_bits and {*options.methods} >= {*methods}
     table.finish(names if whole else ())
 
 
