@@ -269,8 +269,8 @@ def _share(weight: Tensor) -> float:
 def _image(module: nn.Module, terms: list[tuple[Tensor, Tensor, Ball]], bias: Tensor) -> Ball:
     """Σ W x + b, where each term has W, |W| and a ball with room for the share of W.
 
-    A weight or a bias may be a difference that was rounded once. By half of the room that is left,
-    16 units of 2^-53 of |center| + radius at least, ends and a few sums of them may be rounded.
+    A weight or a bias may be a difference that was rounded once. At least 16 units of 2^-53 of
+    |center| + radius are left over: the ends take one, and each sum of two of them one more.
     """
     (weight, size, ball), *others = terms
     center = linear(module, ball.center, weight, bias)

@@ -184,6 +184,18 @@ def test_what_was_not_computed_again_stays(tmp_path):
     assert len(before) == 4 and after[columns].equals(before[columns])
 
 
+@pytest.mark.parametrize("options, kept", [([], 0), (["--seconds", "5"], 1), (["--bits", "8"], 1)])
+def test_only_a_whole_run_forgets_what_it_did_not_compute(options, kept, tmp_path, monkeypatch):
+    old = TABLE[TABLE["network"] == "resnet20"].iloc[:1].assign(descent=77.0)
+    old.to_csv(tmp_path / "certified.csv", index=False)
+    monkeypatch.setattr(measure_certified, "tasks", lambda *_: iter(()))
+    monkeypatch.setattr(measure_certified, "ASKED", ())
+    folder = ["--data", str(tmp_path)]
+    Table(tmp_path, again=True).add([])
+    measure_certified.main(["resnet20", "--again", *options, *folder])
+    assert len(pd.read_csv(tmp_path / "certified.csv")) == kept
+
+
 class Straight:
     """A network whose bound is a line in bits."""
 

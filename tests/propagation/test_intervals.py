@@ -109,20 +109,39 @@ def test_exact_values_lie_in_the_intervals(seed):
             twins.check()
 
 
-def test_what_overflows_may_be_anything():
-    layers = [nn.Linear(1, 1, bias=False, dtype=torch.float64) for _ in range(2)]
-    nn.init.constant_(layers[0].weight, 1e200)
-    nn.init.constant_(layers[1].weight, 1.0)
+def ends(low: float, high: float) -> Interval:
+    return Interval(*torch.tensor([[[low]], [[high]]], dtype=torch.float64))
+
+
+def behind(weights: tuple[float, float], read: Signed) -> Signed:
+    """Behind a layer of one unit without a bias, in both networks."""
+    layers = [nn.Linear(1, 1, bias=False, dtype=torch.float64) for _ in weights]
+    for layer, weight in zip(layers, weights, strict=True):
+        nn.init.constant_(layer.weight, weight)
     operation = SimpleNamespace(name="layer", module=layers[0], quantized=layers[1])
-    ends = Interval(*torch.tensor([[[1e200]], [[2e200]]], dtype=torch.float64))
-    signed = Intervals(None, None).affine(operation, Signed(ends, ends, ends))
+    return Intervals(None, None).affine(operation, read)
+
+
+def test_what_overflows_may_be_anything():
+    signed = behind((1e200, 1.0), Signed(*[ends(1e200, 2e200)] * 3))
     assert signed.error.low.item() == signed.ours.low.item() == -torch.inf
     assert signed.error.high.item() == signed.ours.high.item() == torch.inf
     assert 0.999e200 < signed.theirs.low.item() <= 1e200 < signed.theirs.high.item() < 2.001e200
 
 
-def ends(low: float, high: float) -> Interval:
-    return Interval(*torch.tensor([[[low]], [[high]]], dtype=torch.float64))
+@pytest.mark.parametrize("low, high", [(1.0, 1.0), (0.85, 1.15)])
+def test_a_difference_that_overflows_may_be_anything_and_the_values_stay(low, high):
+    """S and S' have numbers in float64, and S - S' has none."""
+    signed = behind((1.5e308, -1.6e308), Signed(ends(low, high), ends(low, high), ends(0, 0)))
+    for value, found in zip((1.5e308, -1.6e308), signed, strict=False):
+        assert found.low.item() <= value * low <= found.high.item()
+        assert found.low.item() <= value * high <= found.high.item()
+    assert signed.error.low.item() <= 1.79e308 and signed.error.high.item() == torch.inf
+
+
+def test_an_interval_wider_than_the_largest_number_has_a_center():
+    signed = behind((1e-300, 1.1e-300), Signed(*[ends(-1e308, 1e308)] * 2, ends(0, 0)))
+    assert 1e7 <= signed.error.size.item() < 1.001e7
 
 
 def test_relu6_of_two_values_near_the_cap():
