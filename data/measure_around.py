@@ -69,8 +69,7 @@ CURVE = [float(f"1e{exponent}") for exponent in range(-12, 1)]
 CURVE_OF_T15 = RADII[40::10]
 RADII_OF_T14 = (0.001, 0.0003)
 #: (image, radius) of T15 on ResNet-20, where a row takes a minute.
-OF_T15 = [*((i, 0.0003) for i in range(3)), (0, 0.001)]
-OF_T15 += [pair for i in range(1, 10) for pair in ((i, 0.0003), (i, 0.001)) if pair not in OF_T15]
+OF_T15 = [(image, radius) for image in range(20) for radius in (0.0003, 0.001)]
 #: Symbols that a form of T15 may have.
 SYMBOLS = 4096
 #: Corners of a ball, and steps of an ascent from them, in the search for an error.

@@ -1,9 +1,12 @@
-"""T15: affine forms, for S' and for Δ = S - S', around one image.
+"""T15: affine forms, for S, for S' and for Δ = S - S', around one image.
 
 A form is c + G ξ + r: a center, a number for each symbol ξ in [-1, 1], and what lies in an interval
 of its own, [-r, r]. Layers and sums are exact on forms, so what a value owes to a pixel of the
 input, or to a rounding on the way, can cancel later: between a skip and its branch too. Where an
 activation bends, a line takes its place, and what is left becomes a symbol of its own.
+
+Of Δ a form says most while little bends, and later the forms of S and S': what they leave of Δ does
+not depend on what is known of Δ, so it cannot run away with it.
 
 A value is a form and a slip, a vector of which only the length in ℓ² is known: what float64's own
 rounding took. It grows as T11 says, and not as intervals do, which would drown deep networks in it.
@@ -41,8 +44,8 @@ from qnotes.propagation.weights import bias_of
 SHORT = 1e-140
 #: A coordinate so much smaller than the largest gets no symbol.
 NEGLIGIBLE = 1e-12
-#: Of the lines of S' and of Δ, behind each activation.
-Slopes = dict[fx.Node, tuple[Tensor, Tensor]]
+#: Of the lines of S, S' and Δ, behind each activation.
+Slopes = dict[fx.Node, tuple[Tensor, Tensor, Tensor]]
 
 
 class Form(NamedTuple):
@@ -116,8 +119,9 @@ def length(vector: Tensor) -> float:
 
 
 class Forms(NamedTuple):
-    """What is known of S' and Δ as forms, and of S, S' and Δ in intervals (T10)."""
+    """What is known of S, S' and Δ as forms, and of all three in intervals (T10)."""
 
+    ours: Form
     theirs: Form
     error: Form
     signed: Signed
@@ -202,7 +206,7 @@ class Budget:
 
 
 class Affine(Domain):
-    """S' and Δ as affine forms, and beside them T10, which the forms make smaller.
+    """S, S' and Δ as affine forms, and beside them T10, which the forms make smaller.
 
     Args:
         pair: that is walked.
@@ -229,20 +233,21 @@ class Affine(Domain):
         signed = self.intervals.apply(operation, tuple(read.signed for read in reads))
         rule = getattr(self, operation.kind, None)
         if rule is None:
-            return Forms(self._anew(signed.theirs), self._anew(signed.error), signed)
-        theirs, error = rule(operation, signed, *reads)
-        signed = met(signed.ours, signed.theirs & theirs.interval, signed.error & error.interval)
-        return Forms(theirs, error, signed)
+            return Forms(*map(self._anew, signed), signed)
+        forms = rule(operation, signed, *reads)
+        found = (values & form.interval for values, form in zip(signed, forms, strict=True))
+        return Forms(*forms, met(*found))
 
-    def identity(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, Form]:
-        return read.theirs, read.error
+    def identity(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, ...]:
+        return read[:3]
 
     output = identity
 
-    def input(self, operation: Operation, signed: Signed) -> tuple[Form, Form]:
-        return self._anew(signed.theirs), Form.of(signed.error)
+    def input(self, operation: Operation, signed: Signed) -> tuple[Form, ...]:
+        values = self._anew(signed.theirs)
+        return values, values, Form.of(signed.error)
 
-    def affine(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, Form]:
+    def affine(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, ...]:
         """T1 on forms: W Δ + (W - W') S' + (b - b')."""
         module = operation.module
         ours, theirs = (m.weight.detach().double() for m in (module, operation.quantized))
@@ -252,63 +257,57 @@ class Affine(Domain):
             layer(module, ours, norms[0], read.error),
             layer(module, ours - theirs, norms[2], read.theirs, biases[0] - biases[1]),
         )
-        return layer(module, theirs, norms[1], read.theirs, biases[1]), error
-
-    def sum(self, operation: Operation, signed: Signed, *reads: Forms) -> tuple[Form, Form]:
         return (
-            added(*(read.theirs for read in reads)),
-            added(*(read.error for read in reads)),
+            layer(module, ours, norms[0], read.ours, biases[0]),
+            layer(module, theirs, norms[1], read.theirs, biases[1]),
+            error,
         )
 
-    def activation(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, Form]:
-        """Lines for ReLU and ReLU6: of S' by its range, of Δ by what leaves least over.
+    def sum(self, operation: Operation, signed: Signed, *reads: Forms) -> tuple[Form, ...]:
+        return tuple(added(*forms) for forms in list(zip(*reads, strict=True))[:3])
 
-        Let S' = x' + b' and S = x + b, with the slips b' and b, and x, x' the forms. Then
-        σ(S') = σ(x') + c' with |c'| ≤ |b'|, the same for S, and c - c' is no longer than b and b'.
+    def activation(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, ...]:
+        """Lines for ReLU and ReLU6: of S and S' by their ranges, of Δ by what leaves least over.
+
+        They are lines of the values themselves, so a slip becomes no longer.
         """
         cap = 6.0 if isinstance(operation.module, nn.ReLU6) else inf
-        slips = read.theirs.slip, (read.theirs.slip + read.error.slip) * (1 + EPSILON)
-        both = sum(slips) * (1 + EPSILON)
-        forms = Signed(
-            _wider(read.signed.ours, slips[1]),
-            _wider(read.signed.theirs, slips[0]),
-            _wider(read.signed.error, read.error.slip),
+        change = _Change.of(read.signed, signed.error, cap)
+        ours, theirs, error = self._slopes(operation.node, read.signed, change, cap)
+        return (
+            self._bent(read.ours, *_beside(ours, read.signed.ours, cap)),
+            self._bent(read.theirs, *_beside(theirs, read.signed.theirs, cap)),
+            self._bent(read.error, error, change.beside(error)),
         )
-        after = self.intervals.activation(operation, forms).error
-        change = _Change.of(forms, after, cap)
-        slopes = self._slopes(operation.node, forms.theirs, change, cap)
-        theirs = self._bent(read.theirs, *_beside(slopes[0], forms.theirs, cap))
-        error = read.error._replace(slip=both)
-        return theirs, self._bent(error, slopes[1], change.beside(slopes[1]))
 
     def _slopes(
-        self, node: fx.Node, values: Interval, change: _Change, cap: float
+        self, node: fx.Node, values: Signed, change: _Change, cap: float
     ) -> tuple[Tensor, ...]:
-        """The chord for S', and for Δ what leaves least; or what is given, where units bend."""
-        plain = _chord(values, cap), change.best
+        """Chords for S and S', and for Δ what leaves least; or what is given, where units bend."""
+        plain = *(_chord(each, cap) for each in values[:2]), change.best
         if self.slopes is None:
             return plain
-        left = change.beside(plain[1])
-        free = (plain[0] > 0) & (plain[0] < 1), left.high > left.low
+        left = change.beside(plain[2])
+        free = *((slope > 0) & (slope < 1) for slope in plain[:2]), left.high > left.low
         own = self.slopes.setdefault(node, tuple(s.clone().requires_grad_() for s in plain))
         return tuple(map(torch.where, free, (slope.clamp(0, 1) for slope in own), plain))
 
-    def average_pool(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, Form]:
+    def average_pool(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, ...]:
         stretch = sqrt(column_sum(operation, self.pair)) * (1 + 4 * EPSILON)
-        return tuple(form.averaged(operation.module, stretch) for form in read[:2])
+        return tuple(form.averaged(operation.module, stretch) for form in read[:3])
 
     mean = average_pool
 
-    def flatten(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, Form]:
-        return tuple(form.mapped(operation.module) for form in read[:2])
+    def flatten(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, ...]:
+        return tuple(form.mapped(operation.module) for form in read[:3])
 
     padding = rearrangement = flatten
 
     def concatenation(
         self, operation: Operation, signed: Signed, *reads: Forms
-    ) -> tuple[Form, Form]:
-        theirs, error, _ = zip(*reads, strict=True)
-        return tuple(_concatenated(operation.module, forms) for forms in (theirs, error))
+    ) -> tuple[Form, ...]:
+        forms = list(zip(*reads, strict=True))[:3]
+        return tuple(_concatenated(operation.module, several) for several in forms)
 
     def _anew(self, values: Interval) -> Form:
         """A symbol for each coordinate that is not known."""
@@ -343,11 +342,6 @@ def _concatenated(join: Callable[..., Tensor], forms: tuple[Form, ...]) -> Form:
         symbols,
         sum(form.slip for form in forms) * (1 + len(forms) * EPSILON),
     )
-
-
-def _wider(values: Interval, slip: float) -> Interval:
-    """With what a form without its slip can be; as it is where there is none."""
-    return outward(values.low - slip, values.high + slip) if slip else values
 
 
 def _chord(values: Interval, cap: float) -> Tensor:

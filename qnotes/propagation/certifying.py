@@ -54,8 +54,9 @@ THEOREMS = dict(zip(METHODS[1:], ("T2", "T8", "T10", "T11", "T14", "T15"), stric
 EXACT = "exact"
 #: Symbols of T15, at first: so many, or more where a form then has no more numbers than that.
 SYMBOLS, NUMBERS = 256, 1 << 22
-#: What a step on the slopes of T15 takes, for each symbol and coordinate.
-SLOPE_BYTES = 200
+#: What T15 takes for each symbol that a form may have and each coordinate of the largest value; and
+#: a step on its slopes for each symbol that there is and all coordinates.
+FORM_BYTES, SLOPE_BYTES = 160, 200
 #: Coordinates of the largest value of a network so small that T15 costs next to nothing.
 LITTLE = 2048
 #: Frequencies of each axis on which diagonals are found first, and then.
@@ -332,7 +333,7 @@ def _with_more_symbols(
     Where there is a symbol for everything, what is left of the time goes into the slopes.
     """
     end = time.perf_counter() + seconds
-    room = max(1, int(min(effort.memory, 1e18) / (48 * _coordinates(pair))))
+    room = max(1, int(min(effort.memory, 1e18) / (FORM_BYTES * _coordinates(pair))))
     symbols, facts = min(max(SYMBOLS, NUMBERS // _coordinates(pair)), room), {}
 
     def evaluate(slopes: Slopes | None = None) -> Budget:
