@@ -37,6 +37,7 @@ from qnotes.propagation.rationals import exact
 from qnotes.propagation.regions import Region, checked_region
 from qnotes.propagation.smallest import Known, Smallest, known, peak, winner
 from qnotes.propagation.walk import Domain, Visit, walk
+from qnotes.propagation.weights import check_weights
 
 BEST = "best"
 #: What each cheap method walks with.
@@ -46,6 +47,8 @@ CHEAP = {
     "intervals": Intervals,
     "euclidean": Euclidean,
 }
+#: Those that say where weights are not finite as they read them; reading is what they cost.
+QUICK = ("norms", "channels", "intervals")
 ELLIPSOIDS = "ellipsoids"
 AFFINE = "affine"
 METHODS = (BEST, *CHEAP, ELLIPSOIDS, AFFINE)
@@ -156,8 +159,8 @@ def certify(
         Bounds that hold for float64's rounding too.
 
     Raises:
-        QnotesError: for a region, a method or a memory that makes no sense, and what
-            `qnotes.profile` raises.
+        QnotesError: for a region, a method or a memory that makes no sense, weights that are not
+            finite, and what `qnotes.profile` raises.
     """
     start = time.perf_counter()
     for given in (network, quantized):
@@ -167,6 +170,8 @@ def certify(
     shape = tuple(region.low.shape)
     with torch.no_grad():
         pair = checked_pair(network, quantized, input_shape=shape, radius=region.radii)
+        if method not in QUICK:
+            check_weights(pair.operations)
         found = Diagonals() if diagonals is None else diagonals.copy()
         effort = _Effort(seconds, memory, found, progress)
         steps = _certified(pair, region, method, effort, around=center is not None)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from qnotes.errors import QnotesError
-from qnotes.networks.operations import Operation
+from qnotes.networks.operations import AFFINE, Operation
 from qnotes.networks.tracing import check_finite
 
 #: Weights in a block: few enough for the processor's cache, and enough to outweigh each call.
@@ -46,6 +46,13 @@ def bias_of(module: nn.Module) -> Tensor:
     return module.bias.detach().double()
 
 
+def check_weights(operations: Iterable[Operation]) -> None:
+    """Refuse weights and biases of both networks that are NaN or infinite, by the layer's name."""
+    for layer in (operation for operation in operations if operation.kind == AFFINE):
+        for module in (layer.module, layer.quantized):
+            check_finite(layer.name, {"weight": module.weight, "bias": module.bias})
+
+
 def check_sums(names: str, layers: Iterable[Operation], sums: Iterable[Tensor]) -> None:
     """Refuse weights and biases whose sums are not finite; these say it at no cost.
 
@@ -55,7 +62,5 @@ def check_sums(names: str, layers: Iterable[Operation], sums: Iterable[Tensor]) 
     """
     if all(total.isfinite().all() for total in sums):
         return
-    for layer in layers:
-        for module in (layer.module, layer.quantized):
-            check_finite(layer.name, {"weight": module.weight, "bias": module.bias})
+    check_weights(layers)
     raise QnotesError(f"{names}: a row sum of its weights is too large for float64")

@@ -1,4 +1,4 @@
-"""T15, affine forms: S' and Δ as numbers times common symbols, and an interval for the rest.
+"""T15, affine forms: S, S' and Δ as numbers times common symbols, and an interval for the rest.
 
 `qnotes.propagation.affine.Affine` computes them: its rules `affine` (c, G and r of a layer) and
 `activation` with `_bent` (a line s x + μ, and what is left as new symbols or in the interval). Its
@@ -67,8 +67,11 @@ def _form(value: sp.IndexedBase, mark: str, tex: str) -> Form:
     )
 
 
+OUR_FORM = _form(sy.S_entry, "S", "^{S}")
 THEIR_FORM = _form(sy.S_entry_q, "'", "'")
 ERROR_FORM = _form(sy.error_entry, "", "")
+#: Of what a form is, in names of facts.
+MARKS = {OUR_FORM: " of S", THEIR_FORM: " of S'", ERROR_FORM: ""}
 
 
 def over_symbols(entry) -> sp.Sum:
@@ -88,6 +91,9 @@ class Term(NamedTuple):
 
 
 CHANGE = lambda at: OURS.weight[ell, i, at] - THEIRS.weight[ell, i, at]  # noqa: E731
+_OUR_TERM = Term(
+    "layer", lambda at: OURS.weight[ell, i, at], OURS.plus, OURS.minus, OUR_FORM, "parts of S"
+)
 _THEIR_TERM = Term(
     "layer", lambda at: THEIRS.weight[ell, i, at], THEIRS.plus, THEIRS.minus, THEIR_FORM, "parts"
 )
@@ -119,9 +125,9 @@ def _definitions(form: Form, terms: tuple[Term, ...], bias: sp.Expr) -> dict:
 
 
 def _made(form: Form, change=lambda x: x) -> sp.Expr:
-    """What a form encloses before an activation: z' or z - z'; or what becomes of both."""
-    made = change(THEIRS.made[ell, i])
-    return made if form is THEIR_FORM else change(OURS.made[ell, i]) - made
+    """What a form encloses before an activation: z, z' or z - z'; or what becomes of them."""
+    ours, theirs = (change(network.made[ell, i]) for network in (OURS, THEIRS))
+    return {OUR_FORM: ours, THEIR_FORM: theirs, ERROR_FORM: ours - theirs}[form]
 
 
 def _off_the_line(form: Form) -> sp.Expr:
@@ -136,8 +142,9 @@ def _off_the_form(form: Form) -> sp.Expr:
     return form.value[ell, i] - form.center[ell, i] - symbols
 
 
-def _rests(form: Form, mark: str) -> dict[str, Fact]:
+def _rests(form: Form) -> dict[str, Fact]:
     """What a form leaves of a value, before and after an activation; and what a line leaves."""
+    mark = MARKS[form]
     return {
         f"rest{mark}": eq(form.rest[ell, i], _off_the_form(form), (ell, 0, L), UNITS),
         f"rest before the activation{mark}": eq(
@@ -166,8 +173,9 @@ AFFINE_FORMS = Result(
     "`qnotes.certify` has it, around images.",
     whose="earlier work",
     statement=_stated(ERROR_FORM),
-    also=(_stated(THEIR_FORM),),
+    also=(_stated(THEIR_FORM), _stated(OUR_FORM)),
     definitions={
+        **_definitions(OUR_FORM, (_OUR_TERM,), OURS.bias[ell, i]),
         **_definitions(THEIR_FORM, (_THEIR_TERM,), THEIRS.bias[ell, i]),
         **_definitions(ERROR_FORM, (_OLD, _NEW), OURS.bias[ell, i] - THEIRS.bias[ell, i]),
     },
@@ -187,13 +195,10 @@ AFFINE_FORMS = Result(
         ),
         Hypothesis(
             "there are m symbols ξ; q' is what the form c' + G' ξ leaves of S', q what c + G ξ "
-            "leaves of Δ, with checks before an activation; of the input it is at most r' and r; "
-            "the line s x + μ with new symbols H ξ leaves at most η of what an activation makes of "
-            "its form",
-            facts={
-                **_rests(THEIR_FORM, " of S'"),
-                **_rests(ERROR_FORM, ""),
-            },
+            "leaves of Δ, and those of S are marked by an S; checks stand before an activation; of "
+            "the input they are at most r' and r; the line s x + μ with new symbols H ξ leaves at "
+            "most η of what an activation makes of its form",
+            facts={**_rests(OUR_FORM), **_rests(THEIR_FORM), **_rests(ERROR_FORM)},
         ),
     ),
     premises=(DIFFERENCE,),
@@ -202,23 +207,25 @@ AFFINE_FORMS = Result(
 
 @proof_of(AFFINE_FORMS)
 def prove(theorem: Result) -> tuple[Step, ...]:
-    """Layers are exact on c and G, and take r along with |W|; first for S', then for Δ."""
-    (layer,), (error, theirs) = theorem.premises, theorem.goals()
+    """Layers are exact on c and G, and take r along with |W|: for S, for S', and then for Δ."""
+    (layer,), (error, theirs, ours) = theorem.premises, theorem.goals()
     return (
         layer.applied("difference"),
-        *_along(THEIR_FORM, (_THEIR_TERM,), " of S'", "layer", ("activated",), (1,)),
+        *_along(OUR_FORM, (_OUR_TERM,), "layer of S", ("activated of S",), (1,)),
+        *_along(THEIR_FORM, (_THEIR_TERM,), "layer", ("activated",), (1,)),
         *_along(
-            *(ERROR_FORM, (_OLD, _NEW), "", "difference"),
+            *(ERROR_FORM, (_OLD, _NEW), "difference"),
             *(("error", "activated of S", "activated"), (1, 1, -1)),
         ),
-        *_enclosed(THEIR_FORM, " of S'", theirs),
-        *_enclosed(ERROR_FORM, "", error),
+        *_enclosed(OUR_FORM, ours),
+        *_enclosed(THEIR_FORM, theirs),
+        *_enclosed(ERROR_FORM, error),
     )
 
 
-def _enclosed(form: Form, mark: str, goal: Fact) -> tuple[Step, ...]:
+def _enclosed(form: Form, goal: Fact) -> tuple[Step, ...]:
     """The value itself, with its center and symbols in place of q."""
-    off = _off_the_form(form)
+    off, mark = _off_the_form(form), MARKS[form]
     return (
         *(
             Step(
@@ -235,8 +242,9 @@ def _enclosed(form: Form, mark: str, goal: Fact) -> tuple[Step, ...]:
     )
 
 
-def _along(form: Form, terms, mark, layer, activated, weights) -> tuple[Step, ...]:
-    """|q| ≤ r after every layer: for S', or for Δ."""
+def _along(form: Form, terms, layer, activated, weights) -> tuple[Step, ...]:
+    """|q| ≤ r after every layer: for S, for S', or for Δ."""
+    mark = MARKS[form]
     own = [term for term in terms if term.form is form]
     others = [term for term in terms if term.form is not form]
     everywhere = ((ell, 0, L), UNITS)
@@ -248,7 +256,7 @@ def _along(form: Form, terms, mark, layer, activated, weights) -> tuple[Step, ..
         ),
         *(step for term in terms for step in _exact(term, mark)),
         *_through_the_layer(form, terms, mark, layer),
-        *(step for term in others for step in _rows(term, mark, " of S'", ())),
+        *(step for term in others for step in _rows(term, mark, MARKS[term.form], ())),
         *over_layers(
             f"rest is small{mark}",
             lambda at: size(form.rest[at, i]),
@@ -263,10 +271,6 @@ def _along(form: Form, terms, mark, layer, activated, weights) -> tuple[Step, ..
             start=(f"input{mark}",),
         ),
     )
-
-
-def _mark(form: Form) -> str:
-    return " of S'" if form is THEIR_FORM else ""
 
 
 def _exact(term: Term, mark: str) -> tuple[Step, ...]:
@@ -301,7 +305,7 @@ def _exact(term: Term, mark: str) -> tuple[Step, ...]:
             f"what rests are, {name}",
             eq(rests, known, *EACH),
             Replace(),
-            uses=(f"rest{_mark(form)}",),
+            uses=(f"rest{MARKS[form]}",),
         ),
         Step(f"weights with signs, {name}", eq(rests, signs, *EACH), Replace(), uses=(term.parts,)),
     )

@@ -351,6 +351,23 @@ def test_diagonals_of_another_network_are_refused():
         certify(second, second, input_shape=(1, 2), method="ellipsoids", diagonals=found)
 
 
+@pytest.mark.parametrize("method", certifying.METHODS)
+@pytest.mark.parametrize("what", ["weight", "bias"])
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(method, what, number):
+    layers = nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)
+    network = nn.Sequential(*layers).double().eval()
+    broken = copy.deepcopy(network)
+    with torch.no_grad():
+        getattr(broken[2], what).flatten()[0] = number
+    count = getattr(broken[2], what).numel()
+    for both in ((network, broken), (broken, network)):
+        for radius in (0, 0.5):
+            options = {"center": torch.ones(1, 2), "radius": radius, "method": method}
+            with pytest.raises(qn.QnotesError, match=f"^2: 1 of {count} values of its {what} are"):
+                qn.certify(*both, **options, seconds=0)
+
+
 def test_what_each_domain_says_of_the_output():
     network, quantized, shape = residual(6)
     best = certify(network, quantized, input_shape=shape)

@@ -26,7 +26,7 @@ STILL_RIGHT = {
     *(
         ("T15", f"step: to later: {step}")
         for step in (
-            *(f"what rests are, {term}" for term in ("layer of S'", "old", "new")),
+            *(f"what rests are, {term}" for term in ("layer of S", "layer of S'", "old", "new")),
             *("positive rest, new", "negative rest, new"),
         )
     ),

@@ -140,7 +140,7 @@ WORDS = {
     sy.symbols_count: "m symbols",
     **{
         getattr(form, part): word
-        for form in (T15_affine_forms.THEIR_FORM, T15_affine_forms.ERROR_FORM)
+        for form in T15_affine_forms.MARKS
         for part, word in (
             *(("slope", "line s x"), ("shift", "+ μ"), ("fresh", "H ξ"), ("curved", "most η")),
             *(("center", "c' + G' ξ"), ("generators", "c' + G' ξ"), ("radius", "r' and r")),
