@@ -51,6 +51,12 @@ def _half_left(self, form, slope, rest, whole=Affine._bent):
     return whole(self, form, slope, rest)
 
 
+def _ours_like_theirs(self, operation, signed, read, whole=Affine.affine):
+    """S by the weights of the other network: its form is that of S'."""
+    _, theirs, error = whole(self, operation, signed, read)
+    return theirs, theirs, error
+
+
 def _no_cross(self, *arguments, whole=Joint.activated):
     """T14 (c) without what a unit that bends does to everything else that is alive."""
     found = whole(self, *arguments)
@@ -86,6 +92,7 @@ FAULTS: dict[tuple[str, str], tuple[object, str, object]] = {
     ),
     ("ellipsoids", "(d) leaves what is alive as it was"): (Joint, "activated", _no_cross),
     ("affine", "half of what is left"): (Affine, "_bent", _half_left),
+    ("affine", "S by the weights of S'"): (Affine, "affine", _ours_like_theirs),
     ("best", "a length too short by 5 %"): (smallest, "_all", _shorter),
 }  # fmt: skip
 
