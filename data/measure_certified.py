@@ -43,13 +43,14 @@ DESCENT = {
     "resnet50": 0,
     "mobilenet_v2_features": 0,
 }
-#: Their weights. On images of 224 × 224: no descent, at `AT` bits, up to 12 GB in use.
+#: Their weights. On images of 224 × 224: no descent, up to 12 GB in use; random ones at `AT` bits.
 FULL_SIZE = {"resnet18": "random", "resnet50": "random", "mobilenet_v2_features": "imagenet"}
 #: Networks that T14 has no memory for.
 TOO_LARGE = ("resnet50",)
 MEMORY = 20 * 2**30
 AT = 8
 BITS = (AT, 12, 16, 4)
+LARGE_BITS = {"random": (AT,), "imagenet": (AT, 12, 16)}
 CHEAP = ("norms", "channels", "intervals", "euclidean")
 #: Networks whose certified bits are looked for: the fewest whose bound is at most `TOLERANCE`.
 ASKED = ("resnet20", "resnet56")
@@ -148,9 +149,11 @@ def rounded(folded: nn.Module, bits: int) -> nn.Module:
 
 def tasks(names: list[str], descent: dict[str, float]) -> Iterator[tuple]:
     """(network, bits, method, descent), the cheapest first."""
-    large = [name for name in names if name in FULL_SIZE]
-    yield from ((name, AT, method, 0) for name in large for method in CHEAP)
-    yield from ((name, AT, "ellipsoids", 0) for name in large if name not in TOO_LARGE)
+    large = [
+        (name, bits) for name in names if name in FULL_SIZE for bits in LARGE_BITS[FULL_SIZE[name]]
+    ]
+    yield from ((*which, method, 0) for which in large for method in CHEAP)
+    yield from ((*which, "ellipsoids", 0) for which in large if which[0] not in TOO_LARGE)
     names = [name for name in names if name not in FULL_SIZE]
     for method in CHEAP:
         yield from ((name, bits, method, 0) for name in names for bits in BITS)
