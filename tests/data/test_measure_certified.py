@@ -13,14 +13,15 @@ from data.measure_certified import (
     ASKED,
     AT,
     CHEAP,
+    DESCENT,
     FULL_SIZE,
     KEY,
     TOLERANCE,
     TOO_LARGE,
-    tasks,
     Network,
     Row,
     Table,
+    tasks,
 )
 from qnotes.networks.weights import read_manifest
 from qnotes.propagation.profiles import profiles_folder
@@ -48,8 +49,7 @@ def test_every_row_says_what_it_is_about():
 def test_the_table_is_complete():
     keys = set(TABLE[list(KEY)].itertuples(index=False, name=None))
     assert set(tasks(list(DESCENT), DESCENT)) <= keys
-    large = FULL_SIZE.keys() - TOO_LARGE
-    for name in DESCENT.keys() - FULL_SIZE.keys() | large:
+    for name in DESCENT.keys() - TOO_LARGE:
         assert {*CHEAP, "ellipsoids"} <= set(SMALLEST[name, AT].index)
 
 
@@ -79,13 +79,16 @@ def test_signs_help():
 
 
 def test_bits_make_bounds_smaller_as_steps_do():
-    """A bit halves a rounding step; where errors are small, bounds follow."""
+    """A bit halves a rounding step; where errors are small, bounds follow.
+
+    Not to the digit: rows of two runs have the diagonals of two descents.
+    """
     T14 = SMALLEST.xs("ellipsoids", level="method")
     for name in T14.index.unique("network"):
         found = T14[name]
         if {8, 12, 16} <= set(found.index):
             falls = [found[8] - found[12], found[12] - found[16]]
-            assert falls == pytest.approx([4 * math.log10(2)] * 2, abs=0.2), (name, falls)
+            assert falls == pytest.approx([4 * math.log10(2)] * 2, abs=0.25), (name, falls)
 
 
 @pytest.mark.medium
