@@ -102,7 +102,9 @@ class Certificate:
         """The bounds themselves; inf where one is too large for float64."""
         with np.errstate(over="ignore"):
             values = np.power(10.0, self.log10)
-        return values * (1 + 1e-13 * np.maximum(1, np.abs(np.nan_to_num(self.log10, neginf=0))))
+        share = 1e-13 * np.maximum(1, np.abs(np.nan_to_num(self.log10, neginf=0)))
+        # Below float64's normal numbers a share of them is nothing.
+        return values * (1 + share) + 4 * 5e-324 * (self.log10 > -np.inf)
 
     @property
     def largest(self) -> float:

@@ -4,6 +4,7 @@ import copy
 import itertools
 import math
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -339,6 +340,24 @@ def test_diagonals_of_other_bits_are_as_sound():
     bound = qn.certify(network, quantized, **options, diagonals=found).log10
     errors = log10_errors(network, quantized, hard_inputs(shape, 1.0, 0))
     assert (errors <= bound + SLACK).all()
+
+
+@pytest.mark.parametrize("weights", [(1e-200, 1e-200), (1e-160, 1e-160), (1e-155, 1e-160), (1, 0)])
+def test_a_bound_below_the_normal_numbers_is_one(weights):
+    """There float64 rounds to the nearest of few numbers, or to 0."""
+    network = nn.Sequential(nn.Linear(1, 1, bias=False), nn.ReLU(), nn.Linear(1, 1, bias=False))
+    network = network.double().eval()
+    for layer, weight in zip(network[::2], weights, strict=True):
+        layer.weight.data.fill_(weight)
+    changed = copy.deepcopy(network)
+    changed[2].weight.data.zero_()
+    error = math.prod(map(Fraction, weights))
+    for method in ("best", "channels", "affine"):
+        options = {"center": torch.ones(1, 1), "radius": 0, "method": method}
+        bound = qn.certify(network, changed, **options).bound.item()
+        assert Fraction(bound) >= error
+        if method == "best":
+            assert bound <= float(error) * (1 + 1e-10) + 5e-323
 
 
 def test_diagonals_of_another_network_are_refused():
