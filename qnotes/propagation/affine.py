@@ -14,7 +14,7 @@ rounding took. It grows as T11 says, and not as intervals do, which would drown 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
 from typing import NamedTuple
@@ -119,11 +119,9 @@ def length(vector: Tensor) -> float:
 
 
 class Forms(NamedTuple):
-    """What is known of S, S' and Δ as forms, and of all three in intervals (T10)."""
+    """What is known of S, S' and Δ: a form of each, and of all three in intervals (T10)."""
 
-    ours: Form
-    theirs: Form
-    error: Form
+    forms: tuple[Form, Form, Form]
     signed: Signed
 
 
@@ -233,13 +231,13 @@ class Affine(Domain):
         signed = self.intervals.apply(operation, tuple(read.signed for read in reads))
         rule = getattr(self, operation.kind, None)
         if rule is None:
-            return Forms(*map(self._anew, signed), signed)
+            return Forms(tuple(map(self._anew, signed)), signed)
         forms = rule(operation, signed, *reads)
         found = (values & form.interval for values, form in zip(signed, forms, strict=True))
-        return Forms(*forms, met(*found))
+        return Forms(forms, met(*found))
 
     def identity(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, ...]:
-        return read[:3]
+        return read.forms
 
     output = identity
 
@@ -252,19 +250,19 @@ class Affine(Domain):
         module = operation.module
         ours, theirs = (m.weight.detach().double() for m in (module, operation.quantized))
         biases = [bias_of(m) for m in (module, operation.quantized)]
-        norms = self.norms(operation)
+        norms, (of_ours, of_theirs, of_error) = self.norms(operation), read.forms
         error = added(
-            layer(module, ours, norms[0], read.error),
-            layer(module, ours - theirs, norms[2], read.theirs, biases[0] - biases[1]),
+            layer(module, ours, norms[0], of_error),
+            layer(module, ours - theirs, norms[2], of_theirs, biases[0] - biases[1]),
         )
         return (
-            layer(module, ours, norms[0], read.ours, biases[0]),
-            layer(module, theirs, norms[1], read.theirs, biases[1]),
+            layer(module, ours, norms[0], of_ours, biases[0]),
+            layer(module, theirs, norms[1], of_theirs, biases[1]),
             error,
         )
 
     def sum(self, operation: Operation, signed: Signed, *reads: Forms) -> tuple[Form, ...]:
-        return tuple(added(*forms) for forms in list(zip(*reads, strict=True))[:3])
+        return tuple(added(*several) for several in _side_by_side(reads))
 
     def activation(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, ...]:
         """Lines for ReLU and ReLU6: of S and S' by their ranges, of Δ by what leaves least over.
@@ -272,13 +270,14 @@ class Affine(Domain):
         They are lines of the values themselves, so a slip becomes no longer.
         """
         cap = 6.0 if isinstance(operation.module, nn.ReLU6) else inf
-        change = _Change.of(read.signed, signed.error, cap)
-        ours, theirs, error = self._slopes(operation.node, read.signed, change, cap)
-        return (
-            self._bent(read.ours, *_beside(ours, read.signed.ours, cap)),
-            self._bent(read.theirs, *_beside(theirs, read.signed.theirs, cap)),
-            self._bent(read.error, error, change.beside(error)),
+        before, change = read.signed, _Change.of(read.signed, signed.error, cap)
+        ours, theirs, error = self._slopes(operation.node, before, change, cap)
+        lines = (
+            _beside(ours, before.ours, cap),
+            _beside(theirs, before.theirs, cap),
+            (error, change.beside(error)),
         )
+        return tuple(self._bent(form, *line) for form, line in zip(read.forms, lines, strict=True))
 
     def _slopes(
         self, node: fx.Node, values: Signed, change: _Change, cap: float
@@ -294,20 +293,20 @@ class Affine(Domain):
 
     def average_pool(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, ...]:
         stretch = sqrt(column_sum(operation, self.pair)) * (1 + 4 * EPSILON)
-        return tuple(form.averaged(operation.module, stretch) for form in read[:3])
+        return tuple(form.averaged(operation.module, stretch) for form in read.forms)
 
     mean = average_pool
 
     def flatten(self, operation: Operation, signed: Signed, read: Forms) -> tuple[Form, ...]:
-        return tuple(form.mapped(operation.module) for form in read[:3])
+        return tuple(form.mapped(operation.module) for form in read.forms)
 
     padding = rearrangement = flatten
 
     def concatenation(
         self, operation: Operation, signed: Signed, *reads: Forms
     ) -> tuple[Form, ...]:
-        forms = list(zip(*reads, strict=True))[:3]
-        return tuple(_concatenated(operation.module, several) for several in forms)
+        join = operation.module
+        return tuple(_concatenated(join, several) for several in _side_by_side(reads))
 
     def _anew(self, values: Interval) -> Form:
         """A symbol for each coordinate that is not known."""
@@ -331,6 +330,11 @@ class Affine(Domain):
             (form.slip + length(lost)) * (1 + EPSILON),
         )
         return self.budget.with_symbols(bent, half)
+
+
+def _side_by_side(reads: Sequence[Forms]) -> Iterator[tuple[Form, ...]]:
+    """The forms of S of all that is read, those of S', and those of Δ."""
+    return zip(*(read.forms for read in reads), strict=True)
 
 
 def _concatenated(join: Callable[..., Tensor], forms: tuple[Form, ...]) -> Form:
