@@ -42,3 +42,15 @@ def test_the_stored_ratios():
     medians = stored.groupby("method")["ratio"].median()
     assert medians["ellipsoids"] < medians["euclidean"] < medians["norms"]
     assert medians["best"] <= medians.min() * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("kind", truth.TINY)
+def test_the_stored_ratios_are_those_of_today(kind):
+    """Descents included, which take as many steps on every machine."""
+    stored = pd.read_csv(data_folder() / "tiny_truth.csv").set_index(["kind", "seed", "method"])
+    seed = stored.loc[kind].index[0][0]
+    network, quantized, shape = truth.drawn(kind, seed)
+    exact = truth.largest_error(network, quantized, shape)
+    for method in METHODS:
+        fresh = truth.bound(network, quantized, shape, method) / exact
+        assert fresh == pytest.approx(stored.loc[(kind, seed, method), "ratio"], rel=1e-4), method

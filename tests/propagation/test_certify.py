@@ -4,6 +4,9 @@ import copy
 import itertools
 import math
 import re
+import subprocess
+import sys
+import textwrap
 from fractions import Fraction
 
 import numpy as np
@@ -402,3 +405,42 @@ def test_a_bar_only_where_it_is_asked_for(capsys):
     assert capsys.readouterr().err == ""
     certify(network, quantized, input_shape=shape, progress=True)
     assert "diagonals" in (shown := capsys.readouterr().err) and "best" in shown
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("method, channels", [("affine", 32), ("ellipsoids", 96)])
+def test_what_is_foretold_of_memory_is_about_what_is_taken(method, channels):
+    """In a process of its own, of which the most that it ever held is known."""
+    program = f"""
+        import math, resource
+        import torch
+        from torch import nn
+        import qnotes as qn
+        from qnotes.propagation.ellipsoids import needed_memory
+        from qnotes.propagation.pair import checked_pair
+
+        def peak():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+        def certified(channels, side, **options):
+            layers = [nn.Conv2d(3, channels, 3, padding=1), nn.ReLU()]
+            layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Flatten()]
+            network = nn.Sequential(*layers, nn.Linear(channels * side**2, 10)).eval()
+            pair = network, qn.quantize(network, bits=8).model
+            center, radius = torch.zeros(1, 3, side, side), 0.01
+            if {method!r} == "ellipsoids":
+                checked = checked_pair(*pair, input_shape=center.shape, radius=radius)
+                options["memory"] = math.ceil(max(size for _, size in needed_memory(checked)))
+            qn.certify(*pair, center=center, radius=radius, method={method!r}, seconds=0, **options)
+            return options["memory"]
+
+        torch.manual_seed(0)
+        torch.set_num_threads(1)
+        certified(2, 4, memory=3e8)  # what is loaded once
+        before = peak()
+        memory = certified({channels}, 16, memory=3e8)
+        print((peak() - before) / memory)
+    """
+    run = [sys.executable, "-c", textwrap.dedent(program)]
+    share = float(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
+    assert 0.3 < share < 1.2
