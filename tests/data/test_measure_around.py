@@ -116,6 +116,15 @@ def test_the_class_survives_at_all_images_that_are_tried(name, subjects):
             assert (found == subject.classes[row.image]).all(), row
 
 
+def test_bounds_of_T15_are_those_of_today(subjects):
+    """On the deep network one takes a minute and more."""
+    rows = TABLE[(TABLE[["question", "network", "method"]] == [HERE, "cnn", "affine"]).all(axis=1)]
+    assert len(rows) > 5 and set(rows["image"]) == {0}
+    for row in rows[::4].itertuples():
+        fresh = subjects["cnn", 8].affine(0, row.radius)[0].bound.item()
+        assert fresh == pytest.approx(row.bound, rel=2e-5), row.radius  # six digits are stored
+
+
 # ---------------------------------------------------------------- what the script defines
 
 
