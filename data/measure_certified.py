@@ -30,7 +30,7 @@ from .tables import Rows
 
 #: What decides a row of the table.
 KEY = ("network", "bits", "method", "descent")
-#: Seconds of descent for the diagonals of T14, at `AT` bits; the others use what was found there.
+#: Seconds of descent for the diagonals of T14, at `AT` bits; others go on from there for a `SHARE`.
 DESCENT = {
     "resnet20": 120,
     "resnet32": 90,
@@ -48,7 +48,7 @@ FULL_SIZE = {"resnet18": "random", "resnet50": "random", "mobilenet_v2_features"
 #: Networks that T14 has no memory for.
 TOO_LARGE = ("resnet50",)
 MEMORY = 20 * 2**30
-AT = 8
+AT, SHARE = 8, 0.1
 BITS = (AT, 12, 16, 4)
 LARGE_BITS = {"random": (AT,), "imagenet": (AT, 12, 16)}
 CHEAP = ("norms", "channels", "intervals", "euclidean")
@@ -67,7 +67,8 @@ class Row:
         network, bits: what was rounded to nearest: symmetric, a scale a channel. Weights are those
             for digits, or those in `FULL_SIZE`.
         method: of `qnotes.certify`.
-        descent: seconds for the diagonals of T14, all at `AT` bits; 0 for multiples of λ_max.
+        descent: seconds for the diagonals of T14, at `AT` bits, and a `SHARE` of them more at
+            others; 0 for multiples of λ_max.
         log10: of the bound on the largest output error, rounded up.
         seconds: that the row took, with the descent if it made one. ``best`` and ``ellipsoids``
             with the same bits and descent are one run, and have its seconds.
@@ -103,7 +104,7 @@ class Network:
         if descent and descent not in self.diagonals and bits != AT:
             self.rows(AT, "ellipsoids", descent)
         known = self.diagonals.get(descent)
-        options = {"diagonals": known, "seconds": 0 if known else descent}
+        options = {"diagonals": known, "seconds": SHARE * descent if known else descent}
         found = self.certified(rounded(self.folded, bits), method=method, **options)
         if descent and known is None:
             self.diagonals[descent] = found.diagonals

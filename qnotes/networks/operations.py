@@ -320,6 +320,13 @@ def _equivalent_module(network: fx.GraphModule, node: fx.Node, module: type) -> 
             raise uncovered(node.name, f"{node.target} of {node.args[1:]}")
         options = dict(normalized.kwargs) if normalized else dict(node.kwargs)
     options.pop("input", None)
+    for option, value in options.items():
+        if reads := [each for each in _flat(value) if isinstance(each, fx.Node)]:
+            what = f"{module.__name__} with {option}={reads[0].name}, which the network computes,"
+            hint = " Write the number; for the mean of an image, nn.AdaptiveAvgPool2d(1)."
+            raise uncovered(node.name, what, hint)
+    if options.get("stride") in ((), []):  # of the function; the module has the same default
+        del options["stride"]
     try:
         equivalent = module(**options)
     except (AssertionError, TypeError, ValueError) as error:
@@ -327,6 +334,10 @@ def _equivalent_module(network: fx.GraphModule, node: fx.Node, module: type) -> 
         raise uncovered(node.name, what) from error
     _check_options(node.name, equivalent)
     return equivalent
+
+
+def _flat(value: object) -> Sequence[object]:
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 def _normalized(network: fx.GraphModule, node: fx.Node):

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from qnotes.networks.activations import slope_of
 from qnotes.networks.operations import Operation
-from qnotes.propagation.intervals import Interval, _averaged, layer
+from qnotes.propagation.intervals import Interval, _averaged, _range, layer
 from qnotes.propagation.pair import Pair
 from qnotes.propagation.walk import Domain
 from qnotes.propagation.weights import bias_of
@@ -54,12 +55,19 @@ class Points(Domain):
         terms = read.value[0].numel()
         return _middle(_averaged(operation.module, Interval(read.value, read.value), terms))
 
+    mean = average_pool
+
     def activation(self, operation: Operation, read: Point) -> Point:
         """Exact, as all that only chooses."""
         value = operation.module(read.value.clone())
         return Point(value, 0 * value)
 
-    max_pool = flatten = padding = activation
+    max_pool = flatten = padding = rearrangement = activation
+
+    def sloped_activation(self, operation: Operation, read: Point) -> Point:
+        """As float64 has it, up to the last digits."""
+        module, here = operation.module, Interval(read.value, read.value)
+        return _middle(_range(module, here, slope_of(module).slope))
 
 
 def _middle(exact: Interval) -> Point:

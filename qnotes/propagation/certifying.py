@@ -36,7 +36,7 @@ from qnotes.propagation.pair import Pair, checked_pair
 from qnotes.propagation.rationals import exact
 from qnotes.propagation.regions import Region, checked_region
 from qnotes.propagation.smallest import Known, Smallest, known, peak, winner
-from qnotes.propagation.walk import Domain, Visit, walk
+from qnotes.propagation.walk import Domain, Visit, no_rule, walk
 from qnotes.propagation.weights import check_weights
 
 BEST = "best"
@@ -412,7 +412,7 @@ def _missing(domain: type[Domain], pair: Pair) -> str:
     """What keeps a domain from walking through the whole network; T8 always can."""
     for operation in pair.operations:
         if not hasattr(domain, operation.kind):
-            return f"{operation.name}: {domain.__name__} has no rule for {operation.kind}"
+            return no_rule(domain, operation)
     return ""
 
 

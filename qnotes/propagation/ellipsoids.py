@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from qnotes.errors import NotVerified, QnotesError, UnsupportedOperation
+from qnotes.networks.activations import slope_of
 from qnotes.networks.operations import (
     ACTIVATION,
     ADAPTIVE_AVERAGE_POOLS,
@@ -29,14 +30,16 @@ from qnotes.networks.operations import (
     INPUT,
     MAX_POOL,
     MAX_POOLS,
+    MEAN,
     OUTPUT,
+    SLOPED_ACTIVATION,
     SUM,
     Operation,
 )  # fmt: skip
 from qnotes.propagation.centers import Points
-from qnotes.propagation.euclidean import _made, column_sum, log_length, sharing
+from qnotes.propagation.euclidean import _made, column_sum, each, log_length, sharing
 from qnotes.propagation.factored import WIDE, Factored, factored
-from qnotes.propagation.intervals import Interval
+from qnotes.propagation.intervals import Interval, rises
 from qnotes.propagation.joint import BYTES, ERROR, Joint, Member, Together, raised
 from qnotes.propagation.outward import EPSILON, log_up
 from qnotes.propagation.pair import Pair
@@ -52,7 +55,7 @@ from qnotes.propagation.spectral import (
     symbols,
     waves,
 )  # fmt: skip
-from qnotes.propagation.walk import Domain, walk
+from qnotes.propagation.walk import Domain, no_rule, walk
 
 #: A diagonal that is too small grows by this factor, at most so often.
 GROWTH, TRIES = 1.02, 100
@@ -68,6 +71,8 @@ LARGEST_SHARE = 0.02
 COPIES, PIECE, KEPT_COPIES, FACTORED_TIMES = 4, 1 << 28, 7, 3
 #: Where a cache has the tori.
 TORI = "tori"
+#: What takes positions together.
+POOLS = (MAX_POOL, AVERAGE_POOL, MEAN)
 #: What a convolution makes: a matrix for each frequency, or `factored`, new or filtered.
 MATRIX, FACTORED, FILTERED = "matrix", "factored", "filtered"
 
@@ -389,6 +394,12 @@ class Ellipsoids(Domain):
         self._activate(operation, operation.node, operation.inputs[0], operation.node.name)
         return Value(read.image, True, read.flattened)
 
+    def sloped_activation(self, operation: Operation, read: Value) -> Value:
+        """Those with slopes in [0, 1], too; a slip is what float64 takes at the center."""
+        if not rises(operation.module) or slope_of(operation.module).slope > 1:
+            raise UnsupportedOperation(f"{no_rule(self, operation)}: its slopes leave [0, 1]")
+        return self.activation(operation, read)
+
     def _activate(self, operation, node: fx.Node, read: fx.Node, name: str) -> None:
         joint = self.joints[read]
         kept = self._kept(operation, joint) if node is not read else \
@@ -452,6 +463,12 @@ class Ellipsoids(Domain):
             return self._pooled(operation, column_sum(operation, self.pair))
         read = self._masked(operation, read)
         return self._convolved(operation, read, module, *[module.weight.detach()] * 2)
+
+    def mean(self, operation: Operation, read: Value) -> Value:
+        """Of whole images."""
+        if not _of_images(operation, self.pair):
+            raise UnsupportedOperation(f"{no_rule(self, operation)} over some positions only")
+        return self._global(operation, read)
 
     def _global(self, operation: Operation, read: Value) -> Value:
         """The mean of an image: frequency 0 only, where there are zeros around it."""
@@ -669,8 +686,7 @@ def _uniform(module: nn.Module, shape: tuple[int, ...]) -> nn.Module | None:
         return None
     axes = len(shape) - 2
     kernel, stride, padding = (
-        (option,) * axes if isinstance(option, int) else tuple(option)
-        for option in (module.kernel_size, module.stride, module.padding)
+        each(option, axes) for option in (module.kernel_size, module.stride, module.padding)
     )
     if any(padding) and not module.count_include_pad:
         return None
@@ -697,7 +713,7 @@ def at_center(pair: Pair, region: Region) -> dict[fx.Node, Made]:
         if operation.kind == AFFINE:
             point = visit.reads[0].value
             found[operation.node] = Made(_made(operation, Interval(point, point)), slip)
-        elif operation.kind in (SUM, AVERAGE_POOL):
+        elif operation.kind in (SUM, AVERAGE_POOL, MEAN, SLOPED_ACTIVATION):
             found[operation.node] = Made(None, slip)
     return found
 
@@ -775,9 +791,9 @@ class Needs(Domain):
         self.channels[node] = self.pair.shapes[node][1] if made else \
             self.channels[operation.inputs[0]]  # fmt: skip
         if not joints or self._starts(operation, joints[0]):
-            whole = operation.kind == AVERAGE_POOL and set(self.pair.shapes[node][2:]) == {1}
+            whole = _of_images(operation, self.pair)
             self.joints[node] = self.tori[node], frozenset([node]), joints[0][2] if whole else 0
-            pools = operation.kind in (MAX_POOL, AVERAGE_POOL) and not whole
+            pools = operation.kind in POOLS and not whole
             read = self._numbers(joints[0][0], operation.inputs, 0) if pools else 0
             return max(read, self._numbers(*self.joints[node]))
         sides = tuple(map(math.gcd, *[joint[0] for joint in joints], self.tori[node]))
@@ -791,7 +807,7 @@ class Needs(Domain):
     def _forms(self, operation: Operation, joint: tuple, sides: tuple, kept: set) -> tuple:
         """Columns of what is made, 0 for a matrix; and in which form what it reads is."""
         (before, _, columns), read = joint, kept | set(operation.inputs)
-        if operation.kind in (ACTIVATION, IDENTITY, FLATTEN, OUTPUT):
+        if operation.kind in (ACTIVATION, SLOPED_ACTIVATION, IDENTITY, FLATTEN, OUTPUT):
             if operation.inputs[0] in kept:  # read again: whole matrices
                 return 0, (sides, read, 0)
             return columns, (sides, read, columns)
@@ -818,8 +834,7 @@ class Needs(Domain):
         """Whether it knows what it reads by itself only."""
         if operation.kind == AFFINE and isinstance(operation.module, nn.Linear):
             return bool(joint[0])
-        pools = operation.kind in (MAX_POOL, AVERAGE_POOL)
-        return pools and _convolution(operation, self.pair) is None
+        return operation.kind in POOLS and _convolution(operation, self.pair) is None
 
     def _rows(self, sides: tuple[int, ...], members) -> int:
         return sum(
@@ -849,7 +864,7 @@ def tori(pair: Pair, small: int | None = None) -> dict[fx.Node, tuple[int, ...]]
         if len(reads) == 2 and reads[0] != reads[1]:
             _unite(operation, steps, *reads)
             reads = [steps[read] for read in operation.inputs]
-        if operation.kind in (INPUT, AFFINE, MAX_POOL, AVERAGE_POOL):
+        if operation.kind in (INPUT, AFFINE, *POOLS):
             stride = _stride(pair, operation)
         else:
             stride = (1,) * len(reads[0][1])
@@ -893,11 +908,14 @@ def _stride(pair: Pair, operation: Operation) -> tuple[int, ...] | None:
     """Of a layer or a pool on the torus of what it reads; None where it starts a torus."""
     axes = len(pair.shapes[operation.node]) - 2
     module = _convolution(operation, pair) or operation.module
-    whole = operation.kind == AVERAGE_POOL and set(pair.shapes[operation.node][2:]) == {1}
-    if whole or not isinstance(module, (*CONVOLUTIONS, *MAX_POOLS)):
+    if _of_images(operation, pair) or not isinstance(module, (*CONVOLUTIONS, *MAX_POOLS)):
         return None
-    stride = module.stride
-    return (stride,) * axes if isinstance(stride, int) else tuple(stride)
+    return each(module.stride, axes)
+
+
+def _of_images(operation: Operation, pair: Pair) -> bool:
+    """Whether it makes a number of each image."""
+    return operation.kind in (AVERAGE_POOL, MEAN) and set(pair.shapes[operation.node][2:]) <= {1}
 
 
 def _pools_positions(module: nn.Module, shape: tuple[int, ...]) -> bool:

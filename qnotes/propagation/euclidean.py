@@ -8,12 +8,14 @@ that at radius 0 the length is that of the error at c. S(c) and S'(c) are refere
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from qnotes.networks.activations import slope_of
 from qnotes.networks.operations import ADAPTIVE_MAX_POOLS, Operation
 from qnotes.propagation.centers import Point, Points
 from qnotes.propagation.intervals import Interval, layer
@@ -94,6 +96,12 @@ class Euclidean(Domain):
         """Slopes in [0, 1]."""
         return joined(*read[:3], self._centers(operation, read))
 
+    def sloped_activation(self, operation: Operation, read: Lengths) -> Lengths:
+        """κ-Lipschitz, whatever σ(0) is: all are lengths of differences."""
+        grown = math.log(slope_of(operation.module).slope)
+        lengths = (log_up(length + grown) for length in read[:3])
+        return joined(*lengths, self._centers(operation, read))
+
     def max_pool(self, operation: Operation, read: Lengths) -> Lengths:
         """A pixel is the largest of as many windows as see it, at most."""
         grown = math.log(sharing(operation, self.pair)) / 2
@@ -106,10 +114,12 @@ class Euclidean(Domain):
         lengths = (log_up(length + grown, 8) for length in read[:3])
         return joined(*lengths, self._centers(operation, read))
 
+    mean = average_pool
+
     def flatten(self, operation: Operation, read: Lengths) -> Lengths:
         return read._replace(center=self._centers(operation, read))
 
-    padding = flatten
+    padding = rearrangement = flatten
 
 
 def joined(ours: Tensor, theirs: Tensor, error: Tensor, center: tuple[Point, Point]) -> Lengths:
@@ -155,15 +165,17 @@ def sharing(operation: Operation, pair: Pair) -> int:
             1 if before % after == 0 else 1 + math.ceil(after / before)
             for before, after in zip(read[-axes:], made[-axes:], strict=True)
         )
-    options = (_each(getattr(module, name), axes) for name in ("kernel_size", "stride", "dilation"))
+    options = (each(getattr(module, name), axes) for name in ("kernel_size", "stride", "dilation"))
     return math.prod(
         kernel if dilation > 1 else math.ceil(kernel / stride)
         for kernel, stride, dilation in zip(*options, strict=True)
     )
 
 
-def _each(option: int | tuple[int, ...], axes: int) -> tuple[int, ...]:
-    return (option,) * axes if isinstance(option, int) else tuple(option)
+def each(option: int | Sequence[int], axes: int) -> tuple[int, ...]:
+    """The number of an option of a pool for each axis: torch takes one for all, too."""
+    numbers = (option,) if isinstance(option, int) else tuple(option)
+    return numbers * axes if len(numbers) == 1 else numbers
 
 
 def column_sum(operation: Operation, pair: Pair) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,6 +14,8 @@ from torch import fx, nn
 from qnotes.errors import QnotesError
 from qnotes.networks.operations import (
     AFFINE_MODULES,
+    FLATTEN,
+    REARRANGEMENT,
     SLOPED_ACTIVATION,
     Operation,
     operations,
@@ -54,7 +57,21 @@ def checked_pair(
     shape = checked_shape(input_shape)
     radius = _checked_radii(radius, channels=shape[1])
     found = matched(*(trace(net, input_shape=shape) for net in (network, quantized)))
-    return Pair(found, shapes_of(found, shape), radius)
+    shapes = shapes_of(found, shape)
+    return Pair(tuple(_flattened(operation, shapes) for operation in found), shapes, radius)
+
+
+def _flattened(operation: Operation, shapes: Mapping[fx.Node, Shape]) -> Operation:
+    """``x.view(x.shape[0], -1)`` is a flatten, for which there are more rules."""
+    if operation.kind != REARRANGEMENT:
+        return operation
+    shape, flat = shapes[operation.inputs[0]], nn.Flatten()
+    if shapes[operation.node] != (1, math.prod(shape[1:])):
+        return operation
+    numbers = torch.arange(math.prod(shape)).view(shape)
+    if not torch.equal(operation.module(numbers), flat(numbers)):
+        return operation
+    return replace(operation, kind=FLATTEN, module=flat, quantized=flat)
 
 
 def _checked_radii(radius: float | Sequence[float], channels: int) -> float | list[float]:

@@ -37,13 +37,20 @@ class Domain:
         """The value of an operation, by the rule for its kind."""
         rule = getattr(self, operation.kind, None)
         if rule is None:
-            raise UnsupportedOperation(
-                f"{operation.name}: {type(self).__name__} has no rule for {operation.kind}"
-            )
+            raise UnsupportedOperation(no_rule(self, operation))
         return rule(operation, *reads)
 
     def forget(self, node: fx.Node) -> None:
         """Told after an operation that nothing will read this node any more."""
+
+
+def no_rule(domain: Domain | type[Domain], operation: Operation) -> str:
+    """That a domain has no rule for an operation, in words that the caller of a network knows."""
+    kind = domain if isinstance(domain, type) else type(domain)
+    module = operation.module
+    known = module is not None and type(module).__module__.startswith("torch.")
+    what = type(module).__name__ if known else operation.kind
+    return f"{operation.name}: {kind.__name__} has no rule for {what}"
 
 
 @dataclass

@@ -12,10 +12,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import qnotes as qn
+from qnotes.networks.activations import slope_of
 from qnotes.propagation import certifying, spectral
+from qnotes.propagation.intervals import rises
 from tests.random_networks import (
     ARCHITECTURES,
     drawn,
@@ -268,20 +271,96 @@ def test_tiny_weights_do_not_vanish():
 
 
 def test_the_best_leaves_out_what_has_no_rule():
-    """Euclidean norms have none for SiLU yet, and say so; the rest still has a bound."""
+    """Ellipsoids have none for SiLU, and say so; the rest still has a bound."""
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 1), torch.nn.SiLU()).double().eval()
     quantized = qn.quantize(network, bits=4).model
     shape = (1, 2, 3, 3)
-    with pytest.raises(qn.UnsupportedOperation, match="Euclidean has no rule for sloped"):
-        qn.certify(network, quantized, input_shape=shape, method="euclidean")
+    with pytest.raises(qn.UnsupportedOperation, match="Ellipsoids has no rule for SiLU: its slope"):
+        qn.certify(network, quantized, input_shape=shape, method="ellipsoids")
     best = qn.certify(network, quantized, input_shape=shape, seconds=0)
     channels = qn.certify(network, quantized, input_shape=shape, method="channels")
     assert best.largest <= channels.largest + 1e-9
     assert best.left_out == {
-        "euclidean": "1: Euclidean has no rule for sloped_activation",
-        "ellipsoids": "1: Ellipsoids has no rule for sloped_activation",
+        "ellipsoids": "1: Ellipsoids has no rule for SiLU: its slopes leave [0, 1]"
     }
+
+
+class Ended(nn.Module):
+    """A convolution, an activation, whatever makes a vector of images of 6 × 6, and a layer."""
+
+    def __init__(self, end, activation=None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(2, 3, 3), nn.Linear(3, 2)
+        self.activation, self.end = activation or nn.ReLU(), end
+
+    def forward(self, values):
+        return self.last(self.end(self.activation(self.first(values))))
+
+
+ENDS = {
+    "mean": lambda x: x.mean((2, 3)),
+    "mean, kept": lambda x: x.mean((3, 2), keepdim=True).flatten(1),
+    "view": lambda x: F.adaptive_avg_pool2d(x, 1).view(x.shape[0], -1),
+    "size": lambda x: F.adaptive_avg_pool2d(x, 1).view(x.size(0), 3),
+    "reshape": lambda x: F.adaptive_avg_pool2d(x, 1).reshape(x.size()[0], -1),
+    "no stride": lambda x: F.avg_pool2d(x, 6).flatten(1),
+    "one number": lambda x: F.avg_pool2d(x, [6]).flatten(1),
+    "twice": lambda x: F.avg_pool2d(F.avg_pool2d(x, (3,)), 2).flatten(1),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_mean_of_images_is_known_however_it_is_written(end):
+    """With a view of it, or as a pool with no stride, too."""
+
+    def said(end):
+        network = qn.fold(Ended(end).double().eval())
+        options = {"input_shape": (1, 2, 8, 8), "seconds": 0}
+        found = qn.certify(network, qn.quantize(network, bits=4).model, **options)
+        assert not found.left_out
+        return found.said
+
+    plain = said(lambda x: F.adaptive_avg_pool2d(x, 1).flatten(1))
+    assert set(plain) == {"channels", "intervals", "euclidean", "ellipsoids", "affine"}
+    found = said(ENDS[end])
+    if end == "twice":  # a strided pool costs a little
+        assert all(found[method] < plain[method] + 0.5 for method in plain)
+    else:
+        assert found == pytest.approx(plain, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        nn.Tanh(), nn.Sigmoid(), nn.LeakyReLU(0.2), nn.ELU(), nn.Hardtanh(-0.5, 0.7), nn.GELU(),
+        nn.PReLU(3, 0.3), nn.Hardsigmoid(), nn.Hardswish(), nn.LeakyReLU(-0.5), nn.ELU(2.0),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_norms_and_ellipsoids_know_other_activations(activation):
+    """T11 with κ; T14 where slopes are in [0, 1]."""
+    network = qn.fold(Ended(ENDS["mean"], activation).double().eval())
+    quantized = qn.quantize(network, bits=3).model
+    center = torch.randn(2, 2, 8, 8, dtype=torch.float64)
+    steep = not (rises(activation) and slope_of(activation).slope <= 1)
+    assert steep == any(what in repr(activation) for what in ("GELU", "swish", "=-0.5)", "=2.0)"))
+    methods = ["euclidean"] if steep else ["euclidean", "ellipsoids"]
+    for radius in (0, 0.1, 2.0):
+        away = torch.rand(300, 1, *center.shape[1:], dtype=torch.float64).mul(2).sub(1).mul(radius)
+        away = torch.cat([away, radius * away.sign(), 0 * away[:1]])
+        inputs = (center + away).flatten(0, 1)
+        with torch.no_grad():
+            tried = (network(inputs) - quantized(inputs)).abs().view(len(away), 2, 2).amax(0)
+        for method in methods:
+            options = {"center": center, "radius": radius, "method": method, "seconds": 0.2}
+            bound = torch.from_numpy(qn.certify(network, quantized, **options).bound)
+            assert (tried <= bound * (1 + 1e-12)).all(), method
+            assert radius or method == "ellipsoids" or (bound <= tried * (1 + 1e-6)).all()
+    if steep:
+        with pytest.raises(qn.UnsupportedOperation, match=type(activation).__name__):
+            qn.certify(network, quantized, center=center, radius=1.0, method="ellipsoids")
 
 
 @pytest.mark.parametrize("method", ["intervals", "best"])

@@ -115,7 +115,7 @@ def test_what_leaves_the_rational_numbers_or_takes_too_long_is_left_out(monkeypa
     network = nn.Sequential(nn.Linear(2, 2), nn.Sigmoid()).double().eval()
     changed = nn.Sequential(nn.Linear(2, 2), nn.Sigmoid()).double().eval()
     image = torch.ones(1, 2, dtype=torch.float64)
-    with pytest.raises(UnsupportedOperation, match="Rationals has no rule for sloped_activation"):
+    with pytest.raises(UnsupportedOperation, match="Rationals has no rule for Sigmoid"):
         told(network, changed, image)
     found = qn.certify(network, changed, center=image, radius=0, seconds=0)
     assert "no rule" in found.left_out["exact"] and "intervals" in found.said

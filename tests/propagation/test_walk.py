@@ -293,7 +293,7 @@ def test_an_operation_without_a_rule_is_refused():
         def input(self, operation):
             return None
 
-    with pytest.raises(qn.UnsupportedOperation, match=r"^0: Nothing has no rule for affine"):
+    with pytest.raises(qn.UnsupportedOperation, match=r"^0: Nothing has no rule for Conv2d"):
         propagate(operations(trace(nn.Sequential(conv(2, 2)).eval())), Nothing())
 
 
