@@ -44,6 +44,15 @@ def foreign(
         raise kind(said) from error
 
 
+@contextmanager
+def prefixed(what: str) -> Iterator[None]:
+    """Say of what an error of ours is."""
+    try:
+        yield
+    except QnotesError as error:
+        raise type(error)(f"{what}: {error}") from error
+
+
 def _said(error: Exception) -> str:
     text = str(error).strip()
     return text if isinstance(error, RuntimeError) and text else f"{type(error).__name__}: {text}"

@@ -144,8 +144,10 @@ def certify(
             operation the smallest of what all say goes on, of those that have a rule for every
             operation of the network, and for T14 the memory: on images of 224 × 224 it asks for
             20 GiB and takes ten minutes or more for ResNet-18, and more for most others. T15 takes
-            part around images, and in small networks. At radius 0 both networks are computed in
-            rational numbers: nothing is rounded.
+            part around images, and in small networks. At radius 0, where all operations have
+            rational results and are not too many, both networks are computed in rational numbers:
+            nothing is rounded. Descents run on the clock: of what ``best`` says a second time, or
+            beside one of its methods by itself, digits differ.
         seconds: for finding the diagonals of T14; more make the bound smaller. With 0 they are
             multiples of the largest eigenvalue, or of Z's diagonal where few channels became many.
             The evaluation that follows takes its own time. T15 is tried with more and more symbols,
@@ -203,8 +205,9 @@ def _check_options(
     if room is None or not room > 0:
         raise QnotesError(f"memory must be a positive number of bytes, such as 8e9; got {memory!r}")
     if not isinstance(diagonals, Diagonals | None):
+        hint = "; pass its .diagonals" if isinstance(diagonals, Certificate) else ""
         what = type(diagonals).__name__
-        raise QnotesError(f"diagonals must be those of a certificate; got {what}")
+        raise QnotesError(f"diagonals must be those of a certificate; got {what}{hint}")
     if not isinstance(provenance, Mapping | None):
         raise QnotesError(f"provenance must be a mapping; got {type(provenance).__name__}")
 

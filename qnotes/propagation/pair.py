@@ -11,7 +11,7 @@ from functools import cache
 import torch
 from torch import fx, nn
 
-from qnotes.errors import QnotesError
+from qnotes.errors import QnotesError, prefixed
 from qnotes.networks.operations import (
     AFFINE_MODULES,
     FLATTEN,
@@ -56,7 +56,10 @@ def checked_pair(
     """
     shape = checked_shape(input_shape)
     radius = _checked_radii(radius, channels=shape[1])
-    found = matched(*(trace(net, input_shape=shape) for net in (network, quantized)))
+    ours = trace(network, input_shape=shape)
+    with prefixed("quantized"):
+        theirs = trace(quantized, input_shape=shape)
+    found = matched(ours, theirs)
     shapes = shapes_of(found, shape)
     return Pair(tuple(_flattened(operation, shapes) for operation in found), shapes, radius)
 
@@ -84,10 +87,11 @@ def _checked_radii(radius: float | Sequence[float], channels: int) -> float | li
 def matched(network: fx.GraphModule, quantized: fx.GraphModule) -> tuple[Operation, ...]:
     """The operations of two traced networks side by side; refuses those that do not match."""
     found = operations(network)  # what is not covered is named before it is compared
+    with prefixed("quantized"):
+        others = operations(quantized)
     check_same_graph(network, quantized)
     found = tuple(
-        replace(ours, quantized=theirs.module)
-        for ours, theirs in zip(found, operations(quantized), strict=True)
+        replace(ours, quantized=theirs.module) for ours, theirs in zip(found, others, strict=True)
     )
     for operation in found:
         if operation.kind == SLOPED_ACTIVATION:

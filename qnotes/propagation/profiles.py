@@ -136,16 +136,22 @@ class Profile:
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
 
 
-def check_radius(radius: float, *, inward: bool = False) -> float:
-    """The radius as a float; refuses all but positive finite numbers.
+def check_radius(radius: float, *, inward: bool = False, zero: bool = False) -> float:
+    """The radius as a float; refuses all but positive finite numbers, and 0 where it makes sense.
 
     A whole number with many digits lies between two floats: a bound is about the larger box, and a
     search (`inward`) about the smaller.
     """
     number = real(radius)
-    if number is None or not 0 < number < math.inf:
-        shown = repr(radius) if number is not None else f"{radius!r:.40}, which no float holds"
-        raise QnotesError(f"radius must be a positive finite number; got {shown}")
+    if number is None or not 0 <= number < math.inf or not (number or zero):
+        shown = repr(radius)
+        if number is None and isinstance(radius, int) and not isinstance(radius, bool):
+            shown = f"{shown:.40}, which no float holds"
+        elif number is None:
+            shown = f"the {type(radius).__name__} {shown:.40}"
+            if hasattr(radius, "tolist"):
+                shown += "; pass its .tolist()"
+        raise QnotesError(f"radius must be {'0 or ' * zero}a positive finite number; got {shown}")
     if inward and number > radius:
         return math.nextafter(number, 0.0)
     return math.nextafter(number, math.inf) if number < radius and not inward else number

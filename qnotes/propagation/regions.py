@@ -61,11 +61,10 @@ def checked_region(
             raise QnotesError("without center, input_shape is needed, such as (1, 3, 224, 224)")
         shape = checked_shape(input_shape)
         center = torch.zeros(shape, dtype=torch.float64)
-        distance = _radii(radius, shape)
+        distance = _radii(radius, shape, zero=False)
     else:
         center = _checked_center(center, input_shape)
-        zero = real(radius) == 0
-        distance = torch.zeros(()) if zero else _radii(radius, tuple(center.shape))
+        distance = _radii(radius, tuple(center.shape), zero=True)
     low, high = center - distance, center + distance
     if (distance > 0).any():  # rounded outward
         low = torch.nextafter(low, torch.full_like(low, -torch.inf))
@@ -74,7 +73,8 @@ def checked_region(
         return Region(low, high)
     least, most = _checked_ends(within)
     if not (center.min() >= least and center.max() <= most):
-        raise QnotesError(f"{middle} has values outside within={within!r}")
+        there = f"from {center.min():g} to {center.max():g}"
+        raise QnotesError(f"{middle} has values {there}, outside of within={within!r}")
     return Region(low.clamp_min(least), high.clamp_max(most))
 
 
@@ -86,9 +86,14 @@ def _checked_ends(within: object) -> tuple[float, float]:
 
 
 def _checked_center(center: object, input_shape: Shape | None) -> Tensor:
-    images = isinstance(center, Tensor) and center.dim() > 1 and center.numel() > 0
-    if not images or not torch.isfinite(plain("center", center)).all():
-        raise QnotesError("center must be a tensor of finite images, (images, ...)")
+    expected = "center must be a tensor of finite images, (images, ...)"
+    if not isinstance(center, Tensor):
+        raise QnotesError(f"{expected}; got {type(center).__name__}")
+    if center.dim() < 2 or not center.numel():
+        raise QnotesError(f"{expected}; got the shape {tuple(center.shape)}")
+    if not (finite := torch.isfinite(plain("center", center))).all():
+        wrong = (~finite).flatten(1).any(1).nonzero().flatten().tolist()
+        raise QnotesError(f"{expected}; image {wrong[0]} has values that are NaN or infinite")
     if input_shape is not None and checked_shape(input_shape)[1:] != tuple(center.shape[1:]):
         raise QnotesError(
             f"center has images of shape {tuple(center.shape[1:])}; input_shape says "
@@ -97,11 +102,10 @@ def _checked_center(center: object, input_shape: Shape | None) -> Tensor:
     return center.detach().double().cpu()
 
 
-def _radii(radius: float | Sequence[float], shape: Shape) -> Tensor:
+def _radii(radius: float | Sequence[float], shape: Shape, *, zero: bool) -> Tensor:
     several = isinstance(radius, Sequence) and not isinstance(radius, str)
     if several and len(radius) != shape[1]:
         raise QnotesError(f"radius has {len(radius)} numbers; the input has {shape[1]} channels")
-    for number in radius if several else [radius]:
-        check_radius(number)
-    numbers = torch.tensor(radius, dtype=torch.float64)
+    numbers = [check_radius(number, zero=zero) for number in (radius if several else [radius])]
+    numbers = torch.tensor(numbers if several else numbers[0], dtype=torch.float64)
     return numbers.view(-1, *[1] * (len(shape) - 2)) if several else numbers

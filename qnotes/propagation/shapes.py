@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, fx, nn
 
-from qnotes.errors import QnotesError, UnsupportedOperation, whole
+from qnotes.errors import QnotesError, UnsupportedOperation, prefixed, whole
 from qnotes.networks.operations import MAX_POOLS, ZERO_PADS, Operation, operations, uncovered
 from qnotes.propagation.walk import Domain, walk
 
@@ -37,12 +37,8 @@ def checked_shape(input_shape: Shape) -> Shape:
 def check_inputs(network: fx.GraphModule, inputs: Tensor) -> None:
     """Refuse calibration inputs whose shape the network cannot take, by the layer that cannot."""
     shape = tuple(inputs.shape)
-    try:
+    with prefixed(f"the network cannot take calibration of shape {shape}"):
         shapes_of(operations(network), shape)
-    except QnotesError as error:
-        raise type(error)(
-            f"the network cannot take calibration of shape {shape}: {error}"
-        ) from error
 
 
 class Shapes(Domain):
@@ -171,7 +167,8 @@ class Shapes(Domain):
 def _misfit(operation: Operation, expected: list, shape: Shape) -> QnotesError:
     return QnotesError(
         f"{operation.name}: {type(operation.module).__name__} expects an input of shape "
-        f"({', '.join(map(str, expected))}); got {shape}. Check input_shape, or center."
+        f"({', '.join(map(str, expected))}); got {shape}. Check input_shape, or "
+        "center: the first dimension is that of the batch."
     )
 
 

@@ -49,8 +49,8 @@ def bias_of(module: nn.Module) -> Tensor:
 def check_weights(operations: Iterable[Operation]) -> None:
     """Refuse weights and biases of both networks that are NaN or infinite, by the layer's name."""
     for layer in (operation for operation in operations if operation.kind == AFFINE):
-        for module in (layer.module, layer.quantized):
-            check_finite(layer.name, {"weight": module.weight, "bias": module.bias})
+        for of, module in (("", layer.module), ("quantized: ", layer.quantized)):
+            check_finite(of + layer.name, {"weight": module.weight, "bias": module.bias})
 
 
 def check_sums(names: str, layers: Iterable[Operation], sums: Iterable[Tensor]) -> None:

@@ -314,6 +314,13 @@ def test_networks_are_refused(network, message):
         accepted(network)
 
 
+def test_a_size_that_is_computed_on_the_way_is_no_size_of_a_pool():
+    network = on_conv(lambda x: F.avg_pool2d(x, x.size()[3]))
+    message = "avg_pool2d: AvgPool2d with kernel_size=getitem.*nn.AdaptiveAvgPool2d"
+    with pytest.raises(qn.UnsupportedOperation, match=message):
+        accepted(network)
+
+
 def test_two_inputs():
     class Two(nn.Module):
         def forward(self, x, y):

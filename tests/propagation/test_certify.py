@@ -171,6 +171,38 @@ def test_padding_of_some_axes_only(method):
     assert errors.max() > 0.01 * found.max()
 
 
+@pytest.mark.parametrize("method", certifying.METHODS)
+def test_channels_with_radius_0(method):
+    """Where all are 0, the region is the image; where some are, larger ones contain it."""
+    torch.manual_seed(0)
+    layers = nn.Conv2d(2, 3, 2), nn.ReLU(), nn.Conv2d(3, 1, 2)
+    network = qn.fold(nn.Sequential(*layers).double().eval())
+    quantized = qn.quantize(network, bits=3).model
+    options = {"center": torch.rand(2, 2, 4, 4, dtype=torch.float64), "method": method}
+    options |= {"seconds": 0}
+    nothing, point = (qn.certify(network, quantized, radius=r, **options) for r in ([0.0, 0], 0))
+    assert (nothing.bound == point.bound).all()
+    some, more = (qn.certify(network, quantized, radius=r, **options) for r in ([0, 0.1], 0.1))
+    slack = 1.1 if method == "ellipsoids" else 1 + 1e-9  # its diagonals were not looked for
+    assert (some.bound <= more.bound * slack).all()
+
+
+def test_what_is_wrong_with_the_second_network_is_said_of_it():
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1)).double().eval()
+    options = {"input_shape": (1, 1, 3, 3), "method": "channels"}
+    training = copy.deepcopy(network).append(nn.Dropout()).train()
+    unfolded = copy.deepcopy(network).append(nn.BatchNorm2d(2)).eval()
+    infinite = copy.deepcopy(network)
+    infinite[1].bias.data[1] = math.inf
+    for other, message in (
+        (training, "quantized: the network is in training mode"),
+        (unfolded, "quantized: 2: BatchNorm2d .* Fold it"),
+        (infinite, "quantized: 1: 1 of 2 values of its bias"),
+    ):
+        with pytest.raises(qn.QnotesError, match=f"^{message}"):
+            qn.certify(network, other, **options)
+
+
 def test_prints_in_one_line():
     network = nn.Sequential(nn.Linear(2, 1)).double().eval()
     changed = copy.deepcopy(network)
@@ -189,17 +221,28 @@ def test_prints_in_one_line():
         ({"input_shape": (1, 2), "method": "magic"}, "method must be one of"),
         ({}, "input_shape is needed"),
         ({"input_shape": (1, 2), "radius": -1}, "radius must be"),
-        ({"center": torch.full((1, 2), math.nan)}, "finite images"),
+        ({"center": torch.full((1, 2), math.nan)}, "finite images.*; image 0 has values that are"),
+        ({"center": np.zeros((1, 2))}, "finite images.*; got ndarray"),
         ({"center": torch.zeros(1, 2), "input_shape": (1, 3)}, "input_shape says"),
-        ({"center": torch.full((1, 2), 3.0), "within": (0, 1)}, "^center has values"),
+        (
+            {"center": torch.full((1, 2), 3.0), "within": (0, 1)},
+            "^center has values from 3 to 3",
+        ),
         ({"input_shape": (1, 2), "within": (5, 6)}, "^the middle of the box, 0, has values"),
-        ({"center": torch.zeros(0, 2)}, "finite images"),
+        ({"center": torch.zeros(0, 2)}, r"finite images.*; got the shape \(0, 2\)"),
         ({"center": torch.ones(1, 2) * 1j}, "dense tensor of real numbers"),
-        ({"center": torch.zeros(1, 2), "radius": np.ones(2)}, "radius must be"),
+        ({"center": torch.zeros(1, 2), "radius": np.ones(2)}, r"ndarray .*; pass its .tolist\(\)"),
+        ({"center": torch.zeros(1, 2), "radius": -1}, "radius must be 0 or a positive .*; got -1"),
+        ({"center": torch.zeros(1, 2), "radius": [0, "1"]}, "radius must be .*; got the str '1'"),
+        (
+            {"input_shape": (1, 2), "radius": [0, 1]},
+            "must be a positive finite number; got 0",
+        ),
+        ({"input_shape": (1, 2), "radius": 10**400}, "which no float holds"),
         *(({"input_shape": (1, 2), "within": w}, "two numbers") for w in (1, (1,), (1, 0), "01")),
         *(({"input_shape": (1, 2), "seconds": s}, "seconds must") for s in (None, "1", -1)),
         ({"input_shape": (1, 2), "method": np.array(["a", "b"])}, "method must be one of"),
-        ({"input_shape": (1, 2), "diagonals": "found"}, "those of a certificate; got str"),
+        ({"input_shape": (1, 2), "diagonals": "found"}, "those of a certificate; got str$"),
         ({"input_shape": (1, 2), "provenance": 5}, "a mapping; got int"),
     ],
 )
