@@ -71,7 +71,7 @@ SLOPED = (
 
 
 def bent(rng: random.Random, bias: bool) -> tuple[nn.Module, tuple[int, ...]]:
-    """What `tiny` has none of: other activations, gates, channels side by side, means and views."""
+    """What `tiny` has none of: other activations, gates, channels side by side, zeros, views."""
     channels, side = rng.randint(1, 2), rng.choice([1, 2, 3])
     return Bent(rng, channels, side, bias), (1, channels, side, side)
 
@@ -86,17 +86,19 @@ class Bent(nn.Module):
             size = rng.choice([1, 3])
             return nn.Conv2d(wide, channels, size, padding=size // 2, bias=bias)
 
+        zeros = rng.choice([0, 0, 1])
+        self.around = nn.ZeroPad2d((zeros, 0, 0, zeros)) if zeros else nn.Identity()
         self.first, self.second = layer(channels), layer(channels)
         self.bends = nn.ModuleList(rng.choice(SLOPED)() for _ in range(2))
         self.branch = rng.choice(["none", "gate", "side", "sum"])
         self.end = rng.choice(["none", "mean", "view", "shuffle"])
         wide = channels * (1 + (self.branch == "side"))
-        wide *= side**2 if self.end == "view" else 1
+        wide *= (side + zeros) ** 2 if self.end == "view" else 1
         flat = self.end in ("mean", "view") and rng.random() < 0.5
         self.last = nn.Linear(wide, 2, bias=bias) if flat else nn.Identity()
 
     def forward(self, values: Tensor) -> Tensor:
-        made = self.bends[0](self.first(values))
+        made = self.bends[0](self.first(self.around(values)))
         other = self.second(made)
         if self.branch == "gate":
             made = made * torch.sigmoid(other)

@@ -3,9 +3,12 @@
 import dataclasses
 
 import pytest
+from torch import nn
 
 import qnotes as qn
 from qnotes.files import data_folder
+from qnotes.networks.activations import SLOPED
+from qnotes.propagation.intervals import Intervals
 from tests.falsification import certified, planted
 
 
@@ -25,6 +28,16 @@ def test_a_lowered_bound_is_found_out(monkeypatch):
 
     monkeypatch.setattr(qn, "certify", lowered, raising=False)
     assert certified.search(9, methods=("intervals",))["violations"].sum() > 0
+
+
+def test_the_search_draws_all_covered_operations():
+    """As the chapter says."""
+    graphs = [certified.Graph(f"1 {number}") for number in range(200)]
+    found = {operation.kind for graph in graphs for operation in graph.pair.operations}
+    rules = {name for name, rule in vars(Intervals).items() if callable(rule) and name[0] != "_"}
+    assert found == (rules | {"identity", "output"}) - {"apply"}
+    known = {type(operation.module) for graph in graphs for operation in graph.pair.operations}
+    assert known >= set(SLOPED) - {nn.PReLU}
 
 
 def test_a_budget_ends_the_search():
