@@ -48,7 +48,7 @@ FULL_SIZE = {"resnet18": "random", "resnet50": "random", "mobilenet_v2_features"
 #: Networks that T14 has no memory for.
 TOO_LARGE = ("resnet50",)
 MEMORY = 20 * 2**30
-AT, SHARE = 8, 0.1
+AT, SHARE = 8, 0.2
 BITS = (AT, 12, 16, 4)
 LARGE_BITS = {"random": (AT,), "imagenet": (AT, 12, 16)}
 CHEAP = ("norms", "channels", "intervals", "euclidean")

@@ -303,8 +303,10 @@ def _ellipsoids(pair: Pair, region: Region, effort: _Effort) -> dict[fx.Node, Kn
 
 
 def _descend(pair: Pair, region: Region, effort: _Effort) -> None:
+    # Few frequencies would spoil what has been found on more.
+    shares = ((1.0, SECOND),) if effort.diagonals.found else ((0.6, FIRST), (0.4, SECOND))
     with effort.steps("diagonals") as told:
-        for share, small in ((0.6, FIRST), (0.4, SECOND)):
+        for share, small in shares:
             seconds = share * effort.seconds
             optimize(pair, region, effort.diagonals, seconds=seconds, small=small, told=told)
 
