@@ -87,9 +87,9 @@ def _checked_radii(radius: float | Sequence[float], channels: int) -> float | li
 def matched(network: fx.GraphModule, quantized: fx.GraphModule) -> tuple[Operation, ...]:
     """The operations of two traced networks side by side; refuses those that do not match."""
     found = operations(network)  # what is not covered is named before it is compared
+    check_same_graph(network, quantized)
     with prefixed("quantized"):
         others = operations(quantized)
-    check_same_graph(network, quantized)
     found = tuple(
         replace(ours, quantized=theirs.module) for ours, theirs in zip(found, others, strict=True)
     )
@@ -125,6 +125,8 @@ def check_same_graph(network: fx.GraphModule, quantized: fx.GraphModule) -> None
                 continue  # the name of an argument
             mine, its = getattr(ours, side), getattr(theirs, side)
             if _placed(mine, places[0]) != _placed(its, places[1]):
+                with prefixed("quantized"):  # what is not covered is the reason, such as batch norm
+                    operations(quantized)
                 raise QnotesError(
                     f"the quantized network does not match: {ours.name} has {side} {mine}, "
                     f"there it is {its}"

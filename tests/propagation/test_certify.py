@@ -505,10 +505,11 @@ def test_weights_that_are_not_finite_are_refused_by_name(method, what, number):
     with torch.no_grad():
         getattr(broken[2], what).flatten()[0] = number
     count = getattr(broken[2], what).numel()
-    for both in ((network, broken), (broken, network)):
+    for both, of in (((network, broken), "quantized: "), ((broken, network), "")):
+        message = f"^{of}2: 1 of {count} values of its {what} are"
         for radius in (0, 0.5):
             options = {"center": torch.ones(1, 2), "radius": radius, "method": method}
-            with pytest.raises(qn.QnotesError, match=f"^2: 1 of {count} values of its {what} are"):
+            with pytest.raises(qn.QnotesError, match=message):
                 qn.certify(*both, **options, seconds=0)
 
 

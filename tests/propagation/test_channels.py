@@ -182,7 +182,7 @@ def test_refuses_networks_that_do_not_match():
 def test_refuses_weights_that_are_not_finite():
     network, changed = dense((2, 2))
     changed[0].weight.data[0, 0] = math.nan
-    with pytest.raises(qn.QnotesError, match=r"^0: 1 of 4 values of its weight"):
+    with pytest.raises(qn.QnotesError, match=r"^quantized: 0: 1 of 4 values of its weight"):
         vector_bound(network, changed, input_shape=(1, 2))
 
 

@@ -187,7 +187,7 @@ def narrowed(network: nn.Module) -> nn.Module:
             r"^2: has count_include_pad=True here and count_include_pad=False in the quantized",
         ),
         (small(pool=nn.AvgPool2d(2, ceil_mode=True)), r"^2: has ceil_mode=False here"),
-        (hooked(small()), r"^0: Conv2d with hooks"),
+        (hooked(small()), r"^quantized: 0: Conv2d with hooks"),
         (narrowed(small()), r"^4: has shape of weight=\(3, 8\) here and .*\(1, 8\)"),
         (nn.Sequential(*small()[:4]).eval(), r"^the quantized network does not match: _4 has op"),
         (nn.Sequential(*small(), nn.ReLU()).eval(), r"^the quantized network does not match"),
@@ -230,7 +230,7 @@ def test_a_missing_bias_is_a_zero_bias(side):
 
 def test_dropout_in_training_mode_in_the_quantized_network():
     ours = small(act=nn.Dropout)
-    with pytest.raises(qn.QnotesError, match=r"^1: is in training mode"):
+    with pytest.raises(qn.QnotesError, match=r"^quantized: 1: is in training mode"):
         qn.profile(ours, training_dropout(copy.deepcopy(ours)), input_shape=(1, 1, 6, 6))
 
 
@@ -243,7 +243,9 @@ def test_dropout_in_training_mode_in_the_quantized_network():
 def test_weights_that_are_not_finite_name_the_layer(value, kind, side):
     pair = [small(), small()]
     getattr(pair[side][4], kind).data.view(-1)[0] = value
-    with pytest.raises(qn.QnotesError, match=rf"^4: 1 of \d+ values of its {kind} are NaN or inf"):
+    of = "quantized: " * side
+    message = rf"^{of}4: 1 of \d+ values of its {kind} are NaN or inf"
+    with pytest.raises(qn.QnotesError, match=message):
         qn.profile(*pair, input_shape=(1, 1, 6, 6))
 
 
