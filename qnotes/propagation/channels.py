@@ -169,8 +169,8 @@ def weighted_sums(operation: Operation, *channels: Tensor) -> tuple[Tensor, Tens
     Given are ln of the number of each channel that is read, for W, for W' and for W - W'.
     """
     ours, theirs = operation.module.weight, operation.quantized.weight
-    different = {id(logs): _Vector(logs, operation.module) for logs in channels}
-    vectors = [different[id(logs)] for logs in channels]
+    different = {logs: _Vector(logs, operation.module) for logs in set(channels)}
+    vectors = [different[logs] for logs in channels]
     totals = torch.empty(len(vectors), len(ours), dtype=torch.float64)
     for rows, matrices in absolute_blocks(ours, theirs):
         for matrix, vector, total in zip(matrices, vectors, totals, strict=True):

@@ -106,12 +106,11 @@ def _block(block: Block, link: Link) -> Layer:
 def _rows(layer: Operation) -> tuple[Tensor, Tensor]:
     """Row sums of |W|, |W'| and |W - W'|, and their largest entries, reading both once."""
     ours, theirs = layer.module.weight, layer.quantized.weight
-    sums, largest = torch.empty(3, len(ours), dtype=torch.float64), [[], [], []]
+    sums, largest = torch.empty(3, len(ours), dtype=torch.float64), []
     for rows, matrices in absolute_blocks(ours, theirs):
-        for which, matrix in enumerate(matrices):
-            sums[which, rows] = matrix.sum(1)
-            largest[which].append(matrix.amax())
-    return sums, torch.stack([torch.stack(entries).amax() for entries in largest])
+        sums[:, rows] = matrices.sum(2)
+        largest.append(matrices.amax((1, 2)))
+    return sums, torch.stack(largest).amax(0)
 
 
 def _biases(layer: Operation) -> Tensor:

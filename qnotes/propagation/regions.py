@@ -67,8 +67,8 @@ def checked_region(
         distance = _radii(radius, tuple(center.shape), zero=True)
     low, high = center - distance, center + distance
     if (distance > 0).any():  # rounded outward
-        low = torch.nextafter(low, torch.full_like(low, -torch.inf))
-        high = torch.nextafter(high, torch.full_like(high, torch.inf))
+        low = torch.nextafter(low, low.new_tensor(-torch.inf))
+        high = torch.nextafter(high, high.new_tensor(torch.inf))
     if within is None:
         return Region(low, high)
     least, most = _checked_ends(within)

@@ -15,28 +15,24 @@ from qnotes.networks.tracing import check_finite
 BLOCK = 1 << 17
 
 
-def absolute_blocks(ours: Tensor, theirs: Tensor) -> Iterator[tuple[slice, Iterator[Tensor]]]:
+def absolute_blocks(ours: Tensor, theirs: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """|W|, |W'| and |W - W'| in float64, some rows at a time.
 
     W - W' is rounded once where the weights are float64, and exact where both are float32.
 
     Yields:
-        Which rows, and the three matrices (rows, weights of a row) of theirs, one after the other:
-        each is overwritten by the next.
+        Which rows, and the three matrices (3, rows, weights of a row), overwritten by the next.
     """
     ours, theirs = ours.detach().flatten(1), theirs.detach().flatten(1)
     rows = max(1, BLOCK // ours.shape[1])
-    space = torch.empty(min(rows, len(ours)), ours.shape[1], dtype=torch.float64)
+    # Made once: new memory costs more than the arithmetic in it.
+    space = torch.empty(3, min(rows, len(ours)), ours.shape[1], dtype=torch.float64)
     for first in range(0, len(ours), rows):
         which = slice(first, min(first + rows, len(ours)))
-        yield which, _absolute(ours[which], theirs[which], space[: which.stop - first])
-
-
-def _absolute(ours: Tensor, theirs: Tensor, space: Tensor) -> Iterator[Tensor]:
-    ours, theirs = ours.double(), theirs.double()
-    yield torch.abs(ours, out=space)
-    yield torch.abs(theirs, out=space)
-    yield torch.sub(ours, theirs, out=space).abs_()
+        block = space[:, : which.stop - first]
+        block[0], block[1] = ours[which], theirs[which]
+        torch.sub(block[0], block[1], out=block[2])
+        yield which, block.abs_()
 
 
 def bias_of(module: nn.Module) -> Tensor:
