@@ -51,6 +51,14 @@ class Points(Domain):
         one, other = (Interval(point.value, point.value) for point in (first, second))
         return _middle(one.plus(other))
 
+    def gated(self, operation: Operation, first: Point, second: Point) -> Point:
+        one, other = (Interval(point.value, point.value) for point in (first, second))
+        return _middle(one.times(other))
+
+    def concatenation(self, operation: Operation, *reads: Point) -> Point:
+        value = operation.module(*(read.value for read in reads))
+        return Point(value, 0 * value)
+
     def average_pool(self, operation: Operation, read: Point) -> Point:
         terms = read.value[0].numel()
         return _middle(_averaged(operation.module, Interval(read.value, read.value), terms))

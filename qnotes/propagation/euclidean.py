@@ -97,10 +97,37 @@ class Euclidean(Domain):
         return joined(*read[:3], self._centers(operation, read))
 
     def sloped_activation(self, operation: Operation, read: Lengths) -> Lengths:
-        """κ-Lipschitz, whatever σ(0) is: all are lengths of differences."""
-        grown = math.log(slope_of(operation.module).slope)
-        lengths = (log_up(length + grown) for length in read[:3])
+        """κ-Lipschitz, whatever σ(0) is: all are differences, and of a range if it has one."""
+        known = slope_of(operation.module)
+        grown, most = math.log(known.slope), math.log(known.span)
+        most += math.log(math.prod(self.pair.shapes[operation.node])) / 2
+        lengths = (log_up((length + grown).clamp_max(most)) for length in read[:3])
         return joined(*lengths, self._centers(operation, read))
+
+    def gated(self, operation: Operation, first: Lengths, second: Lengths) -> Lengths:
+        """x g - x' g' = (x - x') g + x' (g - g'), and the same of the distances from references.
+
+        A factor with one entry where the other has several is repeated: its length grows. Repeated
+        x times others' entries is no longer than x times all of their length.
+        """
+        values, gate = (first, second) if operation.module.gate else (second, first)
+        points = [point.value for point in values.center]
+        many = math.prod(self.pair.shapes[operation.node]) / points[0][0].numel()
+        carried = math.log(operation.module.ceiling) + math.log(many) / 2
+        alike = [axis for axis, size in enumerate(gate.center[0].value.shape[1:], 1) if size == 1]
+        ours, theirs = (_largest_row(point, alike) for point in points)
+        lengths = (
+            added(log_up(values.ours + carried), log_up(ours + gate.ours)),
+            added(log_up(values.theirs + carried), log_up(theirs + gate.theirs)),
+            added(log_up(values.error + carried), added(theirs, values.theirs) + gate.error),
+        )
+        return joined(*map(log_up, lengths), self._centers(operation, first, second))
+
+    def concatenation(self, operation: Operation, *reads: Lengths) -> Lengths:
+        """Squares of lengths add up."""
+        parts = zip(*(read[:3] for read in reads), strict=True)
+        lengths = (added(*(2 * length for length in kind)) / 2 for kind in parts)
+        return joined(*lengths, self._centers(operation, *reads))
 
     def max_pool(self, operation: Operation, read: Lengths) -> Lengths:
         """A pixel is the largest of as many windows as see it, at most."""
@@ -141,6 +168,13 @@ def log_length(sizes: Tensor) -> Tensor:
     shares = torch.where(shares > 0, shares.clamp_min(2.0**-500), shares)
     logs = log_up(shares.square().sum(1).log() / 2 + largest[:, 0].log(), flat.shape[1] + 8)
     return torch.where(logs.isnan(), math.inf, logs)  # where a size is infinite
+
+
+def _largest_row(values: Tensor, axes: Sequence[int]) -> Tensor:
+    """ln of the largest ℓ² norm over these axes of each image, rounded up."""
+    size = math.prod(values.shape[axis] for axis in axes)
+    rows = values.movedim(tuple(axes), tuple(range(-len(axes), 0))).reshape(-1, size)
+    return log_length(rows).view(len(values), -1).amax(1)
 
 
 def added(*logs: Tensor) -> Tensor:

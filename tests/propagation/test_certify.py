@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+import random
 import re
 import subprocess
 import sys
@@ -19,7 +20,13 @@ from torch import nn
 import qnotes as qn
 from qnotes.networks.activations import slope_of
 from qnotes.propagation import certifying, spectral
+from qnotes.propagation.centers import Point
+from qnotes.propagation.euclidean import Euclidean, Lengths
 from qnotes.propagation.intervals import rises
+from qnotes.propagation.pair import checked_pair
+from qnotes.propagation.regions import checked_region
+from qnotes.propagation.values import Values
+from qnotes.propagation.walk import walk
 from tests.random_networks import (
     ARCHITECTURES,
     drawn,
@@ -405,6 +412,119 @@ def test_norms_and_ellipsoids_know_other_activations(activation):
     if steep:
         with pytest.raises(qn.UnsupportedOperation, match=type(activation).__name__):
             qn.certify(network, quantized, center=center, radius=1.0, method="ellipsoids")
+
+
+class Product(nn.Module):
+    """Values times a gate, images of these sides, in either order; and one more beside it."""
+
+    def __init__(self, sides: tuple, gate_first: bool, activation: nn.Module) -> None:
+        super().__init__()
+        self.sides, self.gate_first, self.activation = sides, gate_first, activation
+        self.first, self.second = (nn.Conv2d(2, 3, 3, padding=1) for _ in range(2))
+        self.beside = nn.Conv2d(2, 1, 3, padding=1)
+
+    def forward(self, x):
+        values, gate = (
+            F.adaptive_avg_pool2d(layer(x), sides)
+            for layer, sides in zip((self.first, self.second), self.sides, strict=True)
+        )
+        gate = self.activation(gate)
+        made = gate * values if self.gate_first else values * gate
+        both = tuple(map(max, *self.sides))
+        return torch.cat([made, F.adaptive_avg_pool2d(self.beside(x), both)], 1)
+
+
+@pytest.mark.parametrize("activation", [nn.Sigmoid(), nn.Tanh(), nn.Hardtanh(0.2, 0.9)], ids=repr)
+@pytest.mark.parametrize(
+    "sides", [((3, 4), (3, 4)), ((1, 1), (3, 4)), ((3, 4), (1, 1)), ((3, 4), (3, 1)),
+              ((3, 1), (1, 4)), ((1, 1), (1, 1))], ids=str,
+)  # fmt: skip
+def test_lengths_behind_gates_and_concatenations(sides, activation):
+    """T11: all three lengths at each value, where either factor is repeated."""
+    for seed, scale in enumerate((0.3, 3.0, 30.0)):
+        torch.manual_seed(seed)
+        network = qn.fold(Product(sides, seed == 1, activation).double().eval())
+        with torch.no_grad():
+            network.first.weight.mul_(scale)
+            network.second.weight.mul_(scale)
+        quantized = qn.quantize(network, bits=3).model
+        center, radius = torch.randn(1, 2, 6, 8, dtype=torch.float64), 10.0**-seed
+        options = {"center": center, "radius": radius, "method": "euclidean"}
+        bound = torch.from_numpy(qn.certify(network, quantized, **options).bound)
+        away = radius * (2 * torch.rand(300, *center.shape[1:], dtype=torch.float64) - 1)
+        away = torch.cat([0 * away[:1], away, radius * away.sign()])
+        pair = checked_pair(network, quantized, input_shape=center.shape, radius=9.0)
+        domain = Euclidean(pair, checked_region(None, radius, center, None))
+        seen = walk(pair.operations, Values(center + away, pair=True))
+        for visit, real in zip(walk(pair.operations, domain), seen, strict=True):
+            ours, theirs = (values.flatten(1) for values in real.result)
+            moved = ours - ours[:1], theirs - theirs[:1], ours - theirs
+            lengths = torch.stack([m.norm(dim=1).max() for m in moved]).log()
+            found = torch.cat(visit.result[:3])
+            assert (lengths <= found + 1e-9).all(), visit.operation.name
+        ours, theirs = real.result
+        assert ((ours - theirs).abs().amax(0) <= bound[0] * (1 + 1e-12)).all()
+
+
+def lengths_of(references, values) -> Lengths:
+    """Of S and S' from their references, and of Δ."""
+    (ours, theirs), (here, there) = references, values
+    logs = [moved.norm().log().view(1) for moved in (here - ours, there - theirs, here - there)]
+    return Lengths(*logs, (Point(ours, 0 * ours), Point(theirs, 0 * theirs)))
+
+
+def drawn_values(rng: random.Random, shape: tuple, most: float) -> torch.Tensor:
+    """Nothing, all alike, one entry, or any."""
+    values = torch.zeros(1, *shape, dtype=torch.float64)
+    style = rng.choice(["nothing", "alike", "one", "any"])
+    if style == "alike":
+        values.fill_(rng.choice([-most, most]))
+    elif style == "one":
+        values.view(-1)[rng.randrange(values.numel())] = most
+    elif style == "any":
+        values.uniform_(-most, most)
+    return values
+
+
+@pytest.mark.parametrize(
+    "sides", [((2, 3), (2, 3)), ((1, 1), (2, 3)), ((2, 3), (1, 1)), ((2, 3), (2, 1)),
+              ((2, 1), (1, 3)), ((1, 1), (1, 1))], ids=str,
+)  # fmt: skip
+def test_rules_for_lengths_are_sound_and_sharp(sides):
+    """T11 behind a gate, a concatenation and a range: no length is above, and some are equal."""
+    network = qn.fold(Product(sides, False, nn.Tanh()).double().eval())
+    shape = (1, 2, 6, 6)
+    pair = checked_pair(network, network, input_shape=shape, radius=1.0)
+    domain = Euclidean(pair, checked_region(shape, 1.0, None, None))
+    found = {operation.kind: operation for operation in pair.operations}
+    rng, ratios = random.Random(0), torch.zeros(3, 3, dtype=torch.float64)
+    torch.manual_seed(0)
+    for _ in range(500):
+        values, gates, others = (
+            [[drawn_values(rng, (3, *side), most) for _ in range(2)] for _ in range(2)]
+            for side, most in ((sides[0], 10.0), (sides[1], 1.0), (sides[0], 10.0))
+        )
+        made = [
+            [x * g for x, g in zip(*both, strict=True)] for both in zip(values, gates, strict=True)
+        ]
+        beside = [
+            [torch.cat(x, 1) for x in zip(*both, strict=True)]
+            for both in zip(values, others, strict=True)
+        ]
+        steep = [[1e3 * x for x in xs] for xs in gates]
+        bent = [[x.tanh() for x in xs] for xs in steep]
+        first, gate, other, wide = (lengths_of(*v) for v in (values, gates, others, steep))
+        said = (
+            (made, domain.gated(found["gated"], first, gate)),
+            (beside, domain.concatenation(found["concatenation"], first, other)),
+            (bent, domain.sloped_activation(found["sloped_activation"], wide)),
+        )
+        for number, (real, bound) in enumerate(said):
+            real = torch.cat(lengths_of(*real)[:3])
+            now = torch.where(real > -math.inf, (real - torch.cat(bound[:3])).exp(), 0)
+            ratios[number] = torch.maximum(ratios[number], now)
+    assert (ratios <= 1 + 1e-12).all()
+    assert (ratios > 0.999).all(), ratios
 
 
 @pytest.mark.parametrize("method", ["intervals", "best"])
