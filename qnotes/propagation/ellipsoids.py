@@ -24,6 +24,7 @@ from qnotes.networks.operations import (
     ADAPTIVE_AVERAGE_POOLS,
     AFFINE,
     AVERAGE_POOL,
+    CONCATENATION,
     CONVOLUTIONS,
     FLATTEN,
     IDENTITY,
@@ -346,29 +347,53 @@ class Ellipsoids(Domain):
         self._start(node, matrix.shape[-1] // 2, matrix)
 
     def sum(self, operation: Operation, first: Value, second: Value) -> Value:
-        node, (one, other) = operation.node, operation.inputs
-        if first.image != second.image:  # of vectors that were flat images of other sides
-            raise UnsupportedOperation(
-                f"{operation.name}: adds flattened images of shapes {first.image} and "
-                f"{second.image}, for which ellipsoids have no rule"
-            )
-        result = Value(first.image, first.masked and second.masked, first.flattened)
-        joint = self._together(operation, one, other)
-        reads = list(dict.fromkeys((one, other)))
-        member = joint.members[one]
+        joint = self._together(operation, first, second)
+        reads = list(dict.fromkeys(operation.inputs))
+        member = joint.members[reads[0]]
         same = [3.0 - len(reads)] * len(reads)
         kept = self._kept(operation, joint)
-        self._store(joint.mapped(node, member, reads, kept, same, same, 4), joint)
-        return result
+        self._store(joint.mapped(operation.node, member, reads, kept, same, same, 4), joint)
+        return Value(first.image, first.masked and second.masked, first.flattened)
 
-    def _together(self, operation, one: fx.Node, other: fx.Node) -> Joint:
+    def concatenation(self, operation: Operation, *reads: Value) -> Value:
+        """Each channel where it belongs: as linear as a sum."""
+        joint = self._together(operation, *reads)
+        members = [joint.members[node] for node in operation.inputs]
+        channels = [member.channels for member in members]
+        member = replace(members[0], channels=sum(channels))
+        copies = torch.eye(joint.size(member) // member.channels, dtype=torch.complex128)
+        maps = [
+            torch.kron(copies, columns.contiguous()).expand(len(joint.matrix), -1, -1)
+            for columns in torch.eye(member.channels, dtype=torch.float64).split(channels, 1)
+        ]
+        kept, sizes = self._kept(operation, joint), [matrix.abs() for matrix in maps]
+        reading = list(operation.inputs)
+        self._store(joint.mapped(operation.node, member, reading, kept, maps, sizes, 1), joint)
+        return Value(reads[0].image, all(read.masked for read in reads), reads[0].flattened)
+
+    def _together(self, operation: Operation, *reads: Value) -> Joint:
+        """One joint ellipsoid of all values that an operation reads."""
+        images = {read.image: None for read in reads}
+        if len(images) > 1:  # of vectors that were flat images of other sides
+            raise UnsupportedOperation(
+                f"{operation.name}: reads flattened images of shapes "
+                f"{' and '.join(map(str, images))} together, for which ellipsoids have no rule"
+            )
+        first, *others = operation.inputs
+        joint = self._solid(first)
+        for other in others:
+            joint = self._united(operation, first, other)
+        return joint
+
+    def _united(self, operation: Operation, one: fx.Node, other: fx.Node) -> Joint:
         """The joint ellipsoid of two values; of two ellipsoids, by T14 (b) with traces for α."""
         first, second = self._solid(one), self._solid(other)
         if first is second:
             return first
         coarse = tuple(map(math.gcd, first.sides, second.sides))
         parts = [
-            joint.only([*self._kept(operation, joint), one, other]) for joint in (first, second)
+            joint.only([*self._kept(operation, joint), *operation.inputs])
+            for joint in (first, second)
         ]
         parts = [joint.coarser(coarse) for joint in parts]
         roots = [j.block(n).diagonal(dim1=-2, dim2=-1).real.sum(-1).max().sqrt()
@@ -787,9 +812,10 @@ class Needs(Domain):
 
     def apply(self, operation: Operation, reads: tuple) -> int:
         node, joints = operation.node, [self.joints[read] for read in operation.inputs]
+        read = operation.inputs if operation.kind == CONCATENATION else operation.inputs[:1]
         made = operation.kind in (INPUT, AFFINE)  # others keep the channels, flattened or not
         self.channels[node] = self.pair.shapes[node][1] if made else \
-            self.channels[operation.inputs[0]]  # fmt: skip
+            sum(self.channels[other] for other in read)  # fmt: skip
         if not joints or self._starts(operation, joints[0]):
             whole = _of_images(operation, self.pair)
             self.joints[node] = self.tori[node], frozenset([node]), joints[0][2] if whole else 0
@@ -851,7 +877,7 @@ def tori(pair: Pair, small: int | None = None) -> dict[fx.Node, tuple[int, ...]]
     """Sides of each value's torus: large enough for zeros around it, divisible by all strides.
 
     Values that strides connect are a family: their sides are those of one torus, divided. What is
-    added belongs to one family.
+    added or put side by side belongs to one family.
 
     Args:
         small: a side that is enough for finding diagonals.
@@ -860,10 +886,10 @@ def tori(pair: Pair, small: int | None = None) -> dict[fx.Node, tuple[int, ...]]
     needs: list[tuple[fx.Node, list[int]]] = []
     for number, operation in enumerate(pair.operations):
         node, image = operation.node, list(pair.shapes[operation.node][2:])
+        for read in operation.inputs[1:]:
+            if steps[operation.inputs[0]] != steps[read]:
+                _unite(operation, steps, steps[operation.inputs[0]], steps[read])
         reads = [steps[read] for read in operation.inputs]
-        if len(reads) == 2 and reads[0] != reads[1]:
-            _unite(operation, steps, *reads)
-            reads = [steps[read] for read in operation.inputs]
         if operation.kind in (INPUT, AFFINE, *POOLS):
             stride = _stride(pair, operation)
         else:
@@ -890,13 +916,13 @@ def _unite(operation: Operation, steps: dict, first: tuple, second: tuple) -> No
     """Make two families one, in which both values have the same sides."""
     if first[0] == second[0]:
         raise UnsupportedOperation(
-            f"{operation.name}: adds images that were made smaller in different ways, for which "
-            "ellipsoids have no rule"
+            f"{operation.name}: reads images together that were made smaller in different ways, "
+            "for which ellipsoids have no rule"
         )
     if len(first[1]) != len(second[1]):
         raise UnsupportedOperation(
-            f"{operation.name}: adds a flattened image and a vector, for which ellipsoids have no "
-            "rule"
+            f"{operation.name}: reads a flattened image and a vector together, for which "
+            "ellipsoids have no rule"
         )
     ratio = [one / other for one, other in zip(first[1], second[1], strict=True)]
     for node, (family, own) in steps.items():

@@ -1,5 +1,7 @@
 """`certify` in every domain: above all errors that occur, and exact where nothing can be lost."""
 
+from __future__ import annotations
+
 import copy
 import itertools
 import math
@@ -412,6 +414,64 @@ def test_norms_and_ellipsoids_know_other_activations(activation):
     if steep:
         with pytest.raises(qn.UnsupportedOperation, match=type(activation).__name__):
             qn.certify(network, quantized, center=center, radius=1.0, method="ellipsoids")
+
+
+class Beside(nn.Module):
+    """Four values side by side, of which one is the input and one comes twice; or one layer."""
+
+    def __init__(self, stride: int, flat: bool) -> None:
+        super().__init__()
+        self.whole, self.flat = False, flat
+        self.first, self.second = (nn.Conv2d(2, 2, 3, padding=1, bias=False) for _ in range(2))
+        self.all = nn.Conv2d(2, 8, 3, padding=1, bias=False)
+        self.early, self.late = (nn.Conv2d(c, 2, 1, stride, bias=False) for c in (2, 8))
+
+    def forward(self, x):
+        early = self.early(x)  # alive on a coarser torus
+        if self.whole:
+            made = self.all(x)
+        else:
+            first = self.first(x)
+            parts = [first, x, self.second(x), first]
+            made = torch.cat([p.flatten(1) for p in parts] if self.flat else parts, 1)
+        return made.flatten(1) if self.flat else torch.relu(self.late(made) + early)
+
+    def stacked(self) -> Beside:
+        """As one layer."""
+        other = copy.deepcopy(self)
+        other.whole, same = True, torch.zeros(2, 2, 3, 3)
+        same[[0, 1], [0, 1], 1, 1] = 1
+        parts = [self.first.weight, same, self.second.weight, self.first.weight]
+        other.all.weight.data = torch.cat(parts).detach()
+        return other
+
+
+@pytest.mark.parametrize(("stride", "flat"), [(1, False), (2, False), (3, False), (1, True)])
+def test_values_beside_each_other_are_one_layer(stride, flat):
+    """T14 says the same of both, on whatever torus; T11 adds up what each part may do."""
+    torch.manual_seed(stride)
+    network = Beside(stride, flat).double().eval()
+    changed = copy.deepcopy(network)
+    with torch.no_grad():
+        for parameter in changed.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    shape, stacks = (1, 2, 6, 6), (network.stacked(), changed.stacked())
+    for method, close in (("ellipsoids", 1e-5), ("euclidean", 0.5)):
+        options = {"input_shape": shape, "method": method, "seconds": 0}
+        found = qn.certify(network, changed, **options)
+        expected = qn.certify(*stacks, **options)
+        assert found.bound == pytest.approx(expected.bound, rel=close, abs=1e-9)
+        assert method == "ellipsoids" or (found.log10 >= expected.log10 - 1e-9).all()
+    center = torch.randn(1, *shape[1:], dtype=torch.float64)
+    for radius in (0, 0.3):
+        away = radius * torch.randn(500, *shape[1:], dtype=torch.float64).sign()
+        with torch.no_grad():
+            errors = (network(center + away) - changed(center + away)).abs().amax(0)
+        for method in ("ellipsoids", "euclidean", "best"):
+            options = {"center": center, "radius": radius, "method": method, "seconds": 0.1}
+            found = qn.certify(network, changed, **options)
+            assert (errors <= torch.from_numpy(found.bound[0]) * (1 + 1e-12)).all()
+            assert not found.left_out
 
 
 class Product(nn.Module):
