@@ -455,10 +455,7 @@ class Ellipsoids(Domain):
 
     def _pooled(self, operation: Operation, grown: float) -> Value:
         node, source = operation.node, operation.inputs[0]
-        if not _pools_positions(operation.module, self.pair.shapes[source]):
-            raise UnsupportedOperation(
-                f"{operation.name}: pooling over channels has no rule in ellipsoids"
-            )
+        _refuse_channels(operation, self.pair)
         joint = self._solid(source).only([source])
         channels = joint.members[source].channels
         blocks = joint.matrix
@@ -936,12 +933,21 @@ def _stride(pair: Pair, operation: Operation) -> tuple[int, ...] | None:
     module = _convolution(operation, pair) or operation.module
     if _of_images(operation, pair) or not isinstance(module, (*CONVOLUTIONS, *MAX_POOLS)):
         return None
+    if operation.kind == MAX_POOL:
+        _refuse_channels(operation, pair)
     return each(module.stride, axes)
 
 
 def _of_images(operation: Operation, pair: Pair) -> bool:
     """Whether it makes a number of each image."""
     return operation.kind in (AVERAGE_POOL, MEAN) and set(pair.shapes[operation.node][2:]) <= {1}
+
+
+def _refuse_channels(operation: Operation, pair: Pair) -> None:
+    if not _pools_positions(operation.module, pair.shapes[operation.inputs[0]]):
+        raise UnsupportedOperation(
+            f"{operation.name}: pooling over channels has no rule in ellipsoids"
+        )
 
 
 def _pools_positions(module: nn.Module, shape: tuple[int, ...]) -> bool:

@@ -20,7 +20,7 @@ from qnotes.networks.operations import (
     Operation,
     operations,
 )
-from qnotes.networks.tracing import trace
+from qnotes.networks.tracing import own_copy, trace
 from qnotes.propagation.profiles import check_radius
 from qnotes.propagation.shapes import Shape, checked_shape, shapes_of
 
@@ -61,7 +61,8 @@ def checked_pair(
         theirs = trace(quantized, input_shape=shape)
     found = matched(ours, theirs)
     shapes = shapes_of(found, shape)
-    return Pair(tuple(_flattened(operation, shapes) for operation in found), shapes, radius)
+    found = tuple(_in_float64(_flattened(operation, shapes)) for operation in found)
+    return Pair(found, shapes, radius)
 
 
 def _flattened(operation: Operation, shapes: Mapping[fx.Node, Shape]) -> Operation:
@@ -75,6 +76,16 @@ def _flattened(operation: Operation, shapes: Mapping[fx.Node, Shape]) -> Operati
     if not torch.equal(operation.module(numbers), flat(numbers)):
         return operation
     return replace(operation, kind=FLATTEN, module=flat, quantized=flat)
+
+
+def _in_float64(operation: Operation) -> Operation:
+    """With an activation's own slopes as the numbers that it is applied to."""
+    if operation.kind != SLOPED_ACTIVATION:
+        return operation
+    module, quantized = (
+        own_copy(each, weights=True).double() for each in (operation.module, operation.quantized)
+    )
+    return replace(operation, module=module, quantized=quantized)
 
 
 def _checked_radii(radius: float | Sequence[float], channels: int) -> float | list[float]:

@@ -416,6 +416,29 @@ def test_norms_and_ellipsoids_know_other_activations(activation):
             qn.certify(network, quantized, center=center, radius=1.0, method="ellipsoids")
 
 
+@pytest.mark.parametrize("method", ["best", "intervals", "euclidean", "ellipsoids", "affine"])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
+def test_slopes_are_read_in_whatever_precision_they_are(precision, method):
+    """Values are float64, and the slopes of a PReLU may be of fewer digits."""
+    network = nn.Sequential(nn.Linear(2, 3), nn.PReLU(3), nn.Linear(3, 1)).to(precision).eval()
+    network[1].weight.data = torch.tensor([0.3, 0.1, 0.9], dtype=precision)
+    changed = copy.deepcopy(network)
+    changed[0].weight.data.add_(0.1)
+    options = {"input_shape": (1, 2), "method": method, "seconds": 0}
+    found = qn.certify(network, changed, **options).log10
+    assert network[1].weight.dtype == precision
+    assert (found == qn.certify(network.double(), changed.double(), **options).log10).all()
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool1d(2), nn.AvgPool1d(2), nn.AdaptiveMaxPool1d(3)])
+def test_ellipsoids_refuse_to_pool_channels(pool):
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), pool).double().eval()
+    options = {"input_shape": (1, 1, 4, 4), "seconds": 0}
+    with pytest.raises(qn.UnsupportedOperation, match="2: pooling over channels"):
+        qn.certify(network, network, **options, method="ellipsoids")
+    assert qn.certify(network, network, **options).left_out["ellipsoids"]
+
+
 class Beside(nn.Module):
     """Four values side by side, of which one is the input and one comes twice; or one layer."""
 
