@@ -414,10 +414,14 @@ def _concatenation(node: fx.Node) -> Operation:
     return Operation(node, CONCATENATION, Concatenation(dim), tuple(tensors))
 
 
+#: What numpy calls two options of a mean, which torch takes, too; their names, and defaults.
+ALIASES = (("axis", "dim", None), ("keepdims", "keepdim", False))
+
+
 def _mean_operation(node: fx.Node) -> Operation:
     names = ("input", "dim", "keepdim")
     given = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
-    dim, keepdim = given.pop("dim", None), given.pop("keepdim", False)
+    dim, keepdim = (given.pop(old, given.pop(name, default)) for old, name, default in ALIASES)
     numbers = dim if isinstance(dim, list | tuple) else [dim]
     if set(given) - {"input"} or not numbers or not all(isinstance(n, int) for n in numbers):
         raise uncovered(node.name, f"mean over {dim!r}; a mean over dimensions of positions is")

@@ -75,6 +75,7 @@ def on_conv(function) -> Net:
         (lambda x: x.unsqueeze(1), 72),
         (lambda x: x.mean((2, 3)), 2),
         (lambda x: torch.mean(x, dim=(-1, -2), keepdim=True), 2),
+        (lambda x: x.mean(axis=(2, 3), keepdims=True), 2),
         (lambda x: x.mean(3), 12),
         (lambda x: x[:, :1], 36),
         (lambda x: x[:, :, 1:3], 24),

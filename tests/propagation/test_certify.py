@@ -439,6 +439,42 @@ def test_ellipsoids_refuse_to_pool_channels(pool):
     assert qn.certify(network, network, **options).left_out["ellipsoids"]
 
 
+AVERAGES = [
+    nn.AvgPool2d(kernel, stride, padding, ceil_mode=ceil, count_include_pad=counted)
+    for kernel, stride, padding in ((1, 2, 0), (2, 1, 1), (2, 2, 0), (3, 1, 1), (3, 2, 1))
+    for ceil, counted in itertools.product((False, True), repeat=2)
+]
+POOLS = [
+    *AVERAGES, nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d(2), nn.AvgPool2d(1),
+    nn.MaxPool2d(3, 1, 1), nn.MaxPool2d(2, 1, 1), nn.MaxPool2d(1, 2), nn.AdaptiveMaxPool2d(2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=repr)
+@pytest.mark.parametrize("layer", [1, 3])
+def test_what_a_pool_does_to_a_small_image(layer, pool):
+    """The other network gives 0. The few pixels that a box and a ball share show what is wrong."""
+    tried = 0
+    for image in ((1, 1), (1, 2), (2, 2), (1, 3), (3, 3)):
+        first = nn.Conv2d(1, 1, layer, padding=layer // 2, bias=False)
+        first.weight.data.zero_()[..., layer // 2, layer // 2] = 1.0
+        network = nn.Sequential(first, pool).double().eval()
+        changed = nn.Sequential(nn.Conv2d(1, 1, layer, padding=layer // 2, bias=False), pool)
+        changed.double().eval()[0].weight.data.zero_()
+        ones = torch.ones(1, 1, *image, dtype=torch.float64)
+        try:
+            exact = network(ones).detach()  # each is a mean, or the largest, of entries of 1 and 0
+        except RuntimeError:  # too small for the pool
+            continue
+        for method in ("intervals", "euclidean", "ellipsoids"):
+            options = {"input_shape": ones.shape, "method": method, "seconds": 0}
+            found = torch.from_numpy(qn.certify(network, changed, **options).bound)
+            assert (found >= exact[0] * (1 - 1e-12)).all(), (method, image)
+            assert method != "intervals" or (found <= exact[0] * (1 + 1e-9)).all()
+        tried += 1
+    assert tried
+
+
 class Beside(nn.Module):
     """Four values side by side, of which one is the input and one comes twice; or one layer."""
 
