@@ -702,7 +702,7 @@ def _covers(module: nn.Module, shape: tuple[int, ...]) -> bool:
 
 def _uniform(module: nn.Module, shape: tuple[int, ...]) -> nn.Module | None:
     """Average pooling as a convolution; None where windows differ."""
-    if type(module) in ADAPTIVE_AVERAGE_POOLS or module.ceil_mode:
+    if type(module) in ADAPTIVE_AVERAGE_POOLS:
         return None
     if not _pools_positions(module, shape):
         return None
@@ -712,6 +712,10 @@ def _uniform(module: nn.Module, shape: tuple[int, ...]) -> nn.Module | None:
     )
     if any(padding) and not module.count_include_pad:
         return None
+    made = module(torch.empty(shape, device="meta")).shape[2:]
+    options = zip(shape[2:], padding, kernel, stride, strict=True)
+    if list(made) != [(side + 2 * zeros - size) // step + 1 for side, zeros, size, step in options]:
+        return None  # ceil_mode has added windows
     channels = shape[1]
     same = CONVOLUTIONS[axes - 1](
         channels, channels, kernel, stride, padding, groups=channels, bias=False

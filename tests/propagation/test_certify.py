@@ -359,8 +359,9 @@ ENDS = {
     "size": lambda x: F.adaptive_avg_pool2d(x, 1).view(x.size(0), 3),
     "reshape": lambda x: F.adaptive_avg_pool2d(x, 1).reshape(x.size()[0], -1),
     "no stride": lambda x: F.avg_pool2d(x, 6).flatten(1),
+    "nothing cut": lambda x: F.avg_pool2d(x, 6, ceil_mode=True).flatten(1),
     "one number": lambda x: F.avg_pool2d(x, [6]).flatten(1),
-    "twice": lambda x: F.avg_pool2d(F.avg_pool2d(x, (3,)), 2).flatten(1),
+    "twice": lambda x: F.avg_pool2d(F.avg_pool2d(x, (3,), ceil_mode=True), 2).flatten(1),
 }
 
 
