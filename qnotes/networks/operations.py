@@ -6,6 +6,7 @@ name. Adding an operation means adding a line here and proving that it is what t
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +27,7 @@ from qnotes.networks.rearranging import (
     runs_of,
     size_nodes,
 )
-from qnotes.networks.tracing import is_altered
+from qnotes.networks.tracing import check_finite, is_altered
 
 # Kinds of operation. A domain of the walk (`qnotes.propagation.walk`) has a rule for each.
 INPUT, OUTPUT = "input", "output"
@@ -88,8 +89,8 @@ FUNCTIONS = {
     F.adaptive_max_pool3d: nn.AdaptiveMaxPool3d,
 }
 METHODS = {"relu": nn.ReLU, "flatten": nn.Flatten, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
-SUMS = (operator.add, operator.iadd, torch.add)
-PRODUCTS = (operator.mul, operator.imul, torch.mul)
+SUMS = (operator.add, operator.iadd, torch.add, "add")
+PRODUCTS = (operator.mul, operator.imul, torch.mul, "mul")
 CONCATENATIONS = (torch.cat, torch.concat)
 COVERED = ", ".join(
     [module.__name__ for module in KINDS]
@@ -193,9 +194,9 @@ def _operation(
         return _module_operation(node, modules[str(node.target)], reads)
     if node in runs:
         return Operation(node, REARRANGEMENT, runs[node], (runs[node].source,))
-    if node.op == "call_function" and node.target in SUMS:
+    if node.op != "call_module" and node.target in SUMS:
         return _sum_operation(node)
-    if node.op == "call_function" and node.target in PRODUCTS:
+    if node.op != "call_module" and node.target in PRODUCTS:
         return _gated_operation(node, found)
     if node.op == "call_function" and node.target in CONCATENATIONS:
         return _concatenation(node)
@@ -289,6 +290,11 @@ def _check_layer(name: str, module: nn.Module) -> None:
 
 
 def _check_options(name: str, module: nn.Module) -> None:
+    for slope in ("negative_slope", "alpha"):
+        if not math.isfinite(getattr(module, slope, 0.0)):
+            raise QnotesError(f"{name}: has {slope}={getattr(module, slope)}; give a finite one")
+    if isinstance(module, nn.PReLU):
+        check_finite(name, {"weight": module.weight})
     if type(module) is nn.ReLU6 and (module.min_val, module.max_val) != (0, 6):
         raise uncovered(name, f"ReLU6 with the ends {module.min_val} and {module.max_val}")
     if type(module) in ZERO_PADS and module.value:

@@ -242,9 +242,8 @@ class _Terms(Domain):
     def gated(self, operation: Operation, *reads: _Known) -> Parts:
         raise UnsupportedOperation(
             f"{operation.name}: a product of a value with a gate is no layer of a chain, so a "
-            "profile, and with it P1 to T7, does not exist for this network. On its graph T2 and "
-            "T8 hold: qnotes.propagation.norms.graph_bound and "
-            "qnotes.propagation.channels.vector_bound"
+            "profile, and with it P1 to T7, does not exist for this network. On its graph T2, T8, "
+            "T10 and T11 hold: qnotes.certify"
         )
 
     def closed(self, node: fx.Node, known: _Known) -> Parts:

@@ -192,4 +192,4 @@ def _arguments_of(kind: type) -> frozenset[str]:
     """The names of all arguments that a class of modules, or one it is made from, is built with."""
     classes = [each for each in kind.__mro__ if issubclass(each, nn.Module)]
     named = [inspect.signature(each.__init__).parameters for each in classes]
-    return frozenset(name for names in named for name in names) - {"bias", "training"}
+    return frozenset(name for names in named for name in names) - {"bias", "init", "training"}

@@ -73,6 +73,7 @@ def on_conv(function) -> Net:
         (lambda x: x.view(x.size(0), -1), 72),
         (lambda x: x.reshape(x.shape[0], 2, 36), 72),
         (lambda x: x.unsqueeze(1), 72),
+        (lambda x: x.add(torch.relu(x)), 72),
         (lambda x: x.mean((2, 3)), 2),
         (lambda x: torch.mean(x, dim=(-1, -2), keepdim=True), 2),
         (lambda x: x.mean(axis=(2, 3), keepdims=True), 2),

@@ -431,6 +431,21 @@ def test_slopes_are_read_in_whatever_precision_they_are(precision, method):
     assert (found == qn.certify(network.double(), changed.double(), **options).log10).all()
 
 
+@pytest.mark.parametrize(
+    ("activation", "message"),
+    [
+        (nn.PReLU(2, math.nan), "1: 2 of 2 values of its weight are NaN or infinite"),
+        (nn.LeakyReLU(math.nan), "1: has negative_slope=nan; give a finite one"),
+        (nn.ELU(math.inf), "1: has alpha=inf; give a finite one"),
+    ],
+)
+def test_slopes_without_a_value_are_refused(activation, message):
+    network = nn.Sequential(nn.Linear(2, 2), activation).eval()
+    for other in (network, copy.deepcopy(network)):
+        with pytest.raises(qn.QnotesError, match=message):
+            qn.certify(network, other, input_shape=(1, 2))
+
+
 @pytest.mark.parametrize("pool", [nn.MaxPool1d(2), nn.AvgPool1d(2), nn.AdaptiveMaxPool1d(3)])
 def test_ellipsoids_refuse_to_pool_channels(pool):
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), pool).double().eval()
@@ -549,7 +564,7 @@ class Product(nn.Module):
             for layer, sides in zip((self.first, self.second), self.sides, strict=True)
         )
         gate = self.activation(gate)
-        made = gate * values if self.gate_first else values * gate
+        made = gate * values if self.gate_first else values.mul(gate)
         both = tuple(map(max, *self.sides))
         return torch.cat([made, F.adaptive_avg_pool2d(self.beside(x), both)], 1)
 
