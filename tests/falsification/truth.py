@@ -156,7 +156,7 @@ def drawn(kind: str, seed: int) -> tuple[nn.Module, nn.Module, tuple[int, ...]]:
 
 
 def bound(network: nn.Module, quantized: nn.Module, shape: tuple[int, ...], method: str) -> float:
-    """What `certify` says of the largest error, the same on every machine."""
+    """What `certify` says of the largest error, after as many steps on every machine."""
     ticks = itertools.count()
     options = {"input_shape": shape, "method": method, "seconds": SECONDS}
     with mock.patch("time.perf_counter", lambda: TICK * next(ticks)):
